@@ -1,0 +1,1 @@
+"""Clearing: a pure engine for auctions of compute capacity. Data in, data out."""

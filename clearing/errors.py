@@ -1,0 +1,53 @@
+"""Typed errors of the clearing core.
+
+``BookError`` is the caller's: the book or the auction is not something the engine
+clears, and the code says why. ``InvariantError`` is ours: a bug, never caught, always
+logged. Nothing is ever cleared around an error.
+"""
+
+from __future__ import annotations
+
+
+class InvariantError(AssertionError):
+    """A bug: something that cannot happen did. Never caught by product code."""
+
+
+class BookError(ValueError):
+    """A book or auction specification that the engine refuses.
+
+    Attributes:
+        code: Stable reason code, ``SCREAMING_SNAKE_CASE``; part of the public interface.
+        subject: Identifier of the order, pool, site or auction concerned.
+        field: Name of the field concerned, empty when the whole subject is.
+        advice: What the caller can do about it, one sentence.
+    """
+
+    def __init__(self, code: str, subject: str, field: str, advice: str) -> None:
+        """Keep the parts; all of them are ``args``, so that the error survives pickling."""
+        super().__init__(code, subject, field, advice)
+        self.code = code
+        self.subject = subject
+        self.field = field
+        self.advice = advice
+
+    def __str__(self) -> str:
+        """Code, place and advice in one line."""
+        place = f"{self.subject}.{self.field}" if self.field else self.subject
+        return f"{self.code}: {place}: {self.advice}"
+
+
+class SolverError(RuntimeError):
+    """The solver stopped without a usable answer; the auction ends in FAILED, never half done.
+
+    Attributes:
+        status: Why it stopped, as the solver says.
+    """
+
+    def __init__(self, status: str) -> None:
+        """Keep the status; the message names it."""
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        return f"solver stopped: {self.status}"

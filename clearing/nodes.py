@@ -1,0 +1,350 @@
+"""Whole-node awards: a second solve with the same alternatives (DESIGN 4.2, "Whole nodes").
+
+Nodes are sold whole, while cover shares and power limits make the priced quantities
+fractional. Interval by interval a small exact program keeps what is whole and decides
+what is not, with the cover requirement rounded up to a node. It is tried with growing
+freedom, always in the same order: only fractional quantities may move; then full ones may
+lose one node and tied ones may move; then every divisible quantity may. Prices are never
+computed from it. Quantities of a group are shared over its members pro rata.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from clearing import ties
+from clearing.errors import SolverError
+from clearing.market import Product
+from clearing.model import NONE, Model
+from clearing.program import INFINITY, Builder, Integers
+from clearing.search import Choice, Settled
+from clearing.solver import FACE, solve_whole
+from clearing.units import split_largest_remainder
+
+_FREEDOMS: Final = ("FRACTIONAL", "ONE_NODE", "ALL")
+_NODE_LIMIT: Final = 2_000
+_HOLDING_COST: Final = 1e-6
+"""US dollars per spare node-hour in this program alone: hold no more than is needed."""
+
+
+Chips = dict[tuple[str, int], dict[int, int]]
+"""(order, pool) to interval to chips."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantities:
+    """Awarded chips.
+
+    Attributes:
+        sold: By offer.
+        spare: Spare chips held, by offer.
+        taken: By bid.
+        reserve: Chips that count as reserve, by bid.
+        nodes: Whole nodes per column of the program.
+    """
+
+    sold: Chips
+    spare: Chips
+    taken: Chips
+    reserve: Chips
+    nodes: Integers
+
+    def active(self) -> set[tuple[int, int]]:
+        """(pool, interval) pairs in which something is delivered."""
+        return {
+            (pool, interval)
+            for (_, pool), series in self.taken.items()
+            for interval, chips in series.items()
+            if chips
+        }
+
+
+def award_nodes(
+    model: Model, choice: Choice, settled: Settled, seed: bytes
+) -> Quantities:
+    """Round the priced solution to whole nodes and share it over orders.
+
+    Raises:
+        SolverError: no whole-node award exists for the chosen alternatives.
+    """
+    whole = _whole_values(model, settled)
+    market, layout = model.market, model.layout
+    steps = _share_demand(model, whole, seed)
+    taken: Chips = {key: dict(series) for key, series in steps.items()}
+    countable: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
+    product = {name: group.product for group in market.demand for name, _ in group.members}
+    for (name, pool), series in steps.items():
+        if product[name] is Product.RECLAIMABLE:
+            for interval, chips in series.items():
+                countable[pool, interval][name] = chips
+    for position, alternative in enumerate(market.alternatives):
+        if not choice.chosen[position]:
+            continue
+        fill = layout.fill[position]
+        extra = 0 if fill == NONE else int(whole[fill])
+        size = market.grid.pools[alternative.pool].chips_per_node
+        run = range(alternative.first, alternative.stop)
+        chips = (alternative.least_nodes + extra) * size
+        taken[alternative.order_id, alternative.pool] = dict.fromkeys(run, chips)
+        if extra and alternative.product is Product.RECLAIMABLE:
+            for interval in run:
+                countable[alternative.pool, interval][alternative.order_id] = extra * size
+    sold = _share_supply(model, whole, taken, seed)
+    return Quantities(
+        sold=sold,
+        spare=_share_spare(model, whole, sold, seed),
+        taken=taken,
+        reserve=_share_reserve(model, whole, countable, seed),
+        nodes=whole,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slices:
+    """Columns and rows of the program by interval; ``NONE`` for those of no interval."""
+
+    column: Integers
+    row: Integers
+
+
+def _whole_values(model: Model, settled: Settled) -> Integers:
+    """Whole nodes per column of the program."""
+    values = settled.values.copy()
+    layout = model.layout
+    for column in layout.fill:
+        if column != NONE:
+            values[column] = np.floor(values[column] + FACE)
+    slices = _slices(model)
+    result = np.zeros(values.size, dtype=np.int64)
+    fixed = slices.column == NONE
+    result[fixed] = np.round(values[fixed]).astype(np.int64)
+    by_interval: dict[int, list[int]] = defaultdict(list)
+    for column, interval in enumerate(slices.column.tolist()):
+        if interval != NONE:
+            by_interval[interval].append(column)
+    for interval, columns in by_interval.items():
+        failure: SolverError | None = None
+        for freedom in _FREEDOMS:
+            try:
+                found = _solve_interval(model, settled, values, columns, slices, interval, freedom)
+            except SolverError as error:
+                failure = error
+                continue
+            result[columns] = found
+            failure = None
+            break
+        if failure is not None:
+            raise failure
+    return result
+
+
+def _slices(model: Model) -> _Slices:
+    layout, market, program = model.layout, model.market, model.program
+    grid = market.grid
+    column = np.full(program.objective.size, NONE, dtype=np.int64)
+    column[: layout.delivery] = [group.interval for group in market.supply]
+    for position, group in enumerate(layout.delivery_group):
+        column[layout.delivery + position] = market.demand[group].interval
+    row = np.full(program.row_lower.size, NONE, dtype=np.int64)
+    for place in range(len(layout.balance)):
+        interval = place % grid.intervals
+        for columns in (layout.spare, layout.reclaim, layout.short):
+            if columns[place] != NONE:
+                column[columns[place]] = interval
+        for rows in (
+            layout.balance,
+            layout.headroom,
+            layout.cover,
+            layout.reclaimable,
+            layout.recall,
+        ):
+            if rows[place] != NONE:
+                row[rows[place]] = interval
+    for place, at in enumerate(layout.power):
+        if at != NONE:
+            row[at] = place % grid.intervals
+    for position, at in enumerate(layout.quantity):
+        if at != NONE:
+            row[at] = market.demand[position].interval
+    return _Slices(column=column, row=row)
+
+
+def _solve_interval(
+    model: Model,
+    settled: Settled,
+    values: np.ndarray[tuple[int], np.dtype[np.float64]],
+    columns: list[int],
+    slices: _Slices,
+    interval: int,
+    freedom: str,
+) -> Integers:
+    """One interval as an exact program; see the module docstring for ``freedom``."""
+    program, layout = model.program, model.layout
+    builder = Builder()
+    local: dict[int, int] = {}
+    reserves = {c for c in (*layout.spare, *layout.reclaim, *layout.short) if c != NONE}
+    penalty = set(model.penalties)
+    for column in columns:
+        lower, upper = 0.0, float(np.floor(program.upper[column]))
+        gain = float(program.objective[column] + model.credits[column])
+        if column in penalty:
+            upper = float(np.ceil(program.upper[column]))
+        elif column in reserves:
+            gain -= _HOLDING_COST * (1 if np.isfinite(upper) else 2)
+        else:
+            lower, upper = _range(settled, float(values[column]), column, upper, freedom)
+        local[column] = builder.column(gain, lower, upper, whole=True)
+    rows = np.flatnonzero(slices.row == interval)
+    new_row: dict[int, int] = {}
+    cover = set(layout.cover)
+    for row in rows.tolist():
+        new_row[row] = builder.row(program.row_lower[row], program.row_upper[row])
+        if row in cover:
+            # Required nodes K, whole: K >= theta x covered, and spare + R + short >= K.
+            required = builder.column(0.0, 0.0, INFINITY, whole=True)
+            builder.entry(new_row[row], required, 1.0)
+            holding = builder.row(0.0, INFINITY)
+            builder.entry(holding, required, -1.0)
+            new_row[-row - 1] = holding
+    moved = np.zeros(program.row_lower.size)
+    inside = np.isin(program.rows, rows)
+    for row, column, value in zip(
+        program.rows[inside].tolist(),
+        program.columns[inside].tolist(),
+        program.values[inside].tolist(),
+        strict=True,
+    ):
+        if column not in local:
+            moved[row] += value * values[column]
+        elif row in cover and column in reserves:
+            builder.entry(new_row[-row - 1], local[column], value)
+        else:
+            builder.entry(new_row[row], local[column], value)
+    for row in rows.tolist():
+        builder.row_lower[new_row[row]] -= moved[row]
+        builder.row_upper[new_row[row]] -= moved[row]
+    solution = solve_whole(builder.freeze(), node_limit=_NODE_LIMIT)
+    return np.round(solution.values[: len(columns)]).astype(np.int64)
+
+
+def _range(
+    settled: Settled, value: float, column: int, upper: float, freedom: str
+) -> tuple[float, float]:
+    """Bounds of a divisible column at one level of freedom."""
+    fractional = value != np.round(value)
+    tied = abs(float(settled.best.reduced_costs[column])) <= FACE
+    if freedom == "ALL" or fractional or (freedom == "ONE_NODE" and tied):
+        return 0.0, upper
+    if freedom == "ONE_NODE" and value > 0:
+        return max(0.0, value - 1), value
+    return value, value
+
+
+def _share_demand(model: Model, whole: Integers, seed: bytes) -> Chips:
+    """Chips per step bid and pool: pro rata within a group, largest remainder."""
+    market, layout, grid = model.market, model.layout, model.market.grid
+    taken: Chips = defaultdict(lambda: defaultdict(int))
+    left: dict[int, dict[str, int]] = {}
+    for position, group_at in enumerate(layout.delivery_group):
+        nodes = int(whole[layout.delivery + position])
+        if nodes == 0:
+            continue
+        group = market.demand[group_at]
+        pool = layout.delivery_pool[position]
+        size, pool_id = grid.pools[pool].chips_per_node, grid.pools[pool].pool_id
+        open_chips = left.setdefault(group_at, dict(group.members))
+        parts = _share(nodes, open_chips, size, seed, pool_id, group.interval)
+        for name, chips in parts.items():
+            open_chips[name] -= chips
+            taken[name, pool][group.interval] += chips
+    return taken
+
+
+def _share(
+    nodes: int, wanted: dict[str, int], size: int, seed: bytes, pool_id: str, interval: int
+) -> dict[str, int]:
+    """Chips per order: whole nodes pro rata to what is wanted, equal remainders by hash."""
+    names = sorted(wanted)
+    parts = split_largest_remainder(
+        nodes,
+        [wanted[name] // size for name in names],
+        [ties.sharing_key(seed, name, pool_id, interval) for name in names],
+    )
+    return {name: part * size for name, part in zip(names, parts, strict=True) if part}
+
+
+def _share_supply(model: Model, whole: Integers, taken: Chips, seed: bytes) -> Chips:
+    """Chips sold per offer: exactly what is delivered, cheapest steps first, equals pro rata."""
+    market, grid = model.market, model.market.grid
+    left: dict[tuple[int, int, bool], int] = defaultdict(int)
+    for (_, pool), series in taken.items():
+        for interval, chips in series.items():
+            left[pool, interval, False] += chips
+    for column, group in enumerate(market.supply):
+        key = (group.pool, group.interval)
+        if group.recallable and whole[column]:
+            size = grid.pools[group.pool].chips_per_node
+            recalled = min(int(whole[column]) * size, left[*key, False])
+            left[*key, True] += recalled
+            left[*key, False] -= recalled
+    sold: Chips = defaultdict(lambda: defaultdict(int))
+    for group in sorted(market.supply, key=lambda group: group.price):
+        key3 = (group.pool, group.interval, group.recallable)
+        size = grid.pools[group.pool].chips_per_node
+        nodes = min(group.nodes, left.get(key3, 0) // size)
+        if nodes:
+            left[key3] -= nodes * size
+            pool_id = grid.pools[group.pool].pool_id
+            wanted: dict[str, int] = dict(group.members)
+            parts = _share(nodes, wanted, size, seed, pool_id, group.interval)
+            for name, chips in parts.items():
+                sold[name, group.pool][group.interval] += chips
+    if any(left.values()):
+        message = "whole-node awards deliver more than supply can sell"
+        raise SolverError(message)
+    return sold
+
+
+def _share_spare(model: Model, whole: Integers, sold: Chips, seed: bytes) -> Chips:
+    """Spare chips per offer, pro rata to what it offered and did not sell."""
+    market, layout, grid = model.market, model.layout, model.market.grid
+    unsold: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for group in market.supply:
+        column = layout.spare[grid.at(group.pool, group.interval)]
+        if not group.recallable and column != NONE and whole[column]:
+            for name, chips in group.members:
+                unsold[group.pool, group.interval][name] += chips
+    spare: Chips = defaultdict(dict)
+    for (pool, interval), offered in sorted(unsold.items()):
+        nodes = int(whole[layout.spare[grid.at(pool, interval)]])
+        size, pool_id = grid.pools[pool].chips_per_node, grid.pools[pool].pool_id
+        room = {
+            name: chips - sold.get((name, pool), {}).get(interval, 0)
+            for name, chips in offered.items()
+        }
+        for name, chips in _share(nodes, room, size, seed, pool_id, interval).items():
+            spare[name, pool][interval] = chips
+    return spare
+
+
+def _share_reserve(
+    model: Model,
+    whole: Integers,
+    countable: dict[tuple[int, int], dict[str, int]],
+    seed: bytes,
+) -> Chips:
+    """Chips that count as reserve per interruptible, pro rata to what may be reclaimed."""
+    layout, grid = model.layout, model.market.grid
+    reserve: Chips = defaultdict(dict)
+    for (pool, interval), held in sorted(countable.items()):
+        column = layout.reclaim[grid.at(pool, interval)]
+        nodes = 0 if column == NONE else int(whole[column])
+        if nodes:
+            size, pool_id = grid.pools[pool].chips_per_node, grid.pools[pool].pool_id
+            for name, chips in _share(nodes, held, size, seed, pool_id, interval).items():
+                reserve[name, pool][interval] = chips
+    return reserve

@@ -1,0 +1,1 @@
+"""Published pricing rules, one file per rule (DESIGN 4.2)."""

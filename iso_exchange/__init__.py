@@ -1,0 +1,1 @@
+"""The exchange: services, processes, storage and tools around the pure cores."""

@@ -1,0 +1,1 @@
+"""The auctioneer: closes gates, clears in a worker process, publishes."""

@@ -1,0 +1,83 @@
+"""What the worker process does for one auction: clear, verify, assign, draw up documents.
+
+A pure function of its job, in a process of its own so that the event loop never waits
+for a solver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clearing import codec
+from clearing.auction import clear
+from clearing.errors import BookError, SolverError
+from clearing.types import Book
+from clearing.units import Ppm
+from settlement.contracts import assign
+from settlement.postings.award import award_postings
+from settlement.types import Transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything a result is computed from.
+
+    Attributes:
+        seed: Tie seed, 32 bytes.
+        order_holds: Open acceptance holds by order id.
+    """
+
+    book: Book
+    seed: bytes
+    derates: dict[str, Ppm]
+    precisions: dict[str, str]
+    nomination_suppliers: dict[str, str]
+    order_holds: dict[str, Transfer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared:
+    """Encoded documents of a result that the verifier accepted.
+
+    Attributes:
+        gap_ppb: Certified gap.
+    """
+
+    book: bytes
+    outcome: bytes
+    assignment: bytes
+    postings: bytes
+    gap_ppb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Why there is no result; nothing of it is published but this."""
+
+    reason: str
+
+
+def work(job: Job) -> Cleared | Failed:
+    """Clear one auction. A bug (``InvariantError``) is raised, not returned."""
+    try:
+        outcome = clear(job.book, job.seed)
+    except (BookError, SolverError) as error:
+        return Failed(reason=str(error))
+    gap = outcome.certificate.gap_ppb
+    limit = job.book.spec.tariff.withhold_gap_ppm * 1_000
+    if gap > limit:
+        return Failed(reason=f"certified gap {gap} ppb is above the limit of {limit} ppb")
+    assignment = assign(
+        job.book,
+        outcome,
+        derates=job.derates,
+        precisions=job.precisions,
+        nomination_suppliers=job.nomination_suppliers,
+    )
+    return Cleared(
+        book=codec.encode(job.book),
+        outcome=codec.encode(outcome),
+        assignment=codec.encode(assignment),
+        postings=codec.encode(award_postings(assignment, job.order_holds)),
+        gap_ppb=gap,
+    )

@@ -1,0 +1,220 @@
+"""Who may say this: envelope, header, signer, key and role of a submission.
+
+The same checks run in the gateway before a command enters the log and in the audit when
+the log is replayed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clearing import codec
+from iso_exchange import convert
+from iso_exchange.commands import (
+    Command,
+    OfferTerms,
+    RegisterEntitlement,
+    RegisterParticipant,
+    Role,
+    SubmitOrder,
+)
+from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import State
+from settlement.ledger import envelope
+from settlement.ledger.envelope import Envelope
+from settlement.ledger.errors import EnvelopeError, LedgerErrorCode
+from settlement.ledger.keys import key_id
+
+REQUEST_ID_LENGTH_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorised:
+    """A command whose signer may sign it.
+
+    Attributes:
+        body_sha256: SHA-256 of the envelope's payload.
+    """
+
+    command: Command
+    body_sha256: bytes
+
+
+def command_of(envelope_bytes: bytes) -> Command | Rejected:
+    """Decode an envelope to its command without checking who signed it."""
+    try:
+        parsed = envelope.decode(envelope_bytes)
+    except EnvelopeError as error:
+        return _malformed(error)
+    return _command(parsed)
+
+
+def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
+    """Check an envelope completely: form, header, signer, signatures, role.
+
+    Args:
+        state: Registry to check against; not changed.
+        envelope_bytes: As received.
+
+    Returns:
+        The command, or the first refusal in the order of ``Code``.
+    """
+    try:
+        parsed = envelope.decode(envelope_bytes)
+    except EnvelopeError as error:
+        return _malformed(error)
+    command = _command(parsed)
+    if isinstance(command, Rejected):
+        return command
+    refused = (
+        _refuse_header(state, command)
+        or _refuse_signatures(state, command, envelope_bytes, parsed)
+        or _refuse_role(state, command)
+    )
+    if refused:
+        return refused
+    return Authorised(command=command, body_sha256=hashlib.sha256(parsed.payload).digest())
+
+
+def _command(parsed: Envelope) -> Command | Rejected:
+    kind = COMMAND_BY_PAYLOAD_TYPE.get(parsed.payload_type)
+    if kind is None:
+        return Rejected(
+            code=Code.MALFORMED_ENVELOPE,
+            field="envelope.payloadType",
+            advice="use a payload type of docs/reference/architecture.md",
+            got=parsed.payload_type,
+        )
+    if parsed.payload_type.endswith("+json"):
+        try:
+            command: Command = codec.decode(parsed.payload, kind)
+        except codec.DocumentError as error:
+            return Rejected(code=Code.MALFORMED_BODY, field="envelope.payload", advice=str(error))
+        return command
+    return convert.command_from(parsed.payload_type, parsed.payload)
+
+
+def _malformed(error: EnvelopeError) -> Rejected:
+    too_large = error.code is LedgerErrorCode.ENVELOPE_TOO_LARGE
+    return Rejected(
+        code=Code.MESSAGE_TOO_LARGE if too_large else Code.MALFORMED_ENVELOPE,
+        field="envelope",
+        advice="send one DSSE v1 envelope of at most 32 KiB",
+        got=str(error),
+    )
+
+
+def _refuse_header(state: State, command: Command) -> Rejected | None:
+    header = command.header
+    if not 0 < len(header.request_id) <= REQUEST_ID_LENGTH_MAX:
+        return Rejected(
+            code=Code.REQUEST_ID_REQUIRED,
+            field="header.request_id",
+            advice="choose an identifier of 1 to 128 characters, new for each request",
+            got=str(len(header.request_id)),
+        )
+    if header.origin != state.origin:
+        return Rejected(
+            code=Code.WRONG_ORIGIN,
+            field="header.origin",
+            advice="sign for this exchange",
+            got=header.origin,
+            limit=state.origin,
+        )
+    named = (
+        command.participant_id if isinstance(command, SubmitOrder) else header.signer_id,
+        command.holder_id if isinstance(command, RegisterEntitlement) else header.signer_id,
+    )
+    if any(name != header.signer_id for name in named):
+        return Rejected(
+            code=Code.HEADER_MISMATCH,
+            field="header.signer_id",
+            advice="sign as the participant the body names",
+            got=header.signer_id,
+            limit=", ".join(sorted(set(named))),
+        )
+    return None
+
+
+def _refuse_signatures(
+    state: State, command: Command, envelope_bytes: bytes, parsed: Envelope
+) -> Rejected | None:
+    signers = [command.header.signer_id]
+    if isinstance(command, RegisterEntitlement):
+        signers.append(command.supplier_id)
+    used = {signature.keyid for signature in parsed.signatures}
+    for signer_id in signers:
+        keys = _keys_of(state, command, signer_id)
+        if isinstance(keys, Rejected):
+            return keys
+        if not used & keys.keys():
+            revoked = state.participants.get(signer_id)
+            if revoked is not None and used & revoked.revoked.keys():
+                return Rejected(
+                    code=Code.KEY_REVOKED,
+                    field="envelope.signatures",
+                    advice="sign with a key that is in force",
+                    got=signer_id,
+                )
+            return _bad_signature(f"no signature by a registered key of {signer_id}")
+        known = {name: key for name, key in keys.items() if name in used}
+        others = {
+            name: key
+            for other in signers
+            if (found := state.participants.get(other)) is not None
+            for name, key in found.keys.items()
+        }
+        try:
+            envelope.verify(envelope_bytes, {**others, **known})
+        except EnvelopeError as error:
+            return _bad_signature(str(error))
+    return None
+
+
+def _keys_of(state: State, command: Command, signer_id: str) -> Mapping[str, bytes] | Rejected:
+    participant = state.participants.get(signer_id)
+    if participant is not None:
+        return participant.keys
+    if (
+        not state.participants
+        and isinstance(command, RegisterParticipant)
+        and command.participant_id == signer_id
+    ):
+        return {key_id(command.public_key): command.public_key}
+    return Rejected(
+        code=Code.UNKNOWN_PARTICIPANT,
+        field="header.signer_id",
+        advice="register first, or check the spelling",
+        got=signer_id,
+    )
+
+
+def _bad_signature(detail: str) -> Rejected:
+    return Rejected(
+        code=Code.BAD_SIGNATURE,
+        field="envelope.signatures",
+        advice="sign the exact payload (DSSE v1 PAE) with the registered Ed25519 key",
+        got=detail,
+    )
+
+
+def _refuse_role(state: State, command: Command) -> Rejected | None:
+    participant = state.participants.get(command.header.signer_id)
+    if participant is None:
+        return None  # the first operator, checked by the state machine
+    allowed = ENTRY_KINDS[type(command)].roles
+    if isinstance(command, SubmitOrder):
+        offers = isinstance(command.terms, OfferTerms)
+        allowed = (Role.SUPPLIER,) if offers else (Role.BUYER,)
+    if participant.roles & set(allowed):
+        return None
+    return Rejected(
+        code=Code.WRONG_ROLE,
+        field="header.signer_id",
+        advice=f"this needs the role {' or '.join(role.value for role in allowed)}",
+        got=",".join(sorted(role.value for role in participant.roles)),
+        limit=",".join(role.value for role in allowed),
+    )

@@ -1,0 +1,549 @@
+"""Every command of the exchange as a frozen value: what a signed body says, without protobuf.
+
+A command is what the state machine understands. Bodies signed by participants, meters
+and the operator arrive as protobuf and are converted in ``iso_exchange.convert``; bodies
+signed by the exchange's own services are the canonical JSON of these very values
+(``clearing.codec``). Times are seconds since the epoch, money micro-USD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from clearing.types import (
+    Commitment,
+    Conversion,
+    Cover,
+    Eligibility,
+    Interval,
+    PricingRule,
+    ServiceClass,
+    Step,
+    Tariff,
+)
+from clearing.units import (
+    Chips,
+    ChipSeconds,
+    MicroUsd,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    UnixSeconds,
+    Watts,
+)
+from settlement.types import MeterBatch
+
+
+class Role(Enum):
+    """What a participant may do; a participant may hold several."""
+
+    SUPPLIER = "SUPPLIER"
+    BUYER = "BUYER"
+    METER = "METER"
+    AUDITOR = "AUDITOR"
+    OPERATOR = "OPERATOR"
+    COMMUNITY = "COMMUNITY"
+    EXCHANGE = "EXCHANGE"
+    """The exchange's own services: they sign results, never orders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """First field of every signed body.
+
+    Attributes:
+        origin: Log origin of the exchange it is meant for.
+        signer_id: Participant, meter or service that signs.
+        request_id: Idempotency key, unique per signer, 1 to 128 characters.
+        create_time: When it was signed, as the signer says; evidence only.
+    """
+
+    origin: str
+    signer_id: str
+    request_id: str
+    create_time: UnixSeconds
+
+
+# Registry ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterParticipant:
+    """Admit a participant with its first key.
+
+    Attributes:
+        public_key: Raw Ed25519 key, 32 bytes.
+        country: ISO 3166-1 alpha-2 of the legal entity.
+    """
+
+    header: Header
+    participant_id: str
+    display_name: str
+    roles: tuple[Role, ...]
+    public_key: bytes
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeKey:
+    """From now on nothing signed with this key is accepted."""
+
+    header: Header
+    participant_id: str
+    key_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendParticipant:
+    """Refuse new orders of a participant until it is reinstated."""
+
+    header: Header
+    participant_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinstateParticipant:
+    """Lift a suspension."""
+
+    header: Header
+    participant_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAllOrders:
+    """Cancel every open order of a participant in auctions whose gate is still open."""
+
+    header: Header
+    participant_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterSite:
+    """A place with a host community; attributes as in ``clearing.types.Site``.
+
+    Attributes:
+        community_id: Who receives the surcharge.
+        surcharge: Micro-USD per delivered chip-hour; None is refused: every site states one.
+        power_limit: Watts for exchange load, None when it never binds.
+    """
+
+    header: Header
+    site_id: str
+    community_id: str
+    surcharge: MicroUsdPerChipHour | None
+    power_limit: Watts | None
+    region: str
+    country: str
+    subdivision: str = ""
+    data_residency: tuple[str, ...] = ()
+    legal_controls: tuple[str, ...] = ()
+    certifications: tuple[str, ...] = ()
+    carbon_grams_per_kwh: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterPool:
+    """Site x chip class x fabric domain.
+
+    Attributes:
+        supplier_ids: Who may offer capacity there.
+        derate_ppm: Acceptance derate: measured GEMM rate over the chip table's reference.
+        precision: Precision in which its delivered compute is accounted.
+    """
+
+    header: Header
+    pool_id: str
+    site_id: str
+    supplier_ids: tuple[str, ...]
+    chip_class: str
+    chips_per_node: Chips
+    capacity: Chips
+    chip_power: Watts
+    node_spare_ppm: Ppm
+    fabric: str
+    derate_ppm: Ppm = Ppm(1_000_000)
+    precision: str = "BF16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterMeter:
+    """The meter of a pool: one key, one pool."""
+
+    header: Header
+    meter_id: str
+    pool_id: str
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishChipTable:
+    """Version of the chip table from now on; the document is the exact file."""
+
+    header: Header
+    version: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDeposit:
+    """Collateral received at the exchange's bank, booked by the operator.
+
+    Attributes:
+        bank_reference: Unique; the same transfer is never booked twice.
+    """
+
+    header: Header
+    participant_id: str
+    amount: MicroUsd
+    bank_reference: str
+
+
+# Auctions ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateAuction:
+    """An auction as data; opens at once, closes at ``close_time``."""
+
+    header: Header
+    auction_id: str
+    product: str
+    close_time: UnixSeconds
+    first_interval_start: UnixSeconds
+    interval_seconds: Seconds
+    interval_count: int
+    price_floor: MicroUsdPerChipHour
+    price_cap: MicroUsdPerChipHour
+    tick: MicroUsdPerChipHour
+    operator_fee: MicroUsdPerChipHour
+    pricing_rule: PricingRule
+    tie_credit: MicroUsdPerChipHour
+    seed_commitment: str
+    tariff: Tariff = Tariff()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaltAuction:
+    """Stop accepting orders until resumed; the gate does not close while halted."""
+
+    header: Header
+    auction_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeAuction:
+    """Accept orders again."""
+
+    header: Header
+    auction_id: str
+    reason: str
+
+
+# Orders -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedSegment:
+    """A curve that holds over ``[start, end)``; both on interval boundaries of the auction."""
+
+    start: UnixSeconds
+    end: UnixSeconds
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferTerms:
+    """Supply in one pool; see ``clearing.types.Offer``."""
+
+    pool_id: str
+    segments: tuple[TimedSegment, ...]
+    recallable: bool = False
+    commitment: Commitment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BidConditions:
+    """What all bids share: where, which class of service, with which cover and notice."""
+
+    where: Eligibility
+    service_class: ServiceClass
+    cover: Cover
+    notice_s: Seconds = Seconds(0)
+    conversions: tuple[Conversion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBidTerms:
+    """Divisible demand; see ``clearing.types.StepBid``."""
+
+    conditions: BidConditions
+    segments: tuple[TimedSegment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockBidTerms:
+    """A gang; see ``clearing.types.BlockBid``."""
+
+    conditions: BidConditions
+    earliest_start: UnixSeconds
+    latest_start: UnixSeconds
+    duration_s: Seconds
+    chips: Chips
+    limit_price: MicroUsdPerChipHour
+    min_fill_ppm: Ppm
+    exclusive_group: str = ""
+    parent_order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkBidTerms:
+    """Total work by a deadline; see ``clearing.types.WorkBid``."""
+
+    conditions: BidConditions
+    start: UnixSeconds
+    deadline: UnixSeconds
+    work: ChipSeconds
+    max_chips: Chips
+    limit_price: MicroUsdPerChipHour
+
+
+OrderTerms = OfferTerms | StepBidTerms | BlockBidTerms | WorkBidTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOrder:
+    """A new order (revision 1), or an amendment (the next revision) until gate closure."""
+
+    header: Header
+    order_id: str
+    auction_id: str
+    participant_id: str
+    revision: int
+    terms: OrderTerms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOrder:
+    """Withdraw an order before gate closure."""
+
+    header: Header
+    order_id: str
+
+
+# Base load --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterEntitlement:
+    """Bilateral base-load contract, signed by holder and supplier in one envelope.
+
+    Attributes:
+        contract_price: Micro-USD per chip-hour, paid outside the exchange.
+        period: Whole intervals in which the chips are set aside.
+    """
+
+    header: Header
+    entitlement_id: str
+    holder_id: str
+    supplier_id: str
+    pool_id: str
+    period: Interval
+    chips: Chips
+    contract_price: MicroUsdPerChipHour
+    cover: Cover
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nominate:
+    """What the holder will use of an entitlement in one auction's intervals."""
+
+    header: Header
+    nomination_id: str
+    entitlement_id: str
+    auction_id: str
+    segments: tuple[TimedSegment, ...]
+
+
+# Delivery and metering --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitReadings:
+    """One signed meter batch."""
+
+    header: Header
+    batch: MeterBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOutage:
+    """A supplier (or the operator) says that nodes of a pool are down.
+
+    Attributes:
+        nodes: Nodes concerned; empty for the whole pool.
+    """
+
+    header: Header
+    outage_id: str
+    pool_id: str
+    interval: Interval
+    nodes: tuple[str, ...]
+    reason: str
+
+
+# The exchange's own services --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAuction:
+    """Gate closure: the order set is frozen.
+
+    Attributes:
+        order_count: Orders in the book.
+        book_root: Hex RFC 6962 root over the leaf hashes of the orders' last entries, in
+            order of log index.
+        book_commitment: Hex commitment (salted) to the book document.
+    """
+
+    header: Header
+    auction_id: str
+    order_count: int
+    book_root: str
+    book_commitment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishResult:
+    """Result of an auction, for auditors; awards and prices follow from the documents.
+
+    Attributes:
+        book_sha256: Hex digest of the book document (``clearing.types.Book``).
+        book_salt: Hex salt that opens ``CloseAuction.book_commitment``.
+        outcome_sha256: Hex digest of the outcome document (``clearing.outcome.Outcome``).
+        assignment_sha256: Hex digest of the contracts document.
+        postings_sha256: Hex digest of the award postings document.
+    """
+
+    header: Header
+    auction_id: str
+    book_sha256: str
+    book_salt: str
+    outcome_sha256: str
+    assignment_sha256: str
+    postings_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishPrices:
+    """What everybody may see of a result.
+
+    Attributes:
+        prices_sha256: Hex digest of the public prices document (``iso_exchange.publication``).
+        certified_gap_ppb: Parts per billion of the gains from trade.
+    """
+
+    header: Header
+    auction_id: str
+    prices_sha256: str
+    certified_gap_ppb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyAward:
+    """One participant's own awards, contracts and payments; digest of its document."""
+
+    header: Header
+    auction_id: str
+    participant_id: str
+    notice_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailAuction:
+    """Clearing did not produce a result that may be published; it will be tried again."""
+
+    header: Header
+    auction_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleHour:
+    """Postings of one delivery interval of an auction.
+
+    Attributes:
+        postings_sha256: Hex digest of the postings document.
+        delivered_sha256: Hex digest of the delivered-hours document it was computed from.
+    """
+
+    header: Header
+    auction_id: str
+    interval: Interval
+    postings_sha256: str
+    delivered_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueStatement:
+    """Statement of one party for a period, with the payout it triggers.
+
+    Attributes:
+        statement_sha256: Hex digest of the statement document.
+        postings_sha256: Hex digest of the payout's postings document, empty for no payout.
+    """
+
+    header: Header
+    statement_id: str
+    auction_id: str
+    party_id: str
+    statement_sha256: str
+    postings_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishCommunityTotal:
+    """Surcharge earned for one site over an auction's delivery period."""
+
+    header: Header
+    auction_id: str
+    site_id: str
+    community_id: str
+    delivered: ChipSeconds
+    surcharge: MicroUsd
+
+
+Command = (
+    RegisterParticipant
+    | RevokeKey
+    | SuspendParticipant
+    | ReinstateParticipant
+    | CancelAllOrders
+    | RegisterSite
+    | RegisterPool
+    | RegisterMeter
+    | PublishChipTable
+    | RecordDeposit
+    | CreateAuction
+    | HaltAuction
+    | ResumeAuction
+    | SubmitOrder
+    | CancelOrder
+    | RegisterEntitlement
+    | Nominate
+    | SubmitReadings
+    | ReportOutage
+    | CloseAuction
+    | PublishResult
+    | PublishPrices
+    | NotifyAward
+    | FailAuction
+    | SettleHour
+    | IssueStatement
+    | PublishCommunityTotal
+)

@@ -1,0 +1,122 @@
+"""How each command is written to the log: entry kind, payload type, visibility, who signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from iso_exchange.commands import (
+    CancelAllOrders,
+    CancelOrder,
+    CloseAuction,
+    CreateAuction,
+    FailAuction,
+    HaltAuction,
+    IssueStatement,
+    Nominate,
+    NotifyAward,
+    PublishChipTable,
+    PublishCommunityTotal,
+    PublishPrices,
+    PublishResult,
+    RecordDeposit,
+    RegisterEntitlement,
+    RegisterMeter,
+    RegisterParticipant,
+    RegisterPool,
+    RegisterSite,
+    ReinstateParticipant,
+    ReportOutage,
+    ResumeAuction,
+    RevokeKey,
+    Role,
+    SettleHour,
+    SubmitOrder,
+    SubmitReadings,
+    SuspendParticipant,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryKind:
+    """How a command is written to the log.
+
+    Attributes:
+        name: Entry kind of docs/reference/architecture.md.
+        payload_type: DSSE payload type of its envelope.
+        public: Leaf as it is (True) or salted commitment (False).
+        role: Who may sign it; a supplier or buyer order is told apart by its terms.
+    """
+
+    name: str
+    payload_type: str
+    public: bool
+    roles: tuple[Role, ...]
+
+
+def _protobuf(noun: str) -> str:
+    return f"application/vnd.iso-exchange.{noun}.v1+protobuf"
+
+
+def _json(noun: str) -> str:
+    return f"application/vnd.iso-exchange.{noun}.v1+json"
+
+
+_OPERATOR = (Role.OPERATOR,)
+_EXCHANGE = (Role.EXCHANGE,)
+
+ENTRY_KINDS: Final[dict[type, EntryKind]] = {
+    command: EntryKind(name=name, payload_type=payload, public=public, roles=roles)
+    for command, name, payload, public, roles in (
+        (RegisterParticipant, "PARTICIPANT", _protobuf("participant"), True, _OPERATOR),
+        (RevokeKey, "KEY_REVOKED", _protobuf("key-revocation"), True, _OPERATOR),
+        (SuspendParticipant, "PARTICIPANT_SUSPENDED", _protobuf("suspension"), True, _OPERATOR),
+        (
+            ReinstateParticipant,
+            "PARTICIPANT_REINSTATED",
+            _protobuf("reinstatement"),
+            True,
+            _OPERATOR,
+        ),
+        (CancelAllOrders, "ORDERS_CANCELLED", _protobuf("cancel-all"), True, _OPERATOR),
+        (RegisterSite, "SITE", _protobuf("site"), True, _OPERATOR),
+        (RegisterPool, "POOL", _protobuf("pool"), True, _OPERATOR),
+        (RegisterMeter, "METER", _protobuf("meter"), True, _OPERATOR),
+        (PublishChipTable, "CHIP_TABLE", _protobuf("chip-table"), True, _OPERATOR),
+        (RecordDeposit, "DEPOSIT", _protobuf("deposit"), False, _OPERATOR),
+        (CreateAuction, "AUCTION_SPEC", _protobuf("auction-spec"), True, _OPERATOR),
+        (HaltAuction, "AUCTION_HALTED", _protobuf("auction-halt"), True, _OPERATOR),
+        (ResumeAuction, "AUCTION_RESUMED", _protobuf("auction-resume"), True, _OPERATOR),
+        (SubmitOrder, "ORDER", _protobuf("order"), False, (Role.SUPPLIER, Role.BUYER)),
+        (
+            CancelOrder,
+            "ORDER_CANCELLED",
+            _protobuf("order-cancellation"),
+            False,
+            (Role.SUPPLIER, Role.BUYER),
+        ),
+        (RegisterEntitlement, "ENTITLEMENT", _protobuf("entitlement"), False, (Role.BUYER,)),
+        (Nominate, "NOMINATION", _protobuf("nomination"), False, (Role.BUYER,)),
+        (SubmitReadings, "METER_BATCH", _protobuf("meter-batch"), False, (Role.METER,)),
+        (
+            ReportOutage,
+            "OUTAGE",
+            _protobuf("outage-report"),
+            False,
+            (Role.SUPPLIER, Role.OPERATOR),
+        ),
+        (CloseAuction, "BOOK_ROOT", _json("book-root"), True, _EXCHANGE),
+        (PublishResult, "AUCTION_RESULT", _json("auction-result"), False, _EXCHANGE),
+        (PublishPrices, "AUCTION_PRICES", _json("auction-prices"), True, _EXCHANGE),
+        (NotifyAward, "AWARD", _json("award"), False, _EXCHANGE),
+        (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
+        (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
+        (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),
+        (PublishCommunityTotal, "COMMUNITY_TOTAL", _json("community-total"), True, _EXCHANGE),
+    )
+}
+"""How each command is logged; total over ``Command`` (checked by a test)."""
+
+COMMAND_BY_PAYLOAD_TYPE: Final[dict[str, type]] = {
+    kind.payload_type: command for command, kind in ENTRY_KINDS.items()
+}

@@ -1,0 +1,21 @@
+"""Metrics of the exchange; names are part of the public interface (ops/prometheus)."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+entries = Counter("iso_ledger_entries_total", "Log entries committed by this process")
+log_size = Gauge("iso_ledger_size", "Committed log entries")
+published_size = Gauge("iso_ledger_published_size", "Entries under the last signed checkpoint")
+refusals = Counter("iso_refusals_total", "Commands refused, by reason code", ["code"])
+requests = Counter("iso_requests_total", "gRPC requests, by method and status", ["method", "status"])
+request_seconds = Histogram("iso_request_seconds", "gRPC request duration", ["method"])
+clearing_seconds = Histogram(
+    "iso_clearing_seconds",
+    "Wall time from gate closure to published prices",
+    buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
+)
+certified_gap_ppb = Gauge(
+    "iso_certified_gap_ppb", "Certified welfare gap of the last auction, parts per billion"
+)
+settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")

@@ -1,0 +1,225 @@
+"""Documents of an auction result: what everybody sees, and what one participant sees.
+
+Both are canonical JSON (``clearing.codec``). The public one holds no order, no name and
+no quantity that belongs to one participant alone: volumes are sums per pool and
+interval, curves are sums over all orders of a chip class.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from clearing.outcome import Award, MakeWhole, OrderOutcome, Outcome, PoolPrice, RunStatus, Side
+from clearing.types import BlockBid, Book, Interval, ServiceClass, StepBid, WorkBid
+from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
+from settlement.assignment import Assignment
+from settlement.types import Contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """Awarded chips of one pool in one interval."""
+
+    pool_id: str
+    interval: int
+    capacity: Chips
+    supplied: Chips
+    firm: Chips
+    interruptible: Chips
+    base_load: Chips
+    spare: Chips
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """Chips offered or wanted at one price, summed over all orders."""
+
+    price: MicroUsdPerChipHour
+    chips: Chips
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Anonymised curves of one interval: supply ascending, demand descending.
+
+    A bid that may be served in several chip classes stands in the demand of the whole
+    market, so curves are for all pools together.
+    """
+
+    interval: int
+    supply: tuple[CurvePoint, ...]
+    demand: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Money and welfare of the whole auction, at awarded quantities."""
+
+    buyers: MicroUsd
+    suppliers: MicroUsd
+    spare: MicroUsd
+    community: MicroUsd
+    operator_fee: MicroUsd
+    link_rent: MicroUsd
+    power_rent: MicroUsd
+    residual: MicroUsd
+    make_whole: MicroUsd
+    make_whole_count: int
+    welfare: PriceSeconds
+    bound: PriceSeconds
+    gains: PriceSeconds
+    lost_opportunity: PriceSeconds
+    order_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricesDocument:
+    """Public result of one auction."""
+
+    auction_id: str
+    status: RunStatus
+    engine: str
+    tie_seed: str
+    intervals: tuple[Interval, ...]
+    prices: tuple[PoolPrice, ...]
+    volumes: tuple[Volume, ...]
+    curves: tuple[Curve, ...]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwardNotice:
+    """One participant's own result: what became of each order, and its contracts."""
+
+    auction_id: str
+    participant_id: str
+    orders: tuple[OrderOutcome, ...]
+    awards: tuple[Award, ...]
+    contracts: tuple[Contract, ...]
+    make_whole: tuple[MakeWhole, ...]
+
+
+def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
+    """What everybody may see of a result."""
+    certificate, cash = outcome.certificate, outcome.cash
+    return PricesDocument(
+        auction_id=outcome.auction_id,
+        status=outcome.status,
+        engine=outcome.engine,
+        tie_seed=outcome.seed,
+        intervals=book.spec.intervals,
+        prices=outcome.prices,
+        volumes=volumes(book, outcome),
+        curves=tuple(_curve(book, index) for index in range(len(book.spec.intervals))),
+        totals=Totals(
+            buyers=cash.buyers,
+            suppliers=cash.suppliers,
+            spare=cash.spare,
+            community=cash.community,
+            operator_fee=cash.operator_fee,
+            link_rent=cash.link_rent,
+            power_rent=cash.power_rent,
+            residual=cash.residual,
+            make_whole=cash.make_whole,
+            make_whole_count=len(outcome.make_whole),
+            welfare=certificate.welfare,
+            bound=certificate.bound,
+            gains=certificate.gains,
+            lost_opportunity=certificate.lost_opportunity,
+            order_count=len(outcome.orders),
+        ),
+    )
+
+
+def volumes(book: Book, outcome: Outcome) -> tuple[Volume, ...]:
+    """Awarded chips per pool and interval, by what they are."""
+    sums: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for award in outcome.awards:
+        for offset, (chips, reserve) in enumerate(zip(award.chips, award.reserve, strict=True)):
+            cell = sums[(award.pool_id, award.first + offset)]
+            if award.side is Side.SUPPLY:
+                cell["supplied"] += chips
+                cell["spare"] += reserve
+            elif award.side is Side.BASE:
+                cell["base_load"] += chips
+            elif award.service_class is ServiceClass.FIRM:
+                cell["firm"] += chips
+            else:
+                cell["interruptible"] += chips
+    return tuple(
+        Volume(
+            pool_id=pool.pool_id,
+            interval=index,
+            capacity=pool.capacity,
+            supplied=Chips(sums[(pool.pool_id, index)]["supplied"]),
+            firm=Chips(sums[(pool.pool_id, index)]["firm"]),
+            interruptible=Chips(sums[(pool.pool_id, index)]["interruptible"]),
+            base_load=Chips(sums[(pool.pool_id, index)]["base_load"]),
+            spare=Chips(sums[(pool.pool_id, index)]["spare"]),
+        )
+        for pool in book.pools
+        for index in range(len(book.spec.intervals))
+    )
+
+
+def award_notice(outcome: Outcome, assignment: Assignment, participant_id: str) -> AwardNotice:
+    """What one participant is told."""
+    orders = tuple(order for order in outcome.orders if order.participant_id == participant_id)
+    own = {order.order_id for order in orders}
+    return AwardNotice(
+        auction_id=outcome.auction_id,
+        participant_id=participant_id,
+        orders=orders,
+        awards=tuple(award for award in outcome.awards if award.participant_id == participant_id),
+        contracts=tuple(
+            contract
+            for contract in assignment.contracts
+            if participant_id in (contract.buyer_id, contract.supplier_id)
+        ),
+        make_whole=tuple(item for item in outcome.make_whole if own & set(item.order_ids)),
+    )
+
+
+def _curve(book: Book, interval: int) -> Curve:
+    supply: dict[MicroUsdPerChipHour, int] = defaultdict(int)
+    demand: dict[MicroUsdPerChipHour, int] = defaultdict(int)
+    for offer in book.offers:
+        for segment in offer.segments:
+            if segment.first <= interval < segment.stop:
+                for step in segment.steps:
+                    supply[step.price] += step.chips
+    bids: tuple[StepBid | BlockBid | WorkBid, ...] = (
+        *book.step_bids,
+        *book.block_bids,
+        *book.work_bids,
+    )
+    for bid in bids:
+        for price, chips in _wanted(bid, interval):
+            demand[price] += chips
+    return Curve(
+        interval=interval,
+        supply=tuple(
+            CurvePoint(price=price, chips=Chips(supply[price])) for price in sorted(supply)
+        ),
+        demand=tuple(
+            CurvePoint(price=price, chips=Chips(demand[price]))
+            for price in sorted(demand, reverse=True)
+        ),
+    )
+
+
+def _wanted(
+    bid: StepBid | BlockBid | WorkBid, interval: int
+) -> tuple[tuple[MicroUsdPerChipHour, Chips], ...]:
+    if isinstance(bid, StepBid):
+        return tuple(
+            (step.price, step.chips)
+            for segment in bid.segments
+            if segment.first <= interval < segment.stop
+            for step in segment.steps
+        )
+    if isinstance(bid, BlockBid):
+        inside = bid.earliest_start <= interval < bid.latest_start + bid.duration
+        return ((bid.limit_price, bid.chips),) if inside else ()
+    return ((bid.limit_price, bid.max_chips),) if bid.first <= interval < bid.stop else ()

@@ -1,0 +1,1 @@
+"""Publishing the log: tiles, entry bundles and the signed checkpoint."""

@@ -1,0 +1,1 @@
+"""The single writer: a deterministic state machine behind a group commit."""

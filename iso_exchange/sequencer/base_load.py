@@ -1,0 +1,199 @@
+"""Base-load commands: register an entitlement, nominate what will be used of it."""
+
+from __future__ import annotations
+
+from clearing.types import MAX_PRICE_MICRO_USD_PER_CHIP_HOUR, Cover, Nomination, Segment, Step
+from iso_exchange.commands import Nominate, RegisterEntitlement, Role
+from iso_exchange.sequencer.effects import Accepted, Meta, active_participant
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import Auction, AuctionState, NominationRecord, State
+from iso_exchange.sequencer.windows import segments
+
+
+def register_entitlement(
+    state: State, command: RegisterEntitlement, meta: Meta
+) -> Accepted | Rejected:
+    """Set chips of a pool aside for a holder; holder and supplier both signed."""
+    for participant_id, role in (
+        (command.holder_id, Role.BUYER),
+        (command.supplier_id, Role.SUPPLIER),
+    ):
+        participant = active_participant(state, participant_id, role)
+        if isinstance(participant, Rejected):
+            return participant
+    record = state.pools.get(command.pool_id)
+    if record is None:
+        return Rejected(
+            code=Code.UNKNOWN_POOL, field="pool_id", advice="list the pools", got=command.pool_id
+        )
+    if command.supplier_id not in record.supplier_ids:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="supplier_id",
+            advice="the supplier is not registered for this pool",
+            got=command.supplier_id,
+        )
+    if command.cover is Cover.SITE:
+        return Rejected(
+            code=Code.NOT_CLEARED_YET, field="cover", advice="choose NONE or NODE: SITE comes later"
+        )
+    if command.entitlement_id in state.entitlements:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="entitlement_id",
+            advice="choose another identifier",
+            got=command.entitlement_id,
+        )
+    if command.period.end <= command.period.start or command.period.start < meta.now:
+        return Rejected(
+            code=Code.WINDOW_IN_PAST,
+            field="period",
+            advice="the period starts in the future and ends after it starts",
+            got=f"[{command.period.start}, {command.period.end})",
+        )
+    if not 0 <= command.contract_price <= MAX_PRICE_MICRO_USD_PER_CHIP_HOUR:
+        return Rejected(
+            code=Code.PRICE_OUTSIDE_LIMITS,
+            field="contract_price_micro_usd_per_chip_hour",
+            advice="from 0 to 1,000 US dollars per chip-hour",
+            got=str(command.contract_price),
+        )
+    refused = _refuse_chips(state, command)
+    if refused:
+        return refused
+    state.entitlements[command.entitlement_id] = command
+    return Accepted(owners=tuple(sorted({command.holder_id, command.supplier_id})))
+
+
+def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected:
+    """Say what of an entitlement will be used; a later nomination replaces an earlier one."""
+    entitlement = state.entitlements.get(command.entitlement_id)
+    if entitlement is None:
+        return Rejected(
+            code=Code.NOT_FOUND,
+            field="entitlement_id",
+            advice="register the entitlement first",
+            got=command.entitlement_id,
+        )
+    if entitlement.holder_id != command.header.signer_id:
+        return Rejected(
+            code=Code.NOT_OWNER, field="entitlement_id", advice="only its holder nominates"
+        )
+    auction = state.auctions.get(command.auction_id)
+    if auction is None:
+        return Rejected(
+            code=Code.UNKNOWN_AUCTION,
+            field="auction_id",
+            advice="list the auctions",
+            got=command.auction_id,
+        )
+    if auction.state is not AuctionState.OPEN or meta.now >= auction.created.close_time:
+        return Rejected(
+            code=Code.GATE_CLOSED,
+            field="auction_id",
+            advice="nominations are taken until gate closure",
+            got=auction.state.value,
+        )
+    curves = segments(auction.spec, command.segments, meta.now)
+    if isinstance(curves, Rejected):
+        return curves
+    refused = _refuse_nomination(state, auction, entitlement, curves)
+    if refused:
+        return refused
+    name = f"{command.auction_id}/{command.entitlement_id}"
+    if name not in state.nominations:
+        auction.nomination_ids.append(name)
+    state.nominations[name] = NominationRecord(
+        nomination=Nomination(
+            order_id=command.nomination_id,
+            entitlement_id=command.entitlement_id,
+            participant_id=entitlement.holder_id,
+            pool_id=entitlement.pool_id,
+            segments=tuple(
+                Segment(
+                    first=curve.first,
+                    stop=curve.stop,
+                    steps=(
+                        Step(
+                            price=entitlement.contract_price,
+                            chips=curve.steps[0].chips,
+                        ),
+                    ),
+                )
+                for curve in curves
+            ),
+            cover=entitlement.cover,
+        ),
+        auction_id=command.auction_id,
+        entry_index=meta.index,
+        leaf_hash=meta.leaf_hash,
+    )
+    return Accepted(owners=tuple(sorted({entitlement.holder_id, entitlement.supplier_id})))
+
+
+def _refuse_chips(state: State, command: RegisterEntitlement) -> Rejected | None:
+    pool = state.pools[command.pool_id].pool
+    if command.chips <= 0 or command.chips % pool.chips_per_node:
+        return Rejected(
+            code=Code.NOT_NODE_MULTIPLE,
+            field="chips",
+            advice="an entitlement is whole nodes, above zero",
+            got=str(command.chips),
+            limit=f"multiple of {pool.chips_per_node}",
+        )
+    others = sum(
+        other.chips
+        for other in state.entitlements.values()
+        if other.pool_id == command.pool_id
+        and other.period.start < command.period.end
+        and command.period.start < other.period.end
+    )
+    offered = max(
+        (
+            max(auction.offered.get(command.pool_id, [0]))
+            for auction in state.auctions.values()
+            if auction.spec.intervals[-1].end > command.period.start
+        ),
+        default=0,
+    )
+    if others + offered + command.chips > pool.capacity:
+        return Rejected(
+            code=Code.QUANTITY_ABOVE_CAPACITY,
+            field="chips",
+            advice="entitlements and open offers of a pool must fit its capacity",
+            got=str(others + offered + command.chips),
+            limit=str(pool.capacity),
+        )
+    return None
+
+
+def _refuse_nomination(
+    state: State, auction: Auction, entitlement: RegisterEntitlement, curves: tuple[Segment, ...]
+) -> Rejected | None:
+    node = state.pools[entitlement.pool_id].pool.chips_per_node
+    for curve in curves:
+        inside = (
+            entitlement.period.start <= auction.spec.intervals[curve.first].start
+            and auction.spec.intervals[curve.stop - 1].end <= entitlement.period.end
+        )
+        if (
+            len(curve.steps) != 1
+            or not inside
+            or not 0 <= curve.steps[0].chips <= entitlement.chips
+        ):
+            return Rejected(
+                code=Code.QUANTITY_ABOVE_CAPACITY,
+                field="segments",
+                advice="one quantity per segment, inside the entitlement and its period",
+                got=str(sum(step.chips for step in curve.steps)),
+                limit=str(entitlement.chips),
+            )
+        if curve.steps[0].chips % node:
+            return Rejected(
+                code=Code.NOT_NODE_MULTIPLE,
+                field="segments",
+                advice="nominations are whole nodes",
+                got=str(curve.steps[0].chips),
+                limit=f"multiple of {node}",
+            )
+    return None

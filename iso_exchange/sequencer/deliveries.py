@@ -1,0 +1,235 @@
+"""Delivery and settlement commands: readings, outages, hours, statements, community totals."""
+
+from __future__ import annotations
+
+from iso_exchange.commands import (
+    IssueStatement,
+    PublishCommunityTotal,
+    ReportOutage,
+    Role,
+    SettleHour,
+    SubmitReadings,
+)
+from iso_exchange.sequencer.effects import Accepted, Meta, document, post
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import AuctionState, State
+from settlement.metering.billable import METERING_INTERVAL_S
+from settlement.storage.store import AppliedTransfer
+from settlement.types import DeliveredHours, Postings, Statement
+
+
+def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accepted | Rejected:
+    """Take one signed meter batch: one per pool and metering interval, once."""
+    batch = command.batch
+    meter = state.meters.get(command.header.signer_id)
+    if meter is None or batch.meter_id != command.header.signer_id:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="meter_id",
+            advice="a meter sends its own readings",
+            got=batch.meter_id,
+        )
+    if batch.pool_id != meter.pool_id:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="pool_id",
+            advice="the meter is registered for another pool",
+            got=batch.pool_id,
+            limit=meter.pool_id,
+        )
+    last = state.meter_sequence.get(batch.meter_id, 0)
+    if batch.sequence <= last or (batch.pool_id, batch.interval.start) in state.batches:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="sequence",
+            advice="this interval was read already; a correction is a new command",
+            got=str(batch.sequence),
+            limit=f"above {last}",
+        )
+    aligned = (
+        batch.interval.duration_s == METERING_INTERVAL_S
+        and batch.interval.start % METERING_INTERVAL_S == 0
+    )
+    if not aligned or batch.interval.end > meta.now:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="interval",
+            advice=f"read past intervals of {METERING_INTERVAL_S} s aligned to UTC",
+            got=f"[{batch.interval.start}, {batch.interval.end})",
+            limit=str(meta.now),
+        )
+    refused = _refuse_rows(state, command)
+    if refused:
+        return refused
+    state.batches[(batch.pool_id, batch.interval.start)] = batch
+    state.meter_sequence[batch.meter_id] = batch.sequence
+    owners = state.pools[batch.pool_id].supplier_ids | {batch.meter_id}
+    return Accepted(owners=tuple(sorted(owners)))
+
+
+def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Rejected:
+    """Record that nodes of a pool are down."""
+    record = state.pools.get(command.pool_id)
+    if record is None:
+        return Rejected(
+            code=Code.UNKNOWN_POOL, field="pool_id", advice="list the pools", got=command.pool_id
+        )
+    signer = state.participants[command.header.signer_id]
+    if Role.OPERATOR not in signer.roles and signer.participant_id not in record.supplier_ids:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="pool_id",
+            advice="a supplier reports outages of its own pools",
+            got=signer.participant_id,
+        )
+    if command.outage_id in state.outages:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="outage_id",
+            advice="choose another identifier",
+            got=command.outage_id,
+        )
+    if command.interval.end <= command.interval.start:
+        return Rejected(
+            code=Code.INVALID_VALUE, field="interval", advice="an outage ends after it starts"
+        )
+    state.outages[command.outage_id] = command
+    return Accepted(owners=tuple(sorted(record.supplier_ids)))
+
+
+def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rejected:
+    """Post one delivery interval of an auction, once, after it ended."""
+    auction = state.auctions.get(command.auction_id)
+    if auction is None or auction.state is not AuctionState.PUBLISHED:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="auction_id",
+            advice="only a published auction is settled",
+            got=auction.state.value if auction else "",
+        )
+    if command.interval not in auction.spec.intervals or command.interval.end > meta.now:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="interval",
+            advice="settle delivery intervals of the auction that have ended",
+            got=f"[{command.interval.start}, {command.interval.end})",
+        )
+    if command.interval.start in auction.settled:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="interval",
+            advice="this interval is settled",
+            got=str(command.interval.start),
+        )
+    delivered = document(meta, command.delivered_sha256, DeliveredHours)
+    if isinstance(delivered, Rejected):
+        return delivered
+    postings = document(meta, command.postings_sha256, Postings)
+    if isinstance(postings, Rejected):
+        return postings
+    applied = post(state, meta, postings)
+    if isinstance(applied, Rejected):
+        return applied
+    auction.settled.add(command.interval.start)
+    if len(auction.settled) == len(auction.spec.intervals):
+        auction.state = AuctionState.SETTLED
+    state.postings[postings.postings_id] = postings
+    state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
+    return Accepted(transfers=applied)
+
+
+def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accepted | Rejected:
+    """Issue a party's statement, with the payout that it states."""
+    auction = state.auctions.get(command.auction_id)
+    if auction is None or auction.state is not AuctionState.SETTLED:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="auction_id",
+            advice="statements follow when every interval is settled",
+            got=auction.state.value if auction else "",
+        )
+    if command.statement_id in state.statements:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="statement_id",
+            advice="it was issued already",
+            got=command.statement_id,
+        )
+    statement = document(meta, command.statement_sha256, Statement)
+    if isinstance(statement, Rejected):
+        return statement
+    transfers: tuple[AppliedTransfer, ...] = ()
+    if command.postings_sha256:
+        postings = document(meta, command.postings_sha256, Postings)
+        if isinstance(postings, Rejected):
+            return postings
+        applied = post(state, meta, postings)
+        if isinstance(applied, Rejected):
+            return applied
+        state.postings[postings.postings_id] = postings
+        transfers = applied
+    state.statements[command.statement_id] = statement
+    auction.statements.add(command.statement_id)
+    return Accepted(owners=(command.party_id,), transfers=transfers)
+
+
+def publish_community_total(
+    state: State, command: PublishCommunityTotal, _: Meta
+) -> Accepted | Rejected:
+    """Say in public what a community earned."""
+    auction = state.auctions.get(command.auction_id)
+    if auction is None or auction.state is not AuctionState.SETTLED:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="auction_id",
+            advice="totals follow when every interval is settled",
+            got=auction.state.value if auction else "",
+        )
+    if command.site_id in auction.totals:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="site_id",
+            advice="the total was published already",
+            got=command.site_id,
+        )
+    auction.totals.add(command.site_id)
+    return Accepted()
+
+
+def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
+    seen: set[tuple[str, str]] = set()
+    batch = command.batch
+    for reading in batch.readings:
+        contract = state.contracts.get(reading.contract_id)
+        if contract is None or contract.pool_id != batch.pool_id:
+            return Rejected(
+                code=Code.NOT_FOUND,
+                field="readings.contract_id",
+                advice="read contracts of the meter's own pool",
+                got=reading.contract_id,
+            )
+        if reading.healthy < 0 or reading.observed_tflop < 0 or reading.energy_joules < 0:
+            return Rejected(
+                code=Code.INVALID_VALUE,
+                field="readings.healthy_chip_seconds",
+                advice="readings are zero or more",
+                got=str(reading.healthy),
+            )
+        limit = batch.interval.duration_s * state.pools[batch.pool_id].pool.chips_per_node
+        if reading.healthy > limit:
+            return Rejected(
+                code=Code.INVALID_VALUE,
+                field="readings.healthy_chip_seconds",
+                advice="a node has no more chip-seconds than its chips times the interval",
+                got=str(reading.healthy),
+                limit=str(limit),
+            )
+        if (reading.contract_id, reading.node_id) in seen:
+            return Rejected(
+                code=Code.ALREADY_EXISTS,
+                field="readings.node_id",
+                advice="one row per contract and node",
+                got=f"{reading.contract_id} {reading.node_id}",
+            )
+        seen.add((reading.contract_id, reading.node_id))
+    return None

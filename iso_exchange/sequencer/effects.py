@@ -1,0 +1,129 @@
+"""What applying a command yields, and the context it is applied in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clearing import codec
+from clearing.units import UnixSeconds
+from iso_exchange.commands import Role
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import Participant, State
+from settlement.ledger.books import Applied
+from settlement.storage.store import AppliedTransfer
+from settlement.types import Postings, Transfer
+
+Documents = Mapping[bytes, bytes]
+"""Documents a command names, by SHA-256 digest."""
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """Where and when a command is applied.
+
+    Attributes:
+        time_us: Sequencer time; never falls from one command to the next.
+        index: Log index its entry will have.
+        leaf_hash: Leaf hash of that entry.
+        documents: Documents handed in with the command.
+    """
+
+    time_us: int
+    index: int
+    leaf_hash: bytes
+    documents: Documents
+
+    @property
+    def now(self) -> UnixSeconds:
+        """Sequencer time in whole seconds."""
+        return UnixSeconds(self.time_us // MICROSECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A command that was applied.
+
+    Attributes:
+        owners: Who gets the opening of a confidential entry, sorted.
+        transfers: Transfers applied, in order.
+    """
+
+    owners: tuple[str, ...] = ()
+    transfers: tuple[AppliedTransfer, ...] = ()
+
+
+def post(
+    state: State, meta: Meta, postings: Postings, first: int = 0
+) -> tuple[AppliedTransfer, ...] | Rejected:
+    """Apply a document of transfers to the books, all or none.
+
+    Args:
+        first: Position of the first transfer within the entry.
+    """
+    result = state.books.apply_all(postings)
+    if not isinstance(result, tuple):
+        return Rejected(
+            code=Code.POSTINGS_REFUSED,
+            field=f"{postings.postings_id}.{result.field}",
+            advice=f"the books refuse this transfer: {result.code.value}",
+            got=str(result.got),
+            limit=str(result.limit),
+        )
+    return _applied(meta, postings.transfers, result, first)
+
+
+def document(meta: Meta, digest: str, kind: type[codec.T]) -> codec.T | Rejected:
+    """Decode a document that the command names by hex digest."""
+    body = meta.documents.get(bytes.fromhex(digest))
+    if body is None:
+        return Rejected(
+            code=Code.NOT_FOUND,
+            field="documents",
+            advice="hand the document in with the command",
+            got=digest,
+        )
+    return codec.decode(body, kind)
+
+
+def active_participant(state: State, participant_id: str, role: Role) -> Participant | Rejected:
+    """A registered participant with a role, not suspended."""
+    participant = state.participants.get(participant_id)
+    if participant is None:
+        return Rejected(
+            code=Code.UNKNOWN_PARTICIPANT,
+            field="participant_id",
+            advice="register the participant first, or check the spelling",
+            got=participant_id,
+        )
+    if role not in participant.roles:
+        return Rejected(
+            code=Code.WRONG_ROLE,
+            field="participant_id",
+            advice=f"only a participant with role {role.value} may do this",
+            got=",".join(sorted(held.value for held in participant.roles)),
+            limit=role.value,
+        )
+    if participant.suspended:
+        return Rejected(
+            code=Code.SUSPENDED,
+            field="participant_id",
+            advice=f"suspended by the operator: {participant.suspended}; ask to be reinstated",
+            got=participant_id,
+        )
+    return participant
+
+
+def _applied(
+    meta: Meta, transfers: tuple[Transfer, ...], applied: tuple[Applied, ...], first: int
+) -> tuple[AppliedTransfer, ...]:
+    return tuple(
+        AppliedTransfer(
+            entry_index=meta.index, position=position, transfer=transfer, applied=done.applied
+        )
+        for position, (transfer, done) in enumerate(
+            zip(transfers, applied, strict=True), start=first
+        )
+    )

@@ -1,0 +1,531 @@
+"""Order commands: submit, amend, cancel, cancel all. Guards run in the order of ``Code``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from clearing.eligibility import resolve
+from clearing.errors import BookError, InvariantError
+from clearing.types import BlockBid, Book, Interval, Offer, Step, StepBid, WorkBid
+from clearing.validate import validate
+from iso_exchange.commands import (
+    BlockBidTerms,
+    CancelAllOrders,
+    CancelOrder,
+    OfferTerms,
+    Role,
+    StepBidTerms,
+    SubmitOrder,
+)
+from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, post
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import Auction, AuctionState, BookOrder, Order, OrderState, State
+from iso_exchange.sequencer.windows import segments, window
+from settlement.postings.orders import order_hold, release_hold
+from settlement.storage.store import AppliedTransfer
+from settlement.types import Postings, Transfer
+
+ORDER_ID_LENGTH_MAX = 64
+REVISION_FIRST = 1
+
+
+def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | Rejected:
+    """Accept a new order or an amendment, with a hold of its worst case at its limit."""
+    checked = check_order(state, command, meta)
+    if isinstance(checked, Rejected):
+        return checked
+    order, hold = checked
+    auction = state.auctions[command.auction_id]
+    previous = state.orders.get(command.order_id)
+    released = _void(previous, "amended") if previous else ()
+    transfers = released + ((hold,) if hold else ())
+    applied = post(
+        state,
+        meta,
+        Postings(postings_id=f"order/{command.order_id}/{command.revision}", transfers=transfers),
+    )
+    if isinstance(applied, Rejected):
+        return applied
+    if previous is None:
+        auction.order_ids.append(command.order_id)
+    else:
+        _count_offered(auction, previous.order, -1)
+    _count_offered(auction, order, 1)
+    state.orders[command.order_id] = Order(
+        submitted=command,
+        order=order,
+        state=OrderState.OPEN,
+        entry_index=meta.index,
+        leaf_hash=meta.leaf_hash,
+        hold=hold,
+    )
+    return Accepted(owners=(command.participant_id,), transfers=applied)
+
+
+def check_order(
+    state: State, command: SubmitOrder, meta: Meta
+) -> tuple[BookOrder, Transfer | None] | Rejected:
+    """Everything that can refuse an order; also what a preview runs.
+
+    Returns:
+        The order as the book will hold it and the hold that it needs, or the refusal.
+    """
+    role = Role.SUPPLIER if isinstance(command.terms, OfferTerms) else Role.BUYER
+    participant = active_participant(state, command.participant_id, role)
+    if isinstance(participant, Rejected):
+        return participant
+    refused = _refuse_state(state, command, meta)
+    if refused:
+        return refused
+    auction = state.auctions[command.auction_id]
+    order = _book_order(state, auction, command, meta)
+    if isinstance(order, Rejected):
+        return order
+    refused = (
+        _refuse_prices(auction, order)
+        or _refuse_pools(state, auction, command, order)
+        or _refuse_by_engine(state, auction, order)
+    )
+    if refused:
+        return refused
+    hold = order_hold(auction.spec, order)
+    if hold is None:
+        return order, None
+    hold = dataclasses.replace(hold, transfer_id=f"{hold.transfer_id}/{command.revision}")
+    return _refuse_credit(state, command, hold) or (order, hold)
+
+
+def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | Rejected:
+    """Withdraw an open order before its gate closes, and release its hold."""
+    order = state.orders.get(command.order_id)
+    if order is None:
+        return _not_found(command.order_id)
+    if order.submitted.participant_id != command.header.signer_id:
+        return Rejected(
+            code=Code.NOT_OWNER, field="order_id", advice="only its owner may cancel an order"
+        )
+    refused = _refuse_gate(state, order.submitted.auction_id, meta, halted_ok=True)
+    if refused:
+        return refused
+    if order.state is not OrderState.OPEN:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="order_id",
+            advice="only an open order can be cancelled",
+            got=order.state.value,
+        )
+    transfers = _cancel(state, order, meta, "cancelled by its owner")
+    if isinstance(transfers, Rejected):
+        return transfers
+    return Accepted(owners=(command.header.signer_id,), transfers=transfers)
+
+
+def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Accepted | Rejected:
+    """Cancel every open order of a participant whose gate is still open (operator)."""
+    if command.participant_id not in state.participants:
+        return Rejected(
+            code=Code.UNKNOWN_PARTICIPANT,
+            field="participant_id",
+            advice="check the spelling",
+            got=command.participant_id,
+        )
+    transfers: list[AppliedTransfer] = []
+    for order in list(state.orders.values()):
+        auction = state.auctions[order.submitted.auction_id]
+        if (
+            order.submitted.participant_id == command.participant_id
+            and order.state is OrderState.OPEN
+            and auction.state in (AuctionState.OPEN, AuctionState.HALTED)
+        ):
+            applied = _cancel(state, order, meta, command.reason, first=len(transfers))
+            if isinstance(applied, Rejected):
+                message = f"a hold of {order.submitted.order_id} cannot be voided: {applied}"
+                raise InvariantError(message)
+            transfers.extend(applied)
+    return Accepted(owners=(command.participant_id,), transfers=tuple(transfers))
+
+
+def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | None:
+    if not 0 < len(command.order_id) <= ORDER_ID_LENGTH_MAX or not command.order_id.isprintable():
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="order_id",
+            advice="use 1 to 64 printable characters",
+            got=command.order_id[:ORDER_ID_LENGTH_MAX],
+        )
+    previous = state.orders.get(command.order_id)
+    if previous and previous.submitted.participant_id != command.participant_id:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="order_id",
+            advice="the identifier belongs to another participant; choose another",
+        )
+    refused = _refuse_gate(state, command.auction_id, meta)
+    if refused:
+        return refused
+    if previous and previous.submitted.auction_id != command.auction_id:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="auction_id",
+            advice="an amendment stays in its auction; cancel and submit a new order instead",
+            got=command.auction_id,
+            limit=previous.submitted.auction_id,
+        )
+    if previous and previous.state is not OrderState.OPEN:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="order_id",
+            advice="only an open order can be amended",
+            got=previous.state.value,
+        )
+    wanted = previous.submitted.revision + 1 if previous else REVISION_FIRST
+    if command.revision != wanted:
+        return Rejected(
+            code=Code.STALE_REVISION,
+            field="revision",
+            advice="send 1 for a new order, the next number for an amendment",
+            got=str(command.revision),
+            limit=str(wanted),
+        )
+    return None
+
+
+def _refuse_gate(
+    state: State, auction_id: str, meta: Meta, *, halted_ok: bool = False
+) -> Rejected | None:
+    auction = state.auctions.get(auction_id)
+    if auction is None:
+        return Rejected(
+            code=Code.UNKNOWN_AUCTION,
+            field="auction_id",
+            advice="list the open auctions",
+            got=auction_id,
+        )
+    if auction.state is AuctionState.HALTED and not halted_ok:
+        return Rejected(
+            code=Code.AUCTION_HALTED,
+            field="auction_id",
+            advice="wait until the operator resumes the auction",
+        )
+    is_open = auction.state in (AuctionState.OPEN, AuctionState.HALTED)
+    if not is_open or meta.now >= auction.created.close_time:
+        return Rejected(
+            code=Code.GATE_CLOSED,
+            field="auction_id",
+            advice="the gate is closed; bid in the next auction",
+            got=str(meta.now),
+            limit=str(auction.created.close_time),
+        )
+    return None
+
+
+def _book_order(
+    state: State, auction: Auction, command: SubmitOrder, meta: Meta
+) -> BookOrder | Rejected:
+    terms, spec = command.terms, auction.spec
+    if isinstance(terms, OfferTerms):
+        curves = segments(spec, terms.segments, meta.now)
+        if isinstance(curves, Rejected):
+            return curves
+        return Offer(
+            order_id=command.order_id,
+            participant_id=command.participant_id,
+            pool_id=terms.pool_id,
+            segments=curves,
+            recallable=terms.recallable,
+            commitment=terms.commitment,
+        )
+    conditions = terms.conditions
+    if isinstance(terms, StepBidTerms):
+        curves = segments(spec, terms.segments, meta.now)
+        if isinstance(curves, Rejected):
+            return curves
+        return StepBid(
+            order_id=command.order_id,
+            participant_id=command.participant_id,
+            where=conditions.where,
+            segments=curves,
+            service_class=conditions.service_class,
+            cover=conditions.cover,
+            notice_s=conditions.notice_s,
+            conversions=conditions.conversions,
+        )
+    if isinstance(terms, BlockBidTerms):
+        return _block(auction, command, terms, meta)
+    span = window(spec, terms.start, terms.deadline, meta.now, "start_time")
+    if isinstance(span, Rejected):
+        return span
+    return WorkBid(
+        order_id=command.order_id,
+        participant_id=command.participant_id,
+        where=conditions.where,
+        first=span[0],
+        stop=span[1],
+        work=terms.work,
+        max_chips=terms.max_chips,
+        limit_price=terms.limit_price,
+        service_class=conditions.service_class,
+        cover=conditions.cover,
+        notice_s=conditions.notice_s,
+        conversions=conditions.conversions,
+    )
+
+
+def _block(
+    auction: Auction, command: SubmitOrder, terms: BlockBidTerms, meta: Meta
+) -> BlockBid | Rejected:
+    spec = auction.spec
+    first = window(
+        spec,
+        terms.earliest_start,
+        terms.earliest_start + terms.duration_s,
+        meta.now,
+        "earliest_start_time",
+    )
+    if isinstance(first, Rejected):
+        return first
+    last = window(
+        spec,
+        terms.latest_start,
+        terms.latest_start + terms.duration_s,
+        meta.now,
+        "latest_start_time",
+    )
+    if isinstance(last, Rejected):
+        return last
+    return BlockBid(
+        order_id=command.order_id,
+        participant_id=command.participant_id,
+        where=terms.conditions.where,
+        earliest_start=first[0],
+        latest_start=last[0],
+        duration=first[1] - first[0],
+        chips=terms.chips,
+        limit_price=terms.limit_price,
+        min_fill_ppm=terms.min_fill_ppm,
+        service_class=terms.conditions.service_class,
+        cover=terms.conditions.cover,
+        notice_s=terms.conditions.notice_s,
+        conversions=terms.conditions.conversions,
+        exclusive_group=terms.exclusive_group,
+        parent_order_id=terms.parent_order_id,
+    )
+
+
+def steps_of(order: BookOrder) -> Iterable[Step]:
+    """Every (price, chips) pair that an order states."""
+    if isinstance(order, (Offer, StepBid)):
+        for segment in order.segments:
+            yield from segment.steps
+    elif isinstance(order, BlockBid):
+        yield Step(price=order.limit_price, chips=order.chips)
+    else:
+        yield Step(price=order.limit_price, chips=order.max_chips)
+
+
+def _refuse_prices(auction: Auction, order: BookOrder) -> Rejected | None:
+    spec = auction.spec
+    for step in steps_of(order):
+        if not spec.price_floor <= step.price <= spec.price_cap:
+            return Rejected(
+                code=Code.PRICE_OUTSIDE_LIMITS,
+                field="price_micro_usd_per_chip_hour",
+                advice="choose a price between the auction's floor and cap",
+                got=str(step.price),
+                limit=f"{spec.price_floor} to {spec.price_cap}",
+            )
+        if step.price % spec.tick:
+            return Rejected(
+                code=Code.PRICE_NOT_ON_TICK,
+                field="price_micro_usd_per_chip_hour",
+                advice=f"prices are multiples of {spec.tick} micro-USD",
+                got=str(step.price),
+            )
+        if step.chips <= 0:
+            return Rejected(
+                code=Code.INVALID_VALUE,
+                field="chips",
+                advice="quantities are above zero",
+                got=str(step.chips),
+            )
+    return None
+
+
+def _refuse_pools(
+    state: State, auction: Auction, command: SubmitOrder, order: BookOrder
+) -> Rejected | None:
+    if isinstance(order, Offer):
+        return _refuse_offer_pool(state, auction, command, order)
+    known = {record.pool.chip_class for record in state.pools.values()}
+    for chip_class in order.where.chip_classes:
+        if chip_class not in known:
+            return Rejected(
+                code=Code.UNKNOWN_CHIP_CLASS,
+                field="chip_classes",
+                advice="no pool has this chip class; list the chip table and the pools",
+                got=chip_class,
+            )
+    for pool_id in order.where.pool_ids:
+        if pool_id not in state.pools:
+            return Rejected(
+                code=Code.UNKNOWN_POOL, field="pool_ids", advice="list the pools", got=pool_id
+            )
+    resolution = resolve(
+        order.where,
+        {site_id: record.site for site_id, record in state.sites.items()},
+        (record.pool for record in state.pools.values()),
+    )
+    if not resolution.eligible:
+        reasons = ", ".join(f"{pool}: {reason.value}" for pool, reason in resolution.refused[:10])
+        return Rejected(
+            code=Code.NO_ELIGIBLE_POOL,
+            field="where",
+            advice=f"no pool meets every condition ({reasons})",
+        )
+    node = math.lcm(*(state.pools[pool].pool.chips_per_node for pool in resolution.eligible))
+    return _refuse_nodes(order, node)
+
+
+def _refuse_offer_pool(
+    state: State, auction: Auction, command: SubmitOrder, offer: Offer
+) -> Rejected | None:
+    record = state.pools.get(offer.pool_id)
+    if record is None:
+        return Rejected(
+            code=Code.UNKNOWN_POOL, field="pool_id", advice="list the pools", got=offer.pool_id
+        )
+    if command.participant_id not in record.supplier_ids:
+        return Rejected(
+            code=Code.NOT_OWNER,
+            field="pool_id",
+            advice="only the registered suppliers of a pool may offer in it",
+            got=command.participant_id,
+        )
+    refused = _refuse_nodes(offer, record.pool.chips_per_node)
+    if refused:
+        return refused
+    previous = state.orders.get(command.order_id)
+    taken = list(auction.offered.get(offer.pool_id, [0] * len(auction.spec.intervals)))
+    if previous is not None:
+        for interval, chips in _offered(previous.order):
+            taken[interval] -= chips
+    for interval, chips in _offered(offer):
+        delivery = auction.spec.intervals[interval]
+        taken[interval] += entitled(state, offer.pool_id, delivery)
+        if taken[interval] + chips > record.pool.capacity:
+            return Rejected(
+                code=Code.QUANTITY_ABOVE_CAPACITY,
+                field="segments",
+                advice="offers and base load of a pool must fit its registered capacity",
+                got=str(taken[interval] + chips),
+                limit=str(record.pool.capacity),
+            )
+    return None
+
+
+def entitled(state: State, pool_id: str, interval: Interval) -> int:
+    """Chips of a pool that base-load entitlements set aside in an interval."""
+    return sum(
+        entitlement.chips
+        for entitlement in state.entitlements.values()
+        if entitlement.pool_id == pool_id
+        and entitlement.period.start < interval.end
+        and interval.start < entitlement.period.end
+    )
+
+
+def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
+    for step in steps_of(order):
+        if step.chips % chips_per_node:
+            return Rejected(
+                code=Code.NOT_NODE_MULTIPLE,
+                field="chips",
+                advice="quantities are whole nodes of every eligible pool",
+                got=str(step.chips),
+                limit=f"multiple of {chips_per_node}",
+            )
+    return None
+
+
+def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejected | None:
+    """What the engine would refuse at gate closure is refused now, by the same code."""
+    book = Book(
+        spec=auction.spec,
+        sites=tuple(record.site for record in state.sites.values()),
+        pools=tuple(record.pool for record in state.pools.values()),
+        offers=(order,) if isinstance(order, Offer) else (),
+        step_bids=(order,) if isinstance(order, StepBid) else (),
+        block_bids=(order,) if isinstance(order, BlockBid) else (),
+        work_bids=(order,) if isinstance(order, WorkBid) else (),
+    )
+    try:
+        validate(book)
+    except BookError as error:
+        code = Code.NOT_CLEARED_YET if error.code == "NOT_CLEARED_YET" else Code.BOOK_REFUSED
+        return Rejected(
+            code=code, field=error.field, advice=f"{error.code}: {error.advice}", got=error.subject
+        )
+    return None
+
+
+def _refuse_credit(state: State, command: SubmitOrder, hold: Transfer) -> Rejected | None:
+    previous = state.orders.get(command.order_id)
+    free = state.books.available_to(command.participant_id)
+    if previous is not None and previous.hold is not None:
+        free += previous.hold.amount
+    if hold.amount <= free:
+        return None
+    return Rejected(
+        code=Code.EXPOSURE_ABOVE_COLLATERAL,
+        field="limit_price",
+        advice="deposit more collateral, or bid less: the worst case at the limit must be covered",
+        got=str(hold.amount),
+        limit=str(free),
+    )
+
+
+def _offered(order: BookOrder) -> Iterable[tuple[int, int]]:
+    if isinstance(order, Offer):
+        for segment in order.segments:
+            chips = sum(step.chips for step in segment.steps)
+            for interval in range(segment.first, segment.stop):
+                yield interval, chips
+
+
+def _count_offered(auction: Auction, order: BookOrder, sign: int) -> None:
+    if isinstance(order, Offer):
+        counts = auction.offered.setdefault(order.pool_id, [0] * len(auction.spec.intervals))
+        for interval, chips in _offered(order):
+            counts[interval] += sign * chips
+
+
+def _cancel(
+    state: State, order: Order, meta: Meta, reason: str, first: int = 0
+) -> tuple[AppliedTransfer, ...] | Rejected:
+    command = order.submitted
+    applied = post(
+        state,
+        meta,
+        Postings(
+            postings_id=f"cancel/{command.order_id}/{command.revision}",
+            transfers=_void(order, reason),
+        ),
+        first=first,
+    )
+    if isinstance(applied, Rejected):
+        return applied
+    _count_offered(state.auctions[command.auction_id], order.order, -1)
+    order.state = OrderState.CANCELLED
+    order.cancel_reason = reason
+    order.hold = None
+    return applied
+
+
+def _void(order: Order, reason: str) -> tuple[Transfer, ...]:
+    return (release_hold(order.hold, reason),) if order.hold else ()
+
+
+def _not_found(order_id: str) -> Rejected:
+    return Rejected(code=Code.NOT_FOUND, field="order_id", advice="list your orders", got=order_id)

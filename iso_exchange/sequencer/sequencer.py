@@ -1,0 +1,333 @@
+"""Group commit: the one writer of the exchange.
+
+Submissions queue up, are drained in batches, applied to the state in order, written in
+one transaction and answered only after it committed. A submission that is refused costs
+nothing. A repeated one gets its first answer again. When a commit fails, or its outcome
+is unknown, the sequencer stops for good: memory and database may differ, and only a
+restart from the log makes them equal again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from clearing import codec
+from clearing.errors import InvariantError
+from iso_exchange.clock import Clock
+from iso_exchange.commands import Command
+from iso_exchange.kinds import ENTRY_KINDS, EntryKind
+from iso_exchange.observability import metrics
+from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.leaves import SALT_BYTES, Receipt, batch_entry, leaf_of
+from iso_exchange.sequencer.loading import Loaded, load
+from iso_exchange.sequencer.machine import apply
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.state import State
+from settlement.ledger import merkle
+from settlement.ledger.keys import SigningKey
+from settlement.storage.store import (
+    AppliedTransfer,
+    Commit,
+    Document,
+    Entry,
+    LedgerStore,
+    StoreError,
+    TreeState,
+)
+
+BATCH_COUNT_MAX: Final = 1_000
+DRAIN_SECONDS: Final = 0.002
+QUEUE_COUNT_MAX: Final = 20_000
+
+log = structlog.get_logger("sequencer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A checked command on its way into the log.
+
+    Attributes:
+        command: Decoded body; its signature and role were checked.
+        envelope: Exact bytes received.
+        body_sha256: SHA-256 of the envelope's payload: the same body gets the same answer.
+        documents: Documents that the command names by digest.
+    """
+
+    command: Command
+    envelope: bytes
+    body_sha256: bytes
+    documents: tuple[Document, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Idempotency key: signer and request id."""
+        return self.command.header.signer_id, self.command.header.request_id
+
+
+@dataclass(slots=True)
+class _Waiting:
+    submission: Submission
+    answer: asyncio.Future[Receipt | Rejected]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one group commit collects while its submissions are applied."""
+
+    entries: list[Entry] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)
+    transfers: list[AppliedTransfer] = field(default_factory=list)
+    answers: list[tuple[_Waiting, Receipt | Rejected]] = field(default_factory=list)
+    receipts: dict[tuple[str, str], tuple[bytes, Receipt]] = field(default_factory=dict)
+
+
+class Stopped(RuntimeError):
+    """The sequencer stopped; the process must exit and be started again."""
+
+
+class Sequencer:
+    """Owns the state and the end of the log."""
+
+    def __init__(
+        self,
+        *,
+        store: LedgerStore,
+        clock: Clock,
+        origin: str,
+        log_key: SigningKey,
+        new_salt: Callable[[int], bytes],
+        code_version: str,
+    ) -> None:
+        """Wire the parts; nothing happens before ``start``.
+
+        Args:
+            new_salt: Source of unpredictable bytes (``secrets.token_bytes``; a test may seed it).
+        """
+        self._store = store
+        self._clock = clock
+        self._log_key = log_key
+        self._new_salt = new_salt
+        self._code_version = code_version
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=QUEUE_COUNT_MAX)
+        self._origin = origin
+        self._loaded: Loaded | None = None
+        self._stopped: str = ""
+        self.changed = asyncio.Condition()
+
+    async def start(self) -> None:
+        """Take the log over (fencing any older sequencer) and rebuild the state from it."""
+        head = await self._store.take_over()
+        self._loaded = await load(self._store, self._origin, head)
+        log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
+
+    @property
+    def state(self) -> State:
+        """State after the last commit (and of the batch being applied); read only."""
+        return self._ready().state
+
+    @property
+    def size(self) -> int:
+        """Number of committed log entries."""
+        return self._ready().head.size
+
+    @property
+    def time_us(self) -> int:
+        """Time of the last committed batch; 0 for an empty log."""
+        return self._ready().time_us
+
+    async def submit(self, submission: Submission) -> Receipt | Rejected:
+        """Queue one submission and wait until it is durable or refused.
+
+        Raises:
+            Stopped: the outcome is unknown; retry with the same request id after the restart.
+        """
+        return (await self.submit_all((submission,)))[0]
+
+    async def submit_all(self, submissions: Sequence[Submission]) -> tuple[Receipt | Rejected, ...]:
+        """Queue several submissions in order; one answer each, independent of one another."""
+        if self._stopped:
+            raise Stopped(self._stopped)
+        waiting = [
+            _Waiting(submission, asyncio.get_running_loop().create_future())
+            for submission in submissions
+        ]
+        for item in waiting:
+            try:
+                self._queue.put_nowait(item)
+            except asyncio.QueueFull:
+                item.answer.set_result(
+                    Rejected(
+                        code=Code.UNAVAILABLE,
+                        field="",
+                        advice="the exchange is busy: retry the same request in a second",
+                        limit=str(QUEUE_COUNT_MAX),
+                    )
+                )
+        return tuple([await item.answer for item in waiting])
+
+    async def run(self) -> None:
+        """Drain, apply, commit, answer, for ever.
+
+        Raises:
+            Stopped: a commit failed or its outcome is unknown.
+        """
+        while True:
+            waiting = await self._drain()
+            batch = _Batch()
+            try:
+                for item in waiting:
+                    await self._take(batch, item)
+                await self._commit(batch)
+            except (StoreError, InvariantError) as error:
+                self._stopped = str(error)
+                log.error("sequencer stopped", reason=str(error))
+                for item in waiting:
+                    if not item.answer.done():
+                        item.answer.set_exception(Stopped(self._stopped))
+                raise Stopped(self._stopped) from error
+            for item, answer in batch.answers:
+                if not item.answer.done():
+                    item.answer.set_result(answer)
+            async with self.changed:
+                self.changed.notify_all()
+
+    async def _drain(self) -> list[_Waiting]:
+        """Everything queued, after a short pause in which more may arrive."""
+        waiting = [await self._queue.get()]
+        if self._queue.qsize() < BATCH_COUNT_MAX:
+            await asyncio.sleep(DRAIN_SECONDS)
+        while len(waiting) < BATCH_COUNT_MAX and not self._queue.empty():
+            waiting.append(self._queue.get_nowait())
+        return waiting
+
+    async def _take(self, batch: _Batch, item: _Waiting) -> None:
+        submission = item.submission
+        repeated = await self._repeated(batch, submission)
+        if repeated is not None:
+            batch.answers.append((item, repeated))
+            return
+        answer = self._apply(batch, submission)
+        if isinstance(answer, Rejected):
+            metrics.refusals.labels(answer.code.value).inc()
+            log.info(
+                "refused",
+                code=answer.code.value,
+                field=answer.field,
+                principal=submission.key[0],
+                request_id=submission.key[1],
+            )
+        batch.answers.append((item, answer))
+
+    async def _repeated(self, batch: _Batch, submission: Submission) -> Receipt | Rejected | None:
+        loaded = self._ready()
+        seen = batch.receipts.get(submission.key)
+        if seen is None and submission.key in loaded.requests:
+            entry = await self._store.find_request(*submission.key)
+            if entry is None:
+                message = f"request {submission.key} was answered but is not in the store"
+                raise InvariantError(message)
+            seen = (entry.body_sha256, codec.decode(entry.reply, Receipt))
+        if seen is None:
+            return None
+        if seen[0] == submission.body_sha256:
+            return seen[1]
+        return Rejected(
+            code=Code.REQUEST_CONFLICT,
+            field="request_id",
+            advice="this request id was used for another body: choose a new one",
+            got=submission.key[1],
+        )
+
+    def _apply(self, batch: _Batch, submission: Submission) -> Receipt | Rejected:
+        loaded = self._ready()
+        kind = ENTRY_KINDS[type(submission.command)]
+        time_us = max(self._clock.now_us(), loaded.time_us)
+        salt = b"" if kind.public else self._new_salt(SALT_BYTES)
+        leaf = leaf_of(kind, submission.envelope, salt)
+        index = loaded.head.size + len(batch.entries)
+        meta = Meta(
+            time_us=time_us,
+            index=index,
+            leaf_hash=merkle.leaf_hash(leaf),
+            documents=_bodies(submission.documents),
+        )
+        result = apply(loaded.state, submission.command, meta)
+        if isinstance(result, Rejected):
+            return result
+        loaded.time_us = time_us
+        receipt = Receipt(entry_index=index, leaf_hash=meta.leaf_hash, time_us=time_us, salt=salt)
+        batch.entries.append(_entry(submission, kind, result, receipt, leaf))
+        batch.documents.extend(submission.documents)
+        batch.transfers.extend(result.transfers)
+        batch.receipts[submission.key] = (submission.body_sha256, receipt)
+        return receipt
+
+    async def _commit(self, batch: _Batch) -> None:
+        if not batch.entries:
+            return
+        loaded = self._ready()
+        header = batch_entry(
+            tuple(batch.entries),
+            loaded.time_us,
+            loaded.head.epoch,
+            self._code_version,
+            self._log_key,
+        )
+        entries = (*batch.entries, header)
+        frontier = loaded.frontier.extend(entry.leaf_hash for entry in entries)
+        head = TreeState(epoch=loaded.head.epoch, size=frontier.size, root=frontier.root())
+        await self._store.commit(
+            Commit(
+                expected=loaded.head,
+                new=head,
+                entries=entries,
+                documents=tuple({item.sha256: item for item in batch.documents}.values()),
+                transfers=tuple(batch.transfers),
+                balances=loaded.state.books.changed_since(0),
+            )
+        )
+        loaded.state.books.release()
+        loaded.head, loaded.frontier = head, frontier
+        loaded.requests.update(batch.receipts.keys())
+        metrics.entries.inc(len(entries))
+        metrics.log_size.set(head.size)
+
+    def _ready(self) -> Loaded:
+        if self._loaded is None:
+            message = "the sequencer is not started"
+            raise InvariantError(message)
+        return self._loaded
+
+
+def _bodies(documents: Sequence[Document]) -> Mapping[bytes, bytes]:
+    for item in documents:
+        if hashlib.sha256(item.body).digest() != item.sha256:
+            message = f"document {item.sha256.hex()} does not have that digest"
+            raise InvariantError(message)
+    return {item.sha256: item.body for item in documents}
+
+
+def _entry(
+    submission: Submission, kind: EntryKind, accepted: Accepted, receipt: Receipt, leaf: bytes
+) -> Entry:
+    return Entry(
+        index=receipt.entry_index,
+        kind=kind.name,
+        time_us=receipt.time_us,
+        leaf=leaf,
+        leaf_hash=receipt.leaf_hash,
+        envelope=submission.envelope,
+        salt=receipt.salt,
+        owners=() if kind.public else accepted.owners,
+        principal=submission.key[0],
+        request_id=submission.key[1],
+        body_sha256=submission.body_sha256,
+        reply=codec.encode(receipt),
+        documents=tuple(item.sha256 for item in submission.documents),
+    )

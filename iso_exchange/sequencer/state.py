@@ -1,0 +1,208 @@
+"""State of the exchange, as the log says it is: registry, auctions, orders, deliveries, books.
+
+Only the handlers of ``iso_exchange.sequencer`` change it, and only while the machine
+applies a command. Everything else reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from clearing.outcome import Outcome
+from clearing.types import (
+    AuctionSpec,
+    BlockBid,
+    Book,
+    Interval,
+    Nomination,
+    Offer,
+    Pool,
+    Site,
+    StepBid,
+    WorkBid,
+)
+from clearing.units import Ppm, UnixSeconds
+from iso_exchange.commands import (
+    CreateAuction,
+    RegisterEntitlement,
+    ReportOutage,
+    Role,
+    SubmitOrder,
+)
+from settlement.assignment import Assignment
+from settlement.ledger.books import Books
+from settlement.metering.chip_table import ChipTable
+from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Statement, Transfer
+
+BookOrder = Offer | StepBid | BlockBid | WorkBid
+
+
+@dataclass(slots=True, kw_only=True)
+class Participant:
+    """A registered party, meter or service.
+
+    Attributes:
+        keys: Key id (hex SHA-256 of the raw key) to raw key; revoked keys move to ``revoked``.
+    """
+
+    participant_id: str
+    display_name: str
+    roles: frozenset[Role]
+    keys: dict[str, bytes]
+    revoked: dict[str, bytes] = field(default_factory=dict)
+    country: str = ""
+    suspended: str = ""
+    """Reason of the suspension, empty when not suspended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRecord:
+    """A site as the market sees it, and its community."""
+
+    site: Site
+    community_id: str
+    subdivision: str
+    carbon_grams_per_kwh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRecord:
+    """A pool as the market sees it, and how its deliveries are accounted."""
+
+    pool: Pool
+    supplier_ids: frozenset[str]
+    derate_ppm: Ppm
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """The meter of one pool."""
+
+    meter_id: str
+    pool_id: str
+
+
+class AuctionState(Enum):
+    """Life of an auction."""
+
+    OPEN = "OPEN"
+    HALTED = "HALTED"
+    CLOSED = "CLOSED"
+    FAILED = "FAILED"
+    CLEARED = "CLEARED"
+    PUBLISHED = "PUBLISHED"
+    SETTLED = "SETTLED"
+
+
+@dataclass(slots=True, kw_only=True)
+class Auction:
+    """One auction and everything that came of it.
+
+    Attributes:
+        offered: Chips offered per pool and interval by open offers, entitlements included.
+        book: Frozen at gate closure.
+        settled: Starts of settled intervals.
+        notified: Participants that got their award notice.
+        statements: Statement ids issued.
+        totals: Sites whose community total is published.
+    """
+
+    created: CreateAuction
+    spec: AuctionSpec
+    state: AuctionState
+    order_ids: list[str] = field(default_factory=list)
+    nomination_ids: list[str] = field(default_factory=list)
+    offered: dict[str, list[int]] = field(default_factory=dict)
+    book: Book | None = None
+    outcome: Outcome | None = None
+    assignment: Assignment | None = None
+    failures: list[str] = field(default_factory=list)
+    notified: set[str] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
+    statements: set[str] = field(default_factory=set)
+    totals: set[str] = field(default_factory=set)
+    certified_gap_ppb: int = 0
+
+
+class OrderState(Enum):
+    """Life of an order; what the auction made of it is in the outcome."""
+
+    OPEN = "OPEN"
+    CANCELLED = "CANCELLED"
+    LOCKED = "LOCKED"
+    """In the frozen book of a closed auction."""
+    DECIDED = "DECIDED"
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """Latest revision of one order.
+
+    Attributes:
+        entry_index: Log index of the latest revision.
+        leaf_hash: Leaf hash of that entry (a commitment leaf).
+        hold: Pending transfer that holds its worst case, None when nothing is held.
+    """
+
+    submitted: SubmitOrder
+    order: BookOrder
+    state: OrderState
+    entry_index: int
+    leaf_hash: bytes
+    hold: Transfer | None
+    cancel_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NominationRecord:
+    """A nomination in an auction's book, with its log entry."""
+
+    nomination: Nomination
+    auction_id: str
+    entry_index: int
+    leaf_hash: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """The whole state; rebuilt by replaying the log."""
+
+    origin: str
+    books: Books = field(default_factory=Books)
+    participants: dict[str, Participant] = field(default_factory=dict)
+    sites: dict[str, SiteRecord] = field(default_factory=dict)
+    pools: dict[str, PoolRecord] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    meter_of_pool: dict[str, str] = field(default_factory=dict)
+    chip_tables: dict[str, ChipTable] = field(default_factory=dict)
+    chip_table_version: str = ""
+    auctions: dict[str, Auction] = field(default_factory=dict)
+    orders: dict[str, Order] = field(default_factory=dict)
+    entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
+    nominations: dict[str, NominationRecord] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
+    meter_sequence: dict[str, int] = field(default_factory=dict)
+    outages: dict[str, ReportOutage] = field(default_factory=dict)
+    delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
+    postings: dict[str, Postings] = field(default_factory=dict)
+    statements: dict[str, Statement] = field(default_factory=dict)
+    bank_references: set[str] = field(default_factory=set)
+
+    def chip_table(self) -> ChipTable | None:
+        """Table in force, or None before the first is published."""
+        return self.chip_tables.get(self.chip_table_version)
+
+
+def intervals_of(auction: CreateAuction) -> tuple[Interval, ...]:
+    """Delivery intervals of an auction."""
+    length = auction.interval_seconds
+    return tuple(
+        Interval(
+            start=UnixSeconds(auction.first_interval_start + index * length),
+            end=UnixSeconds(auction.first_interval_start + (index + 1) * length),
+        )
+        for index in range(auction.interval_count)
+    )

@@ -1,0 +1,1 @@
+"""The ledger in PostgreSQL: embedded server, pool, migrations and the adapter."""

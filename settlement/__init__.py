@@ -1,0 +1,1 @@
+"""Settlement core: metering, double entry and the public log, as pure functions."""

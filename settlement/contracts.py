@@ -1,0 +1,469 @@
+"""From an auction's outcome to what is settled: contracts, spare hours and make-whole plans."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TypeVar
+
+from clearing.errors import InvariantError
+from clearing.outcome import Award, Outcome, PoolPrice, Side
+from clearing.types import (
+    BlockBid,
+    Book,
+    Cover,
+    Nomination,
+    Offer,
+    Pool,
+    ServiceClass,
+    Site,
+    StepBid,
+    WorkBid,
+)
+from clearing.units import (
+    PPM,
+    Chips,
+    ChipSeconds,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    chip_seconds,
+    divide_up,
+)
+from settlement.assignment import Assignment, FundingPlan, IntervalPrice, MakeWholePlan
+from settlement.errors import SettlementError, SettlementErrorCode
+from settlement.ledger import accounts
+from settlement.matching import Lot, pair
+from settlement.types import Contract, ContractHour, Legs, SpareHour
+
+
+def assign(
+    book: Book,
+    outcome: Outcome,
+    *,
+    derates: Mapping[str, Ppm],
+    precisions: Mapping[str, str],
+    nomination_suppliers: Mapping[str, str],
+) -> Assignment:
+    """Turn the awards of a verified outcome into contracts.
+
+    The same book and outcome give the same assignment, in whatever order they were
+    written down.
+
+    Args:
+        book: The book that was cleared.
+        outcome: Its outcome, already verified.
+        derates: Acceptance derate by pool_id, for every pool with contracts.
+        precisions: Accounting precision by chip class, such as ``BF16``.
+        nomination_suppliers: Registered supplier's participant by entitlement_id.
+
+    Raises:
+        SettlementError: what is not settled yet (``LINKS_NOT_SETTLED``,
+            ``SITE_COVER_NOT_SETTLED``, ``NEGATIVE_ENERGY_PRICE_NOT_SETTLED``), or an input
+            is missing (``ORDER_UNKNOWN``, ``PRICE_MISSING``, ``DERATE_UNKNOWN``,
+            ``PRECISION_UNKNOWN``, ``SUPPLIER_UNKNOWN``, ``AUCTION_MISMATCH``).
+        InvariantError: a pool delivers more than it was sold.
+    """
+    if outcome.auction_id != book.spec.auction_id:
+        raise SettlementError(
+            SettlementErrorCode.AUCTION_MISMATCH,
+            outcome.auction_id,
+            f"the book is of {book.spec.auction_id}",
+        )
+    if book.links:
+        raise SettlementError(
+            SettlementErrorCode.LINKS_NOT_SETTLED,
+            min(link.link_id for link in book.links),
+            "link flows and rents are not settled yet",
+        )
+    work = _Assigner(
+        book=book,
+        outcome=outcome,
+        derates=derates,
+        precisions=precisions,
+        nomination_suppliers=nomination_suppliers,
+    )
+    return work.run()
+
+
+Bid = StepBid | BlockBid | WorkBid
+
+T = TypeVar("T")
+
+
+class _Assigner:
+    """Indexes of one book and outcome, and the parts of the assignment."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        outcome: Outcome,
+        derates: Mapping[str, Ppm],
+        precisions: Mapping[str, str],
+        nomination_suppliers: Mapping[str, str],
+    ) -> None:
+        self.spec = book.spec
+        self.outcome = outcome
+        self.derates = derates
+        self.precisions = precisions
+        self.nomination_suppliers = nomination_suppliers
+        self.sites: dict[str, Site] = {site.site_id: site for site in book.sites}
+        self.pools: dict[str, Pool] = {pool.pool_id: pool for pool in book.pools}
+        self.offers: dict[str, Offer] = {offer.order_id: offer for offer in book.offers}
+        bids: tuple[Bid, ...] = (*book.step_bids, *book.block_bids, *book.work_bids)
+        self.bids: dict[str, Bid] = {bid.order_id: bid for bid in bids}
+        self.nominations = {item.order_id: item for item in book.nominations}
+        self.prices: dict[tuple[str, int], PoolPrice] = {
+            (price.pool_id, price.interval): price for price in outcome.prices
+        }
+        self.legs_cache: dict[tuple[str, int, ServiceClass, Cover, Seconds, bool, bool], Legs] = {}
+        self.spare: list[SpareHour] = []
+        self.reserve: list[SpareHour] = []
+        self.idle: list[SpareHour] = []
+        self.contracts: list[Contract] = []
+
+    def run(self) -> Assignment:
+        """Assign pool by pool."""
+        by_pool: dict[str, list[Award]] = defaultdict(list)
+        for award in self.outcome.awards:
+            if award.cover is Cover.SITE and award.side is not Side.SUPPLY:
+                raise SettlementError(
+                    SettlementErrorCode.SITE_COVER_NOT_SETTLED,
+                    award.order_id,
+                    "backup pools are not settled yet",
+                )
+            by_pool[award.pool_id].append(award)
+        for pool_id in sorted(by_pool):
+            self._pool(pool_id, by_pool[pool_id])
+        contracts = tuple(sorted(self.contracts, key=lambda contract: contract.contract_id))
+        if len({contract.contract_id for contract in contracts}) != len(contracts):
+            raise InvariantError(f"contract identifiers of {self.spec.auction_id} repeat")
+        return Assignment(
+            auction_id=self.spec.auction_id,
+            intervals=self.spec.intervals,
+            node_cover_notice_s=self.spec.tariff.node_cover_notice_s,
+            site_cover_notice_s=self.spec.tariff.site_cover_notice_s,
+            contracts=contracts,
+            spare_hours=tuple(sorted(self.spare, key=_spare_key)),
+            reserve_hours=tuple(sorted(self.reserve, key=_spare_key)),
+            idle_hours=tuple(sorted(self.idle, key=_spare_key)),
+            prices=self._interval_prices(contracts),
+            released_order_ids=tuple(
+                sorted(offer.order_id for offer in self.offers.values() if offer.recallable)
+            ),
+            make_whole=self._make_whole(contracts),
+        )
+
+    def _pool(self, pool_id: str, awards: list[Award]) -> None:
+        demands: list[Lot] = []
+        supplies: list[Lot] = []
+        for award in awards:
+            left = {t: int(chips) for t, chips in enumerate(award.chips, award.first) if chips > 0}
+            if award.side is Side.SUPPLY:
+                offer = self._known(self.offers, award.order_id)
+                supplies.append(
+                    Lot(order_id=award.order_id, left=left, released=offer.recallable)
+                )
+                self._spare_hours(award)
+            elif award.side is Side.DEMAND:
+                bid = self._known(self.bids, award.order_id)
+                demands.append(
+                    Lot(
+                        order_id=award.order_id,
+                        left=left,
+                        gang=isinstance(bid, BlockBid),
+                        released=bid.service_class is ServiceClass.INTERRUPTIBLE
+                        and bid.notice_s <= self.spec.tariff.site_cover_notice_s,
+                    )
+                )
+                self._reserve_hours(award, bid)
+            else:
+                self._nominated(award, left)
+        pairing = pair(pool_id, demands, supplies)
+        for (order_id, supply_id), chips in pairing.flows.items():
+            self._contract(self.bids[order_id], self.offers[supply_id], pool_id, chips)
+        for supply_id, chips in pairing.idle.items():
+            offer = self.offers[supply_id]
+            for t, quantity in chips.items():
+                price = self._price(pool_id, t)
+                earned = price.energy - (price.recall_discount if offer.recallable else 0)
+                self.idle.append(self._hour_of(offer, t, quantity, earned))
+
+    def _contract(self, bid: Bid, offer: Offer, pool_id: str, chips: Mapping[int, int]) -> None:
+        hours = tuple(
+            ContractHour(
+                interval=self.spec.intervals[t],
+                chips=Chips(quantity),
+                legs=self._legs(bid, pool_id, t, released=offer.recallable),
+            )
+            for t, quantity in chips.items()
+        )
+        self._add(
+            order_id=bid.order_id,
+            buyer_id=bid.participant_id,
+            supplier_id=offer.participant_id,
+            supplier_order_id=offer.order_id,
+            pool_id=pool_id,
+            service_class=bid.service_class,
+            cover=bid.cover if bid.service_class is ServiceClass.FIRM else Cover.NONE,
+            notice_s=bid.notice_s,
+            hours=hours,
+        )
+
+    def _nominated(self, award: Award, chips: Mapping[int, int]) -> None:
+        """A nomination's contract: energy is paid outside, the rest here (SETTLEMENT R7)."""
+        nomination = self._known(self.nominations, award.order_id)
+        supplier_id = self.nomination_suppliers.get(nomination.entitlement_id)
+        if supplier_id is None:
+            raise SettlementError(
+                SettlementErrorCode.SUPPLIER_UNKNOWN,
+                nomination.entitlement_id,
+                "the entitlement has no registered supplier",
+            )
+        hours = []
+        for t, quantity in sorted(chips.items()):
+            price = self._price(award.pool_id, t)
+            legs = Legs(
+                energy=MicroUsdPerChipHour(0),
+                power=price.power,
+                cover=price.node_cover if award.cover is Cover.NODE else MicroUsdPerChipHour(0),
+                discount=MicroUsdPerChipHour(0),
+                surcharge=price.surcharge,
+                fee=price.fee,
+                contract=_registered_price(nomination, t),
+            )
+            hours.append(
+                ContractHour(interval=self.spec.intervals[t], chips=Chips(quantity), legs=legs)
+            )
+        self._add(
+            order_id=award.order_id,
+            buyer_id=nomination.participant_id,
+            supplier_id=supplier_id,
+            supplier_order_id=nomination.entitlement_id,
+            pool_id=award.pool_id,
+            service_class=ServiceClass.BASE_LOAD,
+            cover=award.cover,
+            notice_s=Seconds(0),
+            hours=tuple(hours),
+        )
+
+    def _add(
+        self,
+        *,
+        order_id: str,
+        buyer_id: str,
+        supplier_id: str,
+        supplier_order_id: str,
+        pool_id: str,
+        service_class: ServiceClass,
+        cover: Cover,
+        notice_s: Seconds,
+        hours: tuple[ContractHour, ...],
+    ) -> None:
+        if not hours:
+            return
+        pool = self.pools[pool_id]
+        if pool_id not in self.derates:
+            raise SettlementError(
+                SettlementErrorCode.DERATE_UNKNOWN, pool_id, "the pool has no acceptance derate"
+            )
+        if pool.chip_class not in self.precisions:
+            raise SettlementError(
+                SettlementErrorCode.PRECISION_UNKNOWN,
+                pool.chip_class,
+                "the chip class has no accounting precision",
+            )
+        self.contracts.append(
+            Contract(
+                contract_id=f"{self.spec.auction_id}/{order_id}/{pool_id}/{supplier_order_id}",
+                auction_id=self.spec.auction_id,
+                order_id=order_id,
+                buyer_id=buyer_id,
+                supplier_id=supplier_id,
+                supplier_order_id=supplier_order_id,
+                pool_id=pool_id,
+                site_id=pool.site_id,
+                chip_class=pool.chip_class,
+                service_class=service_class,
+                cover=cover,
+                notice_s=notice_s,
+                hours=hours,
+                precision=self.precisions[pool.chip_class],
+                derate_ppm=self.derates[pool_id],
+                stop_loss_ppm=self.spec.tariff.stop_loss_ppm,
+            )
+        )
+
+    def _legs(self, bid: Bid, pool_id: str, t: int, *, released: bool) -> Legs:
+        """Prices of a bid's product; a released supplier bears the recall discount itself."""
+        block = isinstance(bid, BlockBid)
+        key = (pool_id, t, bid.service_class, bid.cover, bid.notice_s, released, block)
+        legs = self.legs_cache.get(key)
+        if legs is not None:
+            return legs
+        price = self._price(pool_id, t)
+        firm = bid.service_class is ServiceClass.FIRM
+        cover = price.node_cover if firm and bid.cover is Cover.NODE else 0
+        discount = 0
+        if not firm and bid.notice_s <= self.spec.tariff.site_cover_notice_s:
+            discount = 0 if released else price.recall_discount
+        if not firm and not block and bid.notice_s <= self.spec.tariff.node_cover_notice_s:
+            discount += price.availability
+        energy = price.energy - (price.recall_discount if released else 0)
+        if energy < 0:
+            raise SettlementError(
+                SettlementErrorCode.NEGATIVE_ENERGY_PRICE_NOT_SETTLED,
+                pool_id,
+                f"supply earns {energy} micro-USD per chip-hour in interval {t}",
+            )
+        legs = Legs(
+            energy=MicroUsdPerChipHour(energy),
+            power=price.power,
+            cover=MicroUsdPerChipHour(cover),
+            discount=MicroUsdPerChipHour(discount),
+            surcharge=price.surcharge,
+            fee=price.fee,
+            contract=MicroUsdPerChipHour(energy + price.power + cover - discount),
+        )
+        self.legs_cache[key] = legs
+        return legs
+
+    def _spare_hours(self, award: Award) -> None:
+        offer = self.offers[award.order_id]
+        for t, chips in enumerate(award.reserve, award.first):
+            if chips > 0:
+                price = self._price(award.pool_id, t)
+                self.spare.append(self._hour_of(offer, t, chips, price.spare - price.power))
+
+    def _reserve_hours(self, award: Award, bid: Bid) -> None:
+        """Chips of a reclaimable block above its minimum fill: the only ones that count."""
+        reclaimable = (
+            bid.service_class is ServiceClass.INTERRUPTIBLE
+            and bid.notice_s <= self.spec.tariff.node_cover_notice_s
+        )
+        if not isinstance(bid, BlockBid) or not reclaimable:
+            return
+        node = self.pools[award.pool_id].chips_per_node
+        least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), node) * node
+        for t, chips in enumerate(award.chips, award.first):
+            price = self._price(award.pool_id, t)
+            if chips > least and price.availability:
+                self.reserve.append(
+                    SpareHour(
+                        auction_id=self.spec.auction_id,
+                        supplier_id=bid.participant_id,
+                        order_id=bid.order_id,
+                        pool_id=award.pool_id,
+                        site_id=self.pools[award.pool_id].site_id,
+                        interval=self.spec.intervals[t],
+                        chips=Chips(chips - least),
+                        price=price.availability,
+                    )
+                )
+
+    def _hour_of(self, offer: Offer, t: int, chips: int, price: int) -> SpareHour:
+        return SpareHour(
+            auction_id=self.spec.auction_id,
+            supplier_id=offer.participant_id,
+            order_id=offer.order_id,
+            pool_id=offer.pool_id,
+            site_id=self.pools[offer.pool_id].site_id,
+            interval=self.spec.intervals[t],
+            chips=Chips(chips),
+            price=MicroUsdPerChipHour(price),
+        )
+
+    def _interval_prices(self, contracts: tuple[Contract, ...]) -> tuple[IntervalPrice, ...]:
+        used = {(c.pool_id, hour.interval.start) for c in contracts for hour in c.hours}
+        for item in (*self.spare, *self.reserve, *self.idle):
+            used.add((item.pool_id, item.interval.start))
+        index_of = {interval.start: t for t, interval in enumerate(self.spec.intervals)}
+        prices = []
+        for pool_id, start in sorted(used):
+            price = self._price(pool_id, index_of[start])
+            prices.append(
+                IntervalPrice(
+                    pool_id=pool_id,
+                    interval=self.spec.intervals[price.interval],
+                    energy=price.energy,
+                    power=price.power,
+                    cover=price.node_cover,
+                    availability=price.availability,
+                    recall_discount=price.recall_discount,
+                )
+            )
+        return tuple(prices)
+
+    def _make_whole(self, contracts: tuple[Contract, ...]) -> tuple[MakeWholePlan, ...]:
+        participants = {item.order_id: item.participant_id for item in self.outcome.orders}
+        plans = []
+        for item in self.outcome.make_whole:
+            if item.amount <= 0:
+                continue
+            family = set(item.order_ids)
+            own = [c for c in contracts if c.order_id in family or c.supplier_order_id in family]
+            hours = [hour for contract in own for hour in contract.hours]
+            awarded = sum(chip_seconds(h.chips, h.interval.duration_s) for h in hours)
+            payee_id = self._known(participants, min(item.order_ids))
+            shares = tuple(
+                FundingPlan(
+                    source=share.source,
+                    account=self._funding_account(share.source, participants),
+                    amount=share.amount,
+                )
+                for share in sorted(item.funding, key=lambda share: share.source)
+                if share.amount > 0
+            )
+            if sum(share.amount for share in shares) != item.amount:
+                raise InvariantError(f"funding of {min(item.order_ids)} is not {item.amount}")
+            plans.append(
+                MakeWholePlan(
+                    family_id=min(item.order_ids),
+                    payee_id=payee_id,
+                    amount=item.amount,
+                    shares=shares,
+                    contract_ids=tuple(sorted(contract.contract_id for contract in own)),
+                    awarded=ChipSeconds(awarded),
+                    last=max(
+                        (hour.interval for hour in hours),
+                        key=lambda interval: interval.start,
+                        default=self.spec.intervals[-1],
+                    ),
+                )
+            )
+        return tuple(sorted(plans, key=lambda plan: plan.family_id))
+
+    def _funding_account(self, source: str, participants: Mapping[str, str]) -> str:
+        if source.startswith("rent:") and source not in participants:
+            site_id = source.removeprefix("rent:")
+            return accounts.rent(self._known(self.sites, site_id).site_id)
+        return accounts.cash(self._known(participants, source))
+
+    def _price(self, pool_id: str, t: int) -> PoolPrice:
+        price = self.prices.get((pool_id, t))
+        if price is None:
+            raise SettlementError(
+                SettlementErrorCode.PRICE_MISSING, pool_id, f"no price in interval {t}"
+            )
+        return price
+
+    @staticmethod
+    def _known(items: Mapping[str, T], order_id: str) -> T:
+        item = items.get(order_id)
+        if item is None:
+            raise SettlementError(
+                SettlementErrorCode.ORDER_UNKNOWN, order_id, "not in the book or its outcome"
+            )
+        return item
+
+
+def _registered_price(nomination: Nomination, t: int) -> MicroUsdPerChipHour:
+    for segment in nomination.segments:
+        if segment.first <= t < segment.stop:
+            return segment.steps[0].price
+    raise InvariantError(f"{nomination.order_id} was awarded outside its segments")
+
+
+def _spare_key(hour: SpareHour) -> tuple[int, str, str]:
+    return (hour.interval.start, hour.pool_id, hour.order_id)

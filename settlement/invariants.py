@@ -1,0 +1,417 @@
+"""The laws of SETTLEMENT D as named checks over what was settled.
+
+They recompute from contracts, readings and transfers, and share with the postings only
+the prices that the rules define (``settlement.postings.terms``). Used by the tests, the
+sequencer's self-check and the auditor. Numbers in the names are those of SETTLEMENT D;
+9 and 11 need reclaims and corrections.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from clearing.types import Book, Interval
+from clearing.units import (
+    PPM,
+    SECONDS_PER_HOUR,
+    ChipSeconds,
+    MicroUsdPerChipHour,
+    divide_up,
+    energy_charge,
+)
+from settlement.assignment import Assignment
+from settlement.ledger import accounts
+from settlement.metering.billable import MeteredHour
+from settlement.postings import terms
+from settlement.postings.hour import contract_hours
+from settlement.postings.make_whole import earned_make_whole
+from settlement.statements import Moved
+from settlement.types import Contract, ContractHour, DeliveredHour, Phase, Transfer, TransferCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Result of one check.
+
+    Attributes:
+        name: ``<number>_<law>``, stable.
+        detail: First contradiction found, empty when ok.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is known of one auction's settlement.
+
+    Attributes:
+        closed: Delivery intervals whose hour postings were applied.
+        metered: The metered hours they were made from.
+        limits: Highest all-in limit per chip-hour by order (``highest_limits``); orders
+            left out are not checked against a limit.
+    """
+
+    assignment: Assignment
+    closed: tuple[Interval, ...]
+    metered: tuple[MeteredHour, ...]
+    limits: Mapping[str, MicroUsdPerChipHour]
+
+
+def check_all(settled: Sequence[Settled], applied: Iterable[Moved]) -> tuple[Finding, ...]:
+    """Run every check.
+
+    Args:
+        settled: All auctions whose postings are among the transfers.
+        applied: All transfers of the ledger, in order.
+
+    Returns:
+        One finding per law, in the order of ``CHECKS``.
+    """
+    view = _view(settled, applied)
+    findings = []
+    for name, check in CHECKS:
+        detail = next(iter(check(view)), "")
+        findings.append(Finding(name=name, ok=not detail, detail=detail))
+    return tuple(findings)
+
+
+def highest_limits(book: Book) -> dict[str, MicroUsdPerChipHour]:
+    """Highest all-in limit of every bid, in its own most valuable class."""
+    limits: dict[str, MicroUsdPerChipHour] = {}
+    for step in book.step_bids:
+        price = max((s.price for part in step.segments for s in part.steps), default=0)
+        limits[step.order_id] = _best(price, [c.factor_ppm for c in step.conversions])
+    for bid in (*book.block_bids, *book.work_bids):
+        limits[bid.order_id] = _best(bid.limit_price, [c.factor_ppm for c in bid.conversions])
+    return limits
+
+
+@dataclass(slots=True, kw_only=True)
+class _View:
+    """Indexes over the transfers.
+
+    Attributes:
+        by_hour: Micro-USD (or TFLOP) moved by (contract, hour start, code).
+        legs: Number of transfers that moved something, by contract.
+    """
+
+    settled: Sequence[Settled]
+    moved: list[Moved]
+    balances: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    by_hour: dict[tuple[str, int, TransferCode], int] = field(
+        default_factory=lambda: defaultdict(int)
+    )
+    counts: dict[tuple[str, int, TransferCode], int] = field(
+        default_factory=lambda: defaultdict(int)
+    )
+    holds: dict[str, Transfer] = field(default_factory=dict)
+    resolved: dict[str, list[Moved]] = field(default_factory=lambda: defaultdict(list))
+
+    def hours(self) -> Iterator[tuple[Settled, Contract, ContractHour, DeliveredHour]]:
+        """Contract-hours of closed intervals with their readings."""
+        for item in self.settled:
+            read = {(m.delivered.contract_id, m.delivered.interval.start): m for m in item.metered}
+            for interval in item.closed:
+                for contract, hour in contract_hours(item.assignment, interval):
+                    found = read.get((contract.contract_id, interval.start))
+                    if found is not None:
+                        yield item, contract, hour, found.delivered
+
+    def of(self, contract: Contract, hour: ContractHour, *codes: TransferCode) -> int:
+        """Amount moved for a contract-hour under some codes."""
+        return sum(
+            self.by_hour.get((contract.contract_id, hour.interval.start, code), 0)
+            for code in codes
+        )
+
+
+def _view(settled: Sequence[Settled], applied: Iterable[Moved]) -> _View:
+    view = _View(settled=settled, moved=list(applied))
+    for item in view.moved:
+        transfer = item.transfer
+        if transfer.phase is Phase.PENDING:
+            view.holds[transfer.transfer_id] = transfer
+            continue
+        if transfer.pending_id:
+            view.resolved[transfer.pending_id].append(item)
+        view.balances[transfer.asset, transfer.debit] -= item.applied
+        view.balances[transfer.asset, transfer.credit] += item.applied
+        if item.applied:
+            key = (transfer.contract_id, transfer.interval_start, transfer.code)
+            view.by_hour[key] += item.applied
+            view.counts[key] += 1
+    return view
+
+
+def _assets_sum_to_zero(view: _View) -> Iterator[str]:
+    """Every asset sums to zero, and a resolution stays in its hold's asset and accounts."""
+    totals: dict[str, int] = defaultdict(int)
+    for (asset, _), amount in view.balances.items():
+        totals[asset] += amount
+    yield from (f"{asset} sums to {total}" for asset, total in totals.items() if total)
+    for item in view.moved:
+        transfer = item.transfer
+        hold = view.holds.get(transfer.pending_id)
+        if transfer.debit == transfer.credit or item.applied < 0:
+            yield f"{transfer.transfer_id} moves {item.applied} within {transfer.debit}"
+        if hold is not None and (hold.asset, hold.debit, hold.credit) != (
+            transfer.asset, transfer.debit, transfer.credit,
+        ):
+            yield f"{transfer.transfer_id} resolves {hold.transfer_id} elsewhere"
+
+
+def _pots_are_empty(view: _View) -> Iterator[str]:
+    """Pots and covers of closed intervals are zero; ``pool`` was never negative."""
+    closed = {
+        (item.assignment.auction_id, interval.start)
+        for item in view.settled
+        for interval in item.closed
+    }
+    for (asset, account), amount in view.balances.items():
+        if amount and accounts.is_pot(account):
+            parts = accounts.parse(account).parts
+            if (parts[0], int(parts[-1])) in closed:
+                yield f"{account} is left with {amount} {asset}"
+    pool = 0
+    for item in view.moved:
+        transfer = item.transfer
+        if transfer.phase is not Phase.PENDING and transfer.asset == "USD":
+            pool += item.applied * (
+                (transfer.credit == accounts.POOL) - (transfer.debit == accounts.POOL)
+            )
+            if pool < 0:
+                yield f"{transfer.transfer_id} leaves the pool at {pool}"
+                return
+
+
+def _holds_resolve_once(view: _View) -> Iterator[str]:
+    """A hold is posted or voided at most once, within its amount; in closed hours exactly once."""
+    for name, items in view.resolved.items():
+        hold = view.holds.get(name)
+        if hold is None:
+            yield f"{items[0].transfer.transfer_id} resolves {name}, which was never held"
+        elif len(items) > 1:
+            yield f"{name} is resolved {len(items)} times"
+        elif not 0 <= items[0].applied <= hold.amount:
+            yield f"{name} is posted at {items[0].applied} of {hold.amount}"
+    for _, contract, hour, _ in view.hours():
+        for make in (terms.leg_hold, terms.surcharge_hold, terms.fee_hold, terms.stop_loss_hold):
+            expected = make(contract, hour)
+            if expected is None:
+                continue
+            if view.holds.get(expected.transfer_id) != expected:
+                yield f"{expected.transfer_id} is not held as the contract says"
+            elif expected.transfer_id not in view.resolved:
+                yield f"{expected.transfer_id} is still open"
+
+
+def _undelivered_is_refunded(view: _View) -> Iterator[str]:
+    """A buyer receives at least its contract price for what was not delivered."""
+    for _, contract, hour, read in view.hours():
+        price = MicroUsdPerChipHour(max(0, hour.legs.contract))
+        least = energy_charge(price, read.failed)
+        got = view.of(contract, hour, TransferCode.FAILURE_CREDIT)
+        # Rounded once per metering interval.
+        if got < least - _cells(hour):
+            yield f"{terms.hour_key(contract, hour)} is credited {got}, at least {least} is due"
+        refund = energy_charge(price, read.gap)
+        got = view.of(contract, hour, TransferCode.GAP_REFUND)
+        if got != refund:
+            yield f"{terms.hour_key(contract, hour)} is refunded {got}, not {refund}"
+
+
+def _failures_within_limits(view: _View) -> Iterator[str]:
+    """A failing supplier pays between pi_c and D per failed chip-second."""
+    for _, contract, hour, read in view.hours():
+        paid = view.of(contract, hour, TransferCode.FAILURE)
+        least = energy_charge(terms.supply_price(contract, hour.legs), read.failed)
+        most = energy_charge(terms.stop_loss_price(contract, hour.legs), read.failed)
+        slack = _cells(hour) if read.failed else 0
+        if not least - slack <= paid <= most + slack:
+            yield f"{terms.hour_key(contract, hour)} pays {paid}, not {least} to {most}"
+
+
+def _bills_within_limits(view: _View) -> Iterator[str]:
+    """An order's bill is at most limit x chip-seconds, and one micro-USD per leg.
+
+    Over the closed hours of whole orders: the limit of a block holds over its run, not in
+    each hour. What was not earned of a make-whole payment is added to the limit (R10).
+    """
+    bills: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    limits: dict[tuple[str, str], MicroUsdPerChipHour] = {}
+    for item, contract, hour, _ in view.hours():
+        limit = item.limits.get(contract.order_id)
+        if limit is None or not _complete(item, contract.order_id):
+            continue
+        key = (contract.auction_id, contract.order_id)
+        limits[key] = limit
+        bill = bills[key]
+        sign = 1 if terms.leg_amount(hour) >= 0 else -1
+        bill[0] += sign * view.of(contract, hour, TransferCode.AUCTION_LEG)
+        bill[0] += view.of(contract, hour, TransferCode.SURCHARGE, TransferCode.FEE)
+        bill[0] -= view.of(contract, hour, TransferCode.FAILURE_CREDIT, TransferCode.GAP_REFUND)
+        bill[1] += terms.position(hour)
+        bill[2] += 5 + _cells(hour)
+    for item in view.settled:
+        for plan in item.assignment.make_whole:
+            own = {c.order_id for c in item.assignment.contracts if c.contract_id in plan.contract_ids}
+            # A family's bill is judged together: its payment is not split over its orders.
+            keys = sorted((item.assignment.auction_id, order_id) for order_id in own)
+            if len(keys) > 1 and all(key in bills for key in keys):
+                merged = [sum(bills[key][i] for key in keys) for i in range(3)]
+                limits[keys[0]] = max(limits[key] for key in keys)
+                for key in keys:
+                    bills.pop(key)
+                bills[keys[0]] = merged
+            if keys and keys[0] in bills:
+                bills[keys[0]][0] -= plan.amount
+    for key, (bill_sum, quantity, legs) in bills.items():
+        most = divide_up(limits[key] * quantity, SECONDS_PER_HOUR) + legs
+        if bill_sum > most:
+            yield f"{key[1]} is billed {bill_sum}, its limit allows {most}"
+
+
+def _community_and_operator(view: _View) -> Iterator[str]:
+    """Communities and operator receive surcharge and fee on delivered chip-seconds, no more."""
+    due: dict[str, int] = defaultdict(int)
+    for _, contract, hour, read in view.hours():
+        due[accounts.community(contract.site_id)] += energy_charge(
+            hour.legs.surcharge, read.delivered
+        )
+        due[accounts.OPERATOR_FEE] += energy_charge(hour.legs.fee, read.delivered)
+    got: dict[str, int] = defaultdict(int)
+    for item in view.moved:
+        name = item.transfer.credit
+        if item.transfer.phase is not Phase.PENDING and (
+            name == accounts.OPERATOR_FEE or name.startswith("community:")
+        ):
+            got[name] += item.applied
+    for name in sorted(due.keys() | got.keys()):
+        if due[name] != got[name]:
+            yield f"{name} received {got[name]}, not {due[name]}"
+
+
+def _positions_add_up(view: _View) -> Iterator[str]:
+    """Per contract-interval: delivered + failed + gap = position, and every one is metered."""
+    seen = set()
+    for _, contract, hour, read in view.hours():
+        seen.add((contract.contract_id, hour.interval.start))
+        total = read.delivered + read.failed + read.gap
+        if total != terms.position(hour) or min(read.delivered, read.failed, read.gap) < 0:
+            yield f"{terms.hour_key(contract, hour)} reads {total} of {terms.position(hour)}"
+    for item in view.settled:
+        for interval in item.closed:
+            for contract, hour in contract_hours(item.assignment, interval):
+                if (contract.contract_id, interval.start) not in seen:
+                    yield f"{terms.hour_key(contract, hour)} is closed without a reading"
+
+
+def _make_whole_is_earned(view: _View) -> Iterator[str]:
+    """Earned make-whole = what its funders posted; self-funded shares move nothing."""
+    for item in view.settled:
+        read = {
+            (m.delivered.contract_id, m.delivered.interval.start): m.delivered.delivered
+            for m in item.metered
+        }
+        for plan in item.assignment.make_whole:
+            if plan.last not in item.closed:
+                continue
+            total = sum(
+                read.get((c.contract_id, hour.interval.start), 0)
+                for c in item.assignment.contracts
+                if c.contract_id in plan.contract_ids
+                for hour in c.hours
+            )
+            earned = earned_make_whole(plan, ChipSeconds(total))
+            posted = own = 0
+            for share in plan.shares:
+                hold = terms.make_whole_hold(item.assignment.auction_id, plan, share)
+                if hold is None:
+                    own += share.amount
+                    continue
+                posted += sum(moved.applied for moved in view.resolved.get(hold.transfer_id, ()))
+            least = earned if not own else max(0, earned - own)
+            if not least <= posted <= earned:
+                yield f"{plan.family_id} earned {earned} and was paid {posted}"
+
+
+def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
+    """Cover accounts pay out what came in, and only covered load pays in."""
+    flows: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for item in view.moved:
+        transfer = item.transfer
+        if transfer.phase is Phase.PENDING:
+            continue
+        if transfer.credit.startswith("cover:"):
+            flows[transfer.credit][0] += item.applied
+        if transfer.debit.startswith("cover:"):
+            flows[transfer.debit][1] += item.applied
+    for name, (paid_in, paid_out) in flows.items():
+        if paid_in != paid_out:
+            yield f"{name} took in {paid_in} and paid out {paid_out}"
+    due: dict[str, int] = defaultdict(int)
+    for _, contract, hour, _ in view.hours():
+        name = accounts.cover(contract.auction_id, contract.pool_id, hour.interval.start)
+        due[name] += hour.legs.cover * terms.position(hour)
+    for name, amount in due.items():
+        if abs(SECONDS_PER_HOUR * flows[name][0] - amount) * 2 > SECONDS_PER_HOUR:
+            yield f"{name} took in {flows[name][0]}"
+
+
+def _compute_once(view: _View) -> Iterator[str]:
+    """Each contract-hour's compute is transferred once, from its supplier to its buyer."""
+    expected: dict[tuple[str, int], int] = {}
+    for _, contract, hour, read in view.hours():
+        key = (contract.contract_id, hour.interval.start)
+        expected[key] = read.compute if contract.supplier_id != contract.buyer_id else 0
+    got: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for item in view.moved:
+        if item.transfer.code is TransferCode.COMPUTE:
+            if not item.transfer.asset.startswith("TFLOP:"):
+                yield f"{item.transfer.transfer_id} moves {item.transfer.asset}"
+            got[item.transfer.contract_id, item.transfer.interval_start].append(item.applied)
+    for key in sorted(expected.keys() | got.keys()):
+        due = [expected[key]] if expected.get(key) else []
+        if got.get(key, []) != due:
+            yield f"{key[0]}/{key[1]} moved {got.get(key, [])} TFLOP, not {due}"
+
+
+CHECKS: Final[tuple[tuple[str, Callable[[_View], Iterator[str]]], ...]] = (
+    ("1_assets_sum_to_zero", _assets_sum_to_zero),
+    ("2_pots_are_empty", _pots_are_empty),
+    ("3_holds_resolve_once", _holds_resolve_once),
+    ("4_undelivered_is_refunded", _undelivered_is_refunded),
+    ("5_failures_within_limits", _failures_within_limits),
+    ("6_bills_within_limits", _bills_within_limits),
+    ("7_community_and_operator", _community_and_operator),
+    ("8_positions_add_up", _positions_add_up),
+    ("10_make_whole_is_earned", _make_whole_is_earned),
+    ("12_cover_out_is_cover_in", _cover_out_is_cover_in),
+    ("13_compute_once", _compute_once),
+)
+
+
+def _complete(item: Settled, order_id: str) -> bool:
+    """Whether every hour of an order is closed."""
+    closed = {interval.start for interval in item.closed}
+    return all(
+        hour.interval.start in closed
+        for contract in item.assignment.contracts
+        if contract.order_id == order_id
+        for hour in contract.hours
+    )
+
+
+def _cells(hour: ContractHour) -> int:
+    """Metering intervals of an hour: how often a failure may have been rounded."""
+    return divide_up(hour.interval.duration_s, 300)
+
+
+def _best(price: int, factors: Iterable[int]) -> MicroUsdPerChipHour:
+    return MicroUsdPerChipHour(divide_up(price * max((PPM, *factors)), PPM))

@@ -1,0 +1,1 @@
+"""Metering: the chip table, rated compute, and readings turned into billable quantities."""

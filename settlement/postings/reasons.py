@@ -1,0 +1,29 @@
+"""Reason codes of transfers: whose doing a failure, a gap or a residual was."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUPPLIER_FAILURE: Final = "SUPPLIER_FAILURE"
+"""Less healthy than sold; priced at spot."""
+
+SPOT_PRICE_PROVISIONAL: Final = "SPOT_PRICE_PROVISIONAL"
+"""The same, with the day-ahead price standing in for a spot price that does not exist."""
+
+METER_GAP: Final = "METER_GAP"
+"""No reading by the close of the hour (SETTLEMENT R8)."""
+
+POT_RESIDUAL: Final = "POT_RESIDUAL"
+"""What payers' legs leave after all receivers were paid in full, or what they lack."""
+
+COVER_RESIDUAL: Final = "COVER_RESIDUAL"
+"""Cover money that no spare or interruptible chip is owed (whole-node rounding)."""
+
+FAILURE_RESIDUAL: Final = "FAILURE_RESIDUAL"
+"""Failure payments beyond what buyers are owed, or what they lack (SETTLEMENT R6)."""
+
+EARNINGS_SHARE: Final = "EARNINGS_SHARE"
+"""Other suppliers' share of missing money (SETTLEMENT R6 step 4)."""
+
+NOT_AWARDED: Final = "NOT_AWARDED"
+"""An acceptance hold is void because the auction's holds replace it."""
