@@ -80,6 +80,7 @@ def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
     surcharge = {site.site_id: site.surcharge for site in book.sites}
     prices = publish(
         model,
+        settled,
         duals,
         book.spec,
         tuple(surcharge[pool.site_id] for pool in grid.pools),

@@ -23,7 +23,7 @@ from clearing.model import NONE, Model
 from clearing.program import INFINITY, Builder, Integers
 from clearing.search import Choice, Settled
 from clearing.solver import FACE, solve_whole
-from clearing.units import split_largest_remainder
+from clearing.units import divide_up, share_ppm_up, split_largest_remainder
 
 _FREEDOMS: Final = ("FRACTIONAL", "ONE_NODE", "ALL")
 _NODE_LIMIT: Final = 2_000
@@ -93,6 +93,7 @@ def award_nodes(
         if extra and alternative.product is Product.RECLAIMABLE:
             for interval in run:
                 countable[alternative.pool, interval][alternative.order_id] = extra * size
+    _trim_reserves(model, choice, whole)
     sold = _share_supply(model, whole, taken, seed)
     return Quantities(
         sold=sold,
@@ -242,6 +243,38 @@ def _range(
     if freedom == "ONE_NODE" and value > 0:
         return max(0.0, value - 1), value
     return value, value
+
+
+def _trim_reserves(model: Model, choice: Choice, whole: Integers) -> None:
+    """Hold exactly the whole nodes that cover asks for: first fewer reclaimables, then spare."""
+    market, layout, grid = model.market, model.layout, model.market.grid
+    covered = list(market.base_covered)
+    for position, group_at in enumerate(layout.delivery_group):
+        group = market.demand[group_at]
+        if group.product is Product.COVERED:
+            pool = layout.delivery_pool[position]
+            chips = int(whole[layout.delivery + position]) * grid.pools[pool].chips_per_node
+            covered[grid.at(pool, group.interval)] += chips
+    for position, alternative in enumerate(market.alternatives):
+        if choice.chosen[position] and alternative.product is Product.COVERED:
+            fill = layout.fill[position]
+            nodes = alternative.least_nodes + (0 if fill == NONE else int(whole[fill]))
+            size = grid.pools[alternative.pool].chips_per_node
+            for interval in range(alternative.first, alternative.stop):
+                covered[grid.at(alternative.pool, interval)] += nodes * size
+    for place, column in enumerate(layout.spare):
+        if column == NONE:
+            continue
+        pool_at = grid.pools[place // grid.intervals]
+        chips = share_ppm_up(covered[place], pool_at.node_spare_ppm)
+        over = int(whole[column]) - divide_up(chips, pool_at.chips_per_node)
+        reclaim = layout.reclaim[place]
+        if reclaim != NONE:
+            over += int(whole[reclaim])
+            cut = max(0, min(over, int(whole[reclaim])))
+            whole[reclaim] -= cut
+            over -= cut
+        whole[column] -= max(0, over)
 
 
 def _share_demand(model: Model, whole: Integers, seed: bytes) -> Chips:

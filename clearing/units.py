@@ -41,7 +41,7 @@ Watts = NewType("Watts", int)
 """Electric power."""
 
 PriceSeconds = NewType("PriceSeconds", int)
-"""A price times chip-seconds, not yet divided: 1/3,600 micro-USD. Welfare is kept in it, exactly."""
+"""A price times chip-seconds, not yet divided: 1/3,600 micro-USD; keeps welfare exact."""
 
 Tflop = NewType("Tflop", int)
 """10**12 floating-point (or integer) operations of one stated precision."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from clearing.outcome import Award
 from clearing.types import BlockBid, Offer, StepBid
-from clearing.units import share_ppm
+from clearing.units import PPM, share_ppm
 from clearing.verify_bound import Charges, charges_at_prices, cheapest
 from clearing.verify_view import (
     View,
@@ -104,17 +104,25 @@ def _offer_rule(view: View, charges: Charges, offer: Offer) -> Iterator[str]:
 
 
 def offer_range(view: View, charges: Charges, offer: Offer) -> tuple[list[int], list[int]]:
-    """Least and most chips per interval that an offer would sell at the charges."""
+    """Least and most chips per interval that an offer would sell at the published prices.
+
+    Sale and spare are compared across two prices that were rounded apart from each other,
+    and the spare price is only as exact as theta x spare in whole micro-USD; a difference
+    below that counts as none.
+    """
+    theta = view.pools[offer.pool_id].node_spare_ppm
+    prices = view.prices[offer.pool_id]
     least, most = [0] * view.intervals, [0] * view.intervals
     earns = (charges.released if offer.recallable else charges.supply)[offer.pool_id]
     spare = charges.spare[offer.pool_id]
     for segment in offer.segments:
         for t in range(segment.first, segment.stop):
             idle = 0 if offer.recallable else max(0, spare[t])
+            rounding = 2 + PPM // theta if theta and prices[t].spare else 0
             for step in segment.steps:
-                gain = earns[t] - charges.scale * step.price
-                least[t] += step.chips if gain > idle else 0
-                most[t] += step.chips if gain >= idle else 0
+                gain = earns[t] - step.price
+                least[t] += step.chips if gain > idle + rounding else 0
+                most[t] += step.chips if gain >= max(0, idle - rounding) else 0
     return least, most
 
 

@@ -12,7 +12,8 @@ from itertools import pairwise
 from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import Award, Outcome, Side
-from clearing.types import BlockBid, Book, Cover, Nomination, Offer, Segment, ServiceClass, StepBid
+from clearing.types import BlockBid, Book, Cover, Nomination, Offer, PricingRule, Segment
+from clearing.types import ServiceClass, StepBid
 from clearing.units import PPM
 
 Order = Offer | StepBid | BlockBid | Nomination
@@ -64,6 +65,8 @@ def check_scope(book: Book) -> Iterator[str]:
         yield "intervals differ in length"
     if any(left.end != right.start for left, right in pairwise(spec.intervals)):
         yield "intervals are not contiguous"
+    if spec.pricing_rule is not PricingRule.MAKE_WHOLE or spec.price_floor < 0:
+        yield "strict uniform prices and negative floors are outside the scope of verification"
     if book.links or book.work_bids:
         yield "links and work bids are outside the scope of verification"
     sites = {site.site_id for site in book.sites}
@@ -113,8 +116,8 @@ def _curve_scope(
         if not 0 <= segment.first < segment.stop <= intervals or not taken.isdisjoint(here):
             yield f"{name} has a segment outside the auction or over another"
         taken.update(here)
-        if any(step.chips <= 0 for step in segment.steps):
-            yield f"{name} has an empty step"
+        if not segment.steps or any(step.chips <= 0 for step in segment.steps):
+            yield f"{name} has an empty step or curve"
         for left, right in pairwise(segment.steps):
             if left.price == right.price or (left.price < right.price) is not rising:
                 yield f"{name} has a curve that is not monotone"

@@ -224,7 +224,7 @@ class CreateAuction:
     pricing_rule: PricingRule
     tie_credit: MicroUsdPerChipHour
     seed_commitment: str
-    tariff: Tariff = Tariff()
+    tariff: Tariff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -491,11 +491,10 @@ class SettleHour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueStatement:
-    """Statement of one party for a period, with the payout it triggers.
+    """Statement of one account since its last one; its payout is posted with it.
 
     Attributes:
         statement_sha256: Hex digest of the statement document.
-        postings_sha256: Hex digest of the payout's postings document, empty for no payout.
     """
 
     header: Header
@@ -503,7 +502,6 @@ class IssueStatement:
     auction_id: str
     party_id: str
     statement_sha256: str
-    postings_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

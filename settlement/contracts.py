@@ -162,9 +162,7 @@ class _Assigner:
             left = {t: int(chips) for t, chips in enumerate(award.chips, award.first) if chips > 0}
             if award.side is Side.SUPPLY:
                 offer = self._known(self.offers, award.order_id)
-                supplies.append(
-                    Lot(order_id=award.order_id, left=left, released=offer.recallable)
-                )
+                supplies.append(Lot(order_id=award.order_id, left=left, released=offer.recallable))
                 self._spare_hours(award)
             elif award.side is Side.DEMAND:
                 bid = self._known(self.bids, award.order_id)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from clearing.types import Book, Interval
+from clearing.types import BlockBid, Book, Interval, WorkBid
 from clearing.units import (
     PPM,
     SECONDS_PER_HOUR,
@@ -87,7 +87,8 @@ def highest_limits(book: Book) -> dict[str, MicroUsdPerChipHour]:
     for step in book.step_bids:
         price = max((s.price for part in step.segments for s in part.steps), default=0)
         limits[step.order_id] = _best(price, [c.factor_ppm for c in step.conversions])
-    for bid in (*book.block_bids, *book.work_bids):
+    whole: tuple[BlockBid | WorkBid, ...] = (*book.block_bids, *book.work_bids)
+    for bid in whole:
         limits[bid.order_id] = _best(bid.limit_price, [c.factor_ppm for c in bid.conversions])
     return limits
 
@@ -126,8 +127,7 @@ class _View:
     def of(self, contract: Contract, hour: ContractHour, *codes: TransferCode) -> int:
         """Amount moved for a contract-hour under some codes."""
         return sum(
-            self.by_hour.get((contract.contract_id, hour.interval.start, code), 0)
-            for code in codes
+            self.by_hour.get((contract.contract_id, hour.interval.start, code), 0) for code in codes
         )
 
 
@@ -161,7 +161,9 @@ def _assets_sum_to_zero(view: _View) -> Iterator[str]:
         if transfer.debit == transfer.credit or item.applied < 0:
             yield f"{transfer.transfer_id} moves {item.applied} within {transfer.debit}"
         if hold is not None and (hold.asset, hold.debit, hold.credit) != (
-            transfer.asset, transfer.debit, transfer.credit,
+            transfer.asset,
+            transfer.debit,
+            transfer.credit,
         ):
             yield f"{transfer.transfer_id} resolves {hold.transfer_id} elsewhere"
 
@@ -245,9 +247,10 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
     """
     bills: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     limits: dict[tuple[str, str], MicroUsdPerChipHour] = {}
+    open_orders = _open_orders(view.settled)
     for item, contract, hour, _ in view.hours():
         limit = item.limits.get(contract.order_id)
-        if limit is None or not _complete(item, contract.order_id):
+        if limit is None or (contract.auction_id, contract.order_id) in open_orders:
             continue
         key = (contract.auction_id, contract.order_id)
         limits[key] = limit
@@ -260,7 +263,11 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
         bill[2] += 5 + _cells(hour)
     for item in view.settled:
         for plan in item.assignment.make_whole:
-            own = {c.order_id for c in item.assignment.contracts if c.contract_id in plan.contract_ids}
+            own = {
+                contract.order_id
+                for contract in item.assignment.contracts
+                if contract.contract_id in plan.contract_ids and contract.buyer_id == plan.payee_id
+            }
             # A family's bill is judged together: its payment is not split over its orders.
             keys = sorted((item.assignment.auction_id, order_id) for order_id in own)
             if len(keys) > 1 and all(key in bills for key in keys):
@@ -368,8 +375,8 @@ def _compute_once(view: _View) -> Iterator[str]:
     """Each contract-hour's compute is transferred once, from its supplier to its buyer."""
     expected: dict[tuple[str, int], int] = {}
     for _, contract, hour, read in view.hours():
-        key = (contract.contract_id, hour.interval.start)
-        expected[key] = read.compute if contract.supplier_id != contract.buyer_id else 0
+        name = (contract.contract_id, int(hour.interval.start))
+        expected[name] = read.compute if contract.supplier_id != contract.buyer_id else 0
     got: dict[tuple[str, int], list[int]] = defaultdict(list)
     for item in view.moved:
         if item.transfer.code is TransferCode.COMPUTE:
@@ -397,15 +404,15 @@ CHECKS: Final[tuple[tuple[str, Callable[[_View], Iterator[str]]], ...]] = (
 )
 
 
-def _complete(item: Settled, order_id: str) -> bool:
-    """Whether every hour of an order is closed."""
-    closed = {interval.start for interval in item.closed}
-    return all(
-        hour.interval.start in closed
-        for contract in item.assignment.contracts
-        if contract.order_id == order_id
-        for hour in contract.hours
-    )
+def _open_orders(settled: Sequence[Settled]) -> set[tuple[str, str]]:
+    """Orders with an hour that is not closed yet, as (auction, order)."""
+    found: set[tuple[str, str]] = set()
+    for item in settled:
+        closed = {interval.start for interval in item.closed}
+        for contract in item.assignment.contracts:
+            if any(hour.interval.start not in closed for hour in contract.hours):
+                found.add((contract.auction_id, contract.order_id))
+    return found
 
 
 def _cells(hour: ContractHour) -> int:

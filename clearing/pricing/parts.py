@@ -13,17 +13,26 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from clearing.errors import InvariantError
 from clearing.market import RECALLED, Market, Product
 from clearing.model import Model
 from clearing.nodes import Quantities
 from clearing.outcome import PoolPrice
 from clearing.pricing.price_choice import Duals
 from clearing.program import Integers
+from clearing.search import Settled
+from clearing.solver import FACE
 from clearing.types import AuctionSpec
-from clearing.units import PPM, MicroUsdPerChipHour, divide_half_even, share_ppm
+from clearing.units import PPM, MicroUsdPerChipHour, share_ppm
 
 _NOISE: Final = 1e-3
 """Micro-USD: far above solver noise, far below anything that money sees."""
+
+_HARD: Final = 1_000
+_FIRM: Final = 100
+_FAR: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,7 @@ class _Parts:
 
 def publish(
     model: Model,
+    settled: Settled,
     duals: Duals,
     spec: AuctionSpec,
     surcharges: tuple[int, ...],
@@ -47,14 +57,22 @@ def publish(
 
     Args:
         model: Where each price belongs.
+        settled: Which orders are exactly at the price.
         duals: Chosen prices, exact.
         spec: Floor, cap and fee.
         surcharges: Community surcharge per pool position.
         quantities: Awards; a pool and interval without any has an indicative price.
     """
     grid = model.market.grid
+    tight = _tight(model, settled)
     parts = [
-        _round(duals, place, grid.pools[place // grid.intervals].node_spare_ppm)
+        _round(
+            duals,
+            place,
+            grid.pools[place // grid.intervals].node_spare_ppm,
+            grid.charge[place // grid.intervals],
+            tight[place],
+        )
         for place in range(len(model.layout.balance))
     ]
     ranges = _ranges(model, parts, spec, quantities.nodes)
@@ -93,34 +111,94 @@ def nearest(value: float) -> int:
     return math.floor(value + 0.5 + _NOISE)
 
 
-def _round(duals: Duals, place: int, theta: int) -> _Parts:
+@dataclass(slots=True, kw_only=True)
+class _Tight:
+    """Which sums of a pool and interval some order compares with and finds equal."""
+
+    covered: bool = False
+    plain: bool = False
+    idle: bool = False
+
+
+def _tight(model: Model, settled: Settled) -> list[_Tight]:
+    market, layout, grid = model.market, model.layout, model.market.grid
+    found = [_Tight() for _ in layout.balance]
+    equal = np.abs(settled.best.reduced_costs) <= FACE
+    for column, group in enumerate(market.supply):
+        if equal[column] and not group.recallable:
+            found[grid.at(group.pool, group.interval)].idle = True
+    for position, group_at in enumerate(layout.delivery_group):
+        if equal[layout.delivery + position]:
+            demand = market.demand[group_at]
+            at = found[grid.at(layout.delivery_pool[position], demand.interval)]
+            if demand.product is Product.COVERED:
+                at.covered = True
+            else:
+                at.plain = True
+    return found
+
+
+def _round(duals: Duals, place: int, theta: int, adders: int, tight: _Tight) -> _Parts:
+    """Integer parts of one pool and interval.
+
+    Args:
+        duals: Exact prices.
+        place: Flat position.
+        theta: Spare share, ppm.
+        adders: Surcharge plus fee.
+        tight: Sums that must come out exactly where they can.
+    """
     energy, power = float(duals.energy[place]), float(duals.power[place])
     spare = float(duals.spare[place])
     recall, availability = float(duals.recall[place]), float(duals.availability[place])
-    sold = nearest(energy)
-    plain = nearest(energy + power)
-    recalled = nearest(energy + power - recall)
-    reclaimed = nearest(energy + power - recall - availability)
-    covered = nearest(energy + power + spare * theta / PPM)
-    held = _spare_for(nearest(spare), covered - plain, theta)
+    sold, plain = nearest(energy), nearest(energy + power)
+    held = nearest(spare)
+    if held > 0 and theta > 0:
+        sold, held = _fit_spare(energy, power, spare, theta, adders, tight)
+        plain = sold if power == 0 else plain
+    recalled = nearest(plain - recall)
+    reclaimed = nearest(plain - recall - availability)
     return _Parts(
         energy=sold,
         power=max(0, plain - sold),
-        spare=held,
+        spare=held if theta else 0,
         cover=share_ppm(held, theta),
         availability=max(0, recalled - reclaimed),
         recall=max(0, plain - recalled),
     )
 
 
-def _spare_for(spare: int, cover: int, theta: int) -> int:
-    """Spare price nearest to ``spare`` whose share theta is ``cover``, where there is one."""
-    if theta == 0 or spare <= 0:
-        return 0
-    if share_ppm(spare, theta) == cover:
-        return spare
-    wanted = max(0, divide_half_even(cover * PPM, theta))
-    return wanted if share_ppm(wanted, theta) == cover else spare
+def _fit_spare(
+    energy: float, power: float, spare: float, theta: int, adders: int, tight: _Tight
+) -> tuple[int, int]:
+    """Energy and spare price near the exact ones that keep comparisons with limits.
+
+    The cover charge is a rounded share of the spare price, so three sums hang on two
+    integers: what an offer compares (energy less what standing by earns) and the prices of
+    firm load with and without cover. A sum that somebody finds equal to its limit is met
+    first, those of buyers before those of suppliers. Where not all of them can be met, an
+    offer that is indifferent between sale and stand-by is one micro-USD off.
+    """
+    covered = nearest(energy + power + spare * theta / PPM + adders)
+    plain = nearest(energy + power + adders)
+    idle = nearest(energy - spare + power)
+    scarce = nearest(power)
+    best: tuple[int, int, int] | None = None
+    for sold in range(nearest(energy) - 1, nearest(energy) + 2):
+        for held in range(max(0, nearest(spare) - 3), nearest(spare) + 4):
+            price = sold + scarce + adders
+            cost = (
+                abs(price + share_ppm(held, theta) - covered) * (_HARD if tight.covered else 1)
+                + abs(price - plain) * (_HARD if tight.plain else 1)
+                + abs(sold - held + scarce - idle) * (_FIRM if tight.idle else 1)
+            )
+            key = (cost, abs(held - nearest(spare)), sold * _FAR + held)
+            if best is None or key < best:
+                best = key
+    if best is None:
+        message = "no candidate prices"
+        raise InvariantError(message)
+    return divmod(best[2], _FAR)
 
 
 def _ranges(

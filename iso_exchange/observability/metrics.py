@@ -8,7 +8,9 @@ entries = Counter("iso_ledger_entries_total", "Log entries committed by this pro
 log_size = Gauge("iso_ledger_size", "Committed log entries")
 published_size = Gauge("iso_ledger_published_size", "Entries under the last signed checkpoint")
 refusals = Counter("iso_refusals_total", "Commands refused, by reason code", ["code"])
-requests = Counter("iso_requests_total", "gRPC requests, by method and status", ["method", "status"])
+requests = Counter(
+    "iso_requests_total", "gRPC requests, by method and status", ["method", "status"]
+)
 request_seconds = Histogram("iso_request_seconds", "gRPC request duration", ["method"])
 clearing_seconds = Histogram(
     "iso_clearing_seconds",

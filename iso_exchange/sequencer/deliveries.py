@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from clearing.errors import InvariantError
+from clearing.types import Interval
+from clearing.units import MicroUsd
 from iso_exchange.commands import (
     IssueStatement,
     PublishCommunityTotal,
@@ -12,10 +15,13 @@ from iso_exchange.commands import (
 )
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import AuctionState, State
+from iso_exchange.sequencer.state import Auction, AuctionState, State
+from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
+from settlement.postings.deposits import payable, payout
+from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import DeliveredHours, Postings, Statement
+from settlement.types import USD, DeliveredHours, Postings, Statement
 
 
 def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accepted | Rejected:
@@ -139,7 +145,10 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
 
 
 def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accepted | Rejected:
-    """Issue a party's statement, with the payout that it states."""
+    """Issue the statement of one account, with the payout that it states.
+
+    The statement must be exactly what moved the account since its last one.
+    """
     auction = state.auctions.get(command.auction_id)
     if auction is None or auction.state is not AuctionState.SETTLED:
         return Rejected(
@@ -155,22 +164,60 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
             advice="it was issued already",
             got=command.statement_id,
         )
-    statement = document(meta, command.statement_sha256, Statement)
-    if isinstance(statement, Rejected):
-        return statement
+    issued = document(meta, command.statement_sha256, Statement)
+    if isinstance(issued, Rejected):
+        return issued
+    due = due_statement(state, auction, issued.account, issued.asset, command.party_id)
+    if due != issued or command.statement_id != issued.statement_id:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="statement_sha256",
+            advice="the account moved meanwhile: draw the statement up again",
+            got=issued.statement_id,
+        )
+    key = (issued.account, issued.asset)
+    state.activity.pop(key, None)
+    state.openings[key] = issued.closing
     transfers: tuple[AppliedTransfer, ...] = ()
-    if command.postings_sha256:
-        postings = document(meta, command.postings_sha256, Postings)
-        if isinstance(postings, Rejected):
-            return postings
-        applied = post(state, meta, postings)
+    if issued.payout:
+        applied = post(state, meta, payout_postings(issued))
         if isinstance(applied, Rejected):
-            return applied
-        state.postings[postings.postings_id] = postings
+            message = f"payout of {issued.statement_id} refused: {applied}"
+            raise InvariantError(message)
         transfers = applied
-    state.statements[command.statement_id] = statement
+    state.statements[command.statement_id] = issued
     auction.statements.add(command.statement_id)
     return Accepted(owners=(command.party_id,), transfers=transfers)
+
+
+def due_statement(
+    state: State, auction: Auction, account: str, asset: str, party_id: str
+) -> Statement:
+    """Statement of an account as of now: everything since its last one."""
+    payout_amount = MicroUsd(0)
+    if asset == USD and not account.endswith(":collateral"):
+        balance = state.books.balance(account)
+        guarantee = None
+        if account.startswith("p:"):
+            guarantee = state.books.balance(accounts.collateral(party_id))
+        payout_amount = payable(balance, guarantee)
+    return statement(
+        party_id=party_id,
+        account=account,
+        asset=asset,
+        period=Interval(start=auction.spec.intervals[0].start, end=auction.spec.intervals[-1].end),
+        opening=state.openings.get((account, asset), MicroUsd(0)),
+        applied=state.activity.get((account, asset), ()),
+        payout=payout_amount,
+    )
+
+
+def payout_postings(issued: Statement) -> Postings:
+    """Postings of the payout that a statement states."""
+    return Postings(
+        postings_id=f"payout/{issued.statement_id}",
+        transfers=(payout(issued.account, issued.payout, issued.statement_id),),
+    )
 
 
 def publish_community_total(

@@ -12,12 +12,15 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Participant, State
 from settlement.ledger.books import Applied
 from settlement.storage.store import AppliedTransfer
-from settlement.types import Postings, Transfer
+from settlement.types import Phase, Postings, Transfer
 
 Documents = Mapping[bytes, bytes]
 """Documents a command names, by SHA-256 digest."""
 
 MICROSECONDS = 1_000_000
+
+STATED_PREFIXES = ("p:", "community:", "operator:")
+"""Accounts whose owners get statements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,20 @@ def post(
             got=str(result.got),
             limit=str(result.limit),
         )
-    return _applied(meta, postings.transfers, result, first)
+    applied = _applied(meta, postings.transfers, result, first)
+    for item in applied:
+        _remember(state, item)
+    return applied
+
+
+def _remember(state: State, item: AppliedTransfer) -> None:
+    """Keep what moved a stated account for its next statement."""
+    transfer = item.transfer
+    if transfer.phase is Phase.PENDING or not item.applied:
+        return
+    for account in (transfer.debit, transfer.credit):
+        if account.startswith(STATED_PREFIXES):
+            state.activity.setdefault((account, transfer.asset), []).append(item)
 
 
 def document(meta: Meta, digest: str, kind: type[codec.T]) -> codec.T | Rejected:

@@ -80,7 +80,7 @@ def check_order(
     if refused:
         return refused
     auction = state.auctions[command.auction_id]
-    order = _book_order(state, auction, command, meta)
+    order = _book_order(auction, command, meta)
     if isinstance(order, Rejected):
         return order
     refused = (
@@ -221,9 +221,7 @@ def _refuse_gate(
     return None
 
 
-def _book_order(
-    state: State, auction: Auction, command: SubmitOrder, meta: Meta
-) -> BookOrder | Rejected:
+def _book_order(auction: Auction, command: SubmitOrder, meta: Meta) -> BookOrder | Rejected:
     terms, spec = command.terms, auction.spec
     if isinstance(terms, OfferTerms):
         curves = segments(spec, terms.segments, meta.now)

@@ -87,7 +87,7 @@ class _Batch:
     receipts: dict[tuple[str, str], tuple[bytes, Receipt]] = field(default_factory=dict)
 
 
-class Stopped(RuntimeError):
+class StoppedError(RuntimeError):
     """The sequencer stopped; the process must exit and be started again."""
 
 
@@ -145,14 +145,14 @@ class Sequencer:
         """Queue one submission and wait until it is durable or refused.
 
         Raises:
-            Stopped: the outcome is unknown; retry with the same request id after the restart.
+            StoppedError: the outcome is unknown; retry with the same request id after the restart.
         """
         return (await self.submit_all((submission,)))[0]
 
     async def submit_all(self, submissions: Sequence[Submission]) -> tuple[Receipt | Rejected, ...]:
         """Queue several submissions in order; one answer each, independent of one another."""
         if self._stopped:
-            raise Stopped(self._stopped)
+            raise StoppedError(self._stopped)
         waiting = [
             _Waiting(submission, asyncio.get_running_loop().create_future())
             for submission in submissions
@@ -175,7 +175,7 @@ class Sequencer:
         """Drain, apply, commit, answer, for ever.
 
         Raises:
-            Stopped: a commit failed or its outcome is unknown.
+            StoppedError: a commit failed or its outcome is unknown.
         """
         while True:
             waiting = await self._drain()
@@ -186,11 +186,11 @@ class Sequencer:
                 await self._commit(batch)
             except (StoreError, InvariantError) as error:
                 self._stopped = str(error)
-                log.error("sequencer stopped", reason=str(error))
+                log.exception("sequencer stopped", reason=str(error))
                 for item in waiting:
                     if not item.answer.done():
-                        item.answer.set_exception(Stopped(self._stopped))
-                raise Stopped(self._stopped) from error
+                        item.answer.set_exception(StoppedError(self._stopped))
+                raise StoppedError(self._stopped) from error
             for item, answer in batch.answers:
                 if not item.answer.done():
                     item.answer.set_result(answer)

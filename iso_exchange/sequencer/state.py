@@ -22,7 +22,7 @@ from clearing.types import (
     StepBid,
     WorkBid,
 )
-from clearing.units import Ppm, UnixSeconds
+from clearing.units import MicroUsd, Ppm, UnixSeconds
 from iso_exchange.commands import (
     CreateAuction,
     RegisterEntitlement,
@@ -33,6 +33,7 @@ from iso_exchange.commands import (
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
+from settlement.storage.store import AppliedTransfer
 from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Statement, Transfer
 
 BookOrder = Offer | StepBid | BlockBid | WorkBid
@@ -167,7 +168,12 @@ class NominationRecord:
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """The whole state; rebuilt by replaying the log."""
+    """The whole state; rebuilt by replaying the log.
+
+    Attributes:
+        activity: Transfers that moved an (account, asset) since its last statement.
+        openings: Closing balance of the last statement per (account, asset).
+    """
 
     origin: str
     books: Books = field(default_factory=Books)
@@ -189,6 +195,8 @@ class State:
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
     postings: dict[str, Postings] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)
+    activity: dict[tuple[str, str], list[AppliedTransfer]] = field(default_factory=dict)
+    openings: dict[tuple[str, str], MicroUsd] = field(default_factory=dict)
     bank_references: set[str] = field(default_factory=set)
 
     def chip_table(self) -> ChipTable | None:

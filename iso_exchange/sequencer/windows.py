@@ -1,6 +1,8 @@
-"""From times on the wire to interval positions of an auction, with the reason when they do not fit."""
+"""From times on the wire to interval positions of an auction, or the reason why not."""
 
 from __future__ import annotations
+
+import itertools
 
 from clearing.types import AuctionSpec, Segment
 from clearing.units import UnixSeconds
@@ -70,7 +72,7 @@ def segments(
             return span
         found.append(Segment(first=span[0], stop=span[1], steps=segment.steps))
     found.sort(key=lambda segment: segment.first)
-    for earlier, later in zip(found, found[1:], strict=False):
+    for earlier, later in itertools.pairwise(found):
         if later.first < earlier.stop:
             return Rejected(
                 code=Code.INVALID_VALUE,

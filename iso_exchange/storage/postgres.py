@@ -18,7 +18,7 @@ from clearing.units import ChipSeconds, MicroUsdPerChipHour, UnixSeconds
 from iso_exchange.storage import queries
 from iso_exchange.storage.migrate import check_schema
 from iso_exchange.storage.pool import open_pool
-from settlement.storage.checks import check_commit, check_limit
+from settlement.storage.checks import check_commit, check_limit, is_storable
 from settlement.storage.store import (
     AppliedTransfer,
     Balance,
@@ -32,8 +32,14 @@ from settlement.storage.store import (
 from settlement.types import Phase, Transfer, TransferCode
 
 # The connection or the server went away, or the server gave up: whether a COMMIT took effect is
-# not known. A client-side DataError is an InterfaceError too and is told apart before.
-BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+# not known. InternalClientError: what asyncpg says on a connection that died between two calls.
+BROKEN = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 # The statement cannot be right: a bug that a check constraint or a type found.
 MALFORMED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 DUPLICATES = {"entries_request": "DUPLICATE_REQUEST", "transfers_id": "DUPLICATE_TRANSFER"}
@@ -144,6 +150,8 @@ class PostgresStore:
 
     async def find_request(self, principal: str, request_id: str) -> Entry | None:
         """Entry that a request produced, or None."""
+        if not (is_storable(principal) and is_storable(request_id)):
+            return None
         async with self._connection() as connection:
             row = await connection.fetchrow(queries.FIND_REQUEST, principal, request_id)
         return None if row is None else entry_of(row)
@@ -157,6 +165,8 @@ class PostgresStore:
     async def documents(self, kind: str, start: bytes, limit: int) -> Sequence[Document]:
         """Documents of a kind (all kinds when empty), ascending by digest, after ``start``."""
         check_limit(limit)
+        if not is_storable(kind):
+            return ()
         async with self._connection() as connection:
             if kind:
                 rows = await connection.fetch(queries.DOCUMENTS_OF_KIND, start, limit, kind)
@@ -169,6 +179,8 @@ class PostgresStore:
     ) -> Sequence[AppliedTransfer]:
         """Transfers that touch an account (all when empty) from ``start`` on, in log order."""
         check_limit(limit)
+        if not is_storable(account):
+            return ()
         async with self._connection() as connection:
             if account:
                 query = queries.TRANSFERS_OF_ACCOUNT
@@ -179,6 +191,8 @@ class PostgresStore:
 
     async def balances(self, prefix: str) -> Sequence[Balance]:
         """Balances of accounts with a name prefix, sorted by (asset, account)."""
+        if not is_storable(prefix):
+            return ()
         end = end_of_prefix(prefix)
         async with self._connection() as connection:
             if end:

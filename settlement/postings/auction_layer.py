@@ -132,8 +132,9 @@ def _from_cover(draft: Draft, hour: PoolHour) -> int:
         quantity=sum(quantity for quantity, price in discounts if price),
     )
     left -= discount
-    left -= _share(draft, hour, "reserve", TransferCode.AVAILABILITY, hour.reserve, left, 0)
-    left -= _share(draft, hour, "spare", TransferCode.SPARE, hour.spare, left, hour.price.power)
+    left -= _share(draft, hour, TransferCode.AVAILABILITY, hour.reserve, money=left, power=0)
+    power = hour.price.power
+    left -= _share(draft, hour, TransferCode.SPARE, hour.spare, money=left, power=power)
     draft.post(
         f"cover-residual/{_key(hour)}",
         cover,
@@ -149,9 +150,9 @@ def _from_cover(draft: Draft, hour: PoolHour) -> int:
 def _share(
     draft: Draft,
     hour: PoolHour,
-    name: str,
     code: TransferCode,
     holders: Sequence[SpareHour],
+    *,
     money: int,
     power: int,
 ) -> int:
@@ -163,6 +164,7 @@ def _share(
         What was paid.
     """
     start = hour.interval.start
+    name = "spare" if code is TransferCode.SPARE else "reserve"
     cover = accounts.cover(hour.auction_id, hour.pool_id, start)
     quantities = [_quantity(holder) for holder in holders]
     weights = [max(0, item.price) * q for item, q in zip(holders, quantities, strict=True)]
@@ -233,9 +235,14 @@ def _from_pot(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:
     paid = min(money, due)
     if paid < 0:
         raise InvariantError(f"{hour.pool_id} collects {received}, less than its power rent {rent}")
-    earned = _pay_suppliers(draft, hour, claims, split_largest_remainder(
-        paid, weights, [f"{kind}/{index}" for index, (_, kind, _, _) in enumerate(claims)]
-    ))
+    earned = _pay_suppliers(
+        draft,
+        hour,
+        claims,
+        split_largest_remainder(
+            paid, weights, [f"{kind}/{index}" for index, (_, kind, _, _) in enumerate(claims)]
+        ),
+    )
     draft.post(
         f"pot-residual/{_key(hour)}",
         pot,

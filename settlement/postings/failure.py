@@ -19,8 +19,7 @@ from dataclasses import dataclass
 
 from clearing.errors import InvariantError
 from clearing.types import Interval
-from clearing.units import ChipSeconds, MicroUsdPerChipHour, energy_charge
-from clearing.units import split_largest_remainder
+from clearing.units import ChipSeconds, MicroUsdPerChipHour, energy_charge, split_largest_remainder
 from settlement.assignment import Assignment, IntervalPrice
 from settlement.postings import terms
 from settlement.types import Contract, ContractHour

@@ -28,8 +28,14 @@ from settlement.postings.auction_layer import PoolHour, post_auction_layer
 from settlement.postings.draft import Draft
 from settlement.postings.failure import Failure, FailureResult, settle_failures, spot_price_at
 from settlement.postings.make_whole import post_make_whole
-from settlement.types import Contract, ContractHour, DeliveredHour, Postings, SpareHour
-from settlement.types import TransferCode
+from settlement.types import (
+    Contract,
+    ContractHour,
+    DeliveredHour,
+    Postings,
+    SpareHour,
+    TransferCode,
+)
 
 
 def hour_postings(
@@ -267,9 +273,14 @@ class _Hour:
                 earned = energy_charge(hour.legs.energy, quantity)
                 from_hold = min(held, max(0, amount - earned))
                 self.draft.resolve(
-                    hold, f"stop-loss/{key}", from_hold, code, reason=reason,
+                    hold,
+                    f"stop-loss/{key}",
+                    from_hold,
+                    code,
+                    reason=reason,
                     # Once: the statement adds up the quantities of a line.
-                    quantity=quantity if from_hold == amount else 0, price=price,
+                    quantity=quantity if from_hold == amount else 0,
+                    price=price,
                 )
             self.draft.post(
                 f"{code.value.lower()}/{key}",
@@ -316,35 +327,56 @@ class _Hour:
         buyer = accounts.cash(contract.buyer_id)
         if failure is not None:
             self.draft.post(
-                f"failure-credit/{key}", self.pot, buyer, failure.credited,
+                f"failure-credit/{key}",
+                self.pot,
+                buyer,
+                failure.credited,
                 TransferCode.FAILURE_CREDIT,
                 reason=reasons.SPOT_PRICE_PROVISIONAL
                 if failure.provisional
                 else reasons.SUPPLIER_FAILURE,
-                contract_id=contract.contract_id, start=self.interval.start,
-                quantity=read.failed, price=_only(failure.product_prices),
+                contract_id=contract.contract_id,
+                start=self.interval.start,
+                quantity=read.failed,
+                price=_only(failure.product_prices),
             )
         if read.gap:
             price = MicroUsdPerChipHour(max(0, hour.legs.contract))
             refund = energy_charge(price, read.gap)
             self.draft.post(
-                f"gap-refund/{key}", self.pot, buyer, refund, TransferCode.GAP_REFUND,
-                reason=reasons.METER_GAP, contract_id=contract.contract_id,
-                start=self.interval.start, quantity=read.gap, price=price,
+                f"gap-refund/{key}",
+                self.pot,
+                buyer,
+                refund,
+                TransferCode.GAP_REFUND,
+                reason=reasons.METER_GAP,
+                contract_id=contract.contract_id,
+                start=self.interval.start,
+                quantity=read.gap,
+                price=price,
             )
             self.draft.post(
-                f"gap-residual/{key}", self.pot, accounts.POOL,
+                f"gap-residual/{key}",
+                self.pot,
+                accounts.POOL,
                 energy_charge(_gap_price(contract, hour), read.gap) - refund,
-                TransferCode.RESIDUAL, reason=reasons.METER_GAP,
-                contract_id=contract.contract_id, start=self.interval.start, quantity=read.gap,
+                TransferCode.RESIDUAL,
+                reason=reasons.METER_GAP,
+                contract_id=contract.contract_id,
+                start=self.interval.start,
+                quantity=read.gap,
             )
         for name, code, hold, price in (
             ("surcharge", TransferCode.SURCHARGE, terms.surcharge_hold, hour.legs.surcharge),
             ("fee", TransferCode.FEE, terms.fee_hold, hour.legs.fee),
         ):
             self.draft.resolve(
-                hold(contract, hour), f"{name}/{key}", energy_charge(price, read.delivered), code,
-                quantity=read.delivered, price=price,
+                hold(contract, hour),
+                f"{name}/{key}",
+                energy_charge(price, read.delivered),
+                code,
+                quantity=read.delivered,
+                price=price,
             )
         self.draft.post(
             f"compute/{key}",
@@ -441,14 +473,10 @@ def _check_reading(hour: ContractHour, metered: MeteredHour) -> None:
 
 def _gap_price(contract: Contract, hour: ContractHour) -> MicroUsdPerChipHour:
     """What a supplier gives up per unread chip-second: max(pi_c, g_c) (R8)."""
-    return MicroUsdPerChipHour(
-        max(0, terms.supply_price(contract, hour.legs), hour.legs.contract)
-    )
+    return MicroUsdPerChipHour(max(0, terms.supply_price(contract, hour.legs), hour.legs.contract))
 
 
-def _of_interval(
-    hours: Iterable[SpareHour], interval: Interval
-) -> dict[str, list[SpareHour]]:
+def _of_interval(hours: Iterable[SpareHour], interval: Interval) -> dict[str, list[SpareHour]]:
     found: dict[str, list[SpareHour]] = defaultdict(list)
     for item in sorted(hours, key=lambda item: (item.pool_id, item.order_id)):
         if item.interval == interval and item.chips:

@@ -143,9 +143,7 @@ def stop_loss_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     )
 
 
-def make_whole_hold(
-    auction_id: str, plan: MakeWholePlan, share: FundingPlan
-) -> Transfer | None:
+def make_whole_hold(auction_id: str, plan: MakeWholePlan, share: FundingPlan) -> Transfer | None:
     """A funder's share of a make-whole payment; None where the family funds itself."""
     return hold_of(
         f"make-whole-hold/{auction_id}/{plan.family_id}/{share.source}",

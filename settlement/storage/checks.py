@@ -7,7 +7,7 @@ participant unchecked. One place, so that the adapters cannot differ.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from clearing.errors import InvariantError
 from settlement.storage.store import AppliedTransfer, Balance, Commit, Document, Entry
@@ -50,6 +50,14 @@ def check_limit(limit: int) -> None:
         InvariantError: The limit is negative.
     """
     _demand(0 <= limit <= INT64_MAX, f"limit {limit} is no page size")
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can keep a text: neither NUL nor lone surrogates.
+
+    No stored name equals a text that is not storable, so a search for one finds nothing.
+    """
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _check_entry(index: int, entry: Entry) -> None:
@@ -98,11 +106,9 @@ def _check_balance(balance: Balance) -> None:
     _check_texts(name, (balance.asset, balance.account))
 
 
-def _check_texts(name: str, texts: Iterable[str] | Sequence[str]) -> None:
-    """PostgreSQL keeps neither NUL nor lone surrogates in text; a test store must not either."""
+def _check_texts(name: str, texts: Iterable[str]) -> None:
     for text in texts:
-        storable = "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
-        _demand(storable, f"{name}: {text!r} is no text")
+        _demand(is_storable(text), f"{name}: {text!r} is no text")
 
 
 def _demand(condition: bool, demand: str) -> None:  # noqa: FBT001 - reads like an assertion

@@ -202,7 +202,7 @@ class LedgerStore(Protocol):
     async def transfers(
         self, account: str, start: tuple[int, int], limit: int
     ) -> Sequence[AppliedTransfer]:
-        """Transfers that touch an account (all when empty), by (entry, position), from ``start``."""
+        """Transfers of an account (all when empty), by (entry, position), from ``start``."""
         ...
 
     async def balances(self, prefix: str) -> Sequence[Balance]:

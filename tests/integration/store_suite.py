@@ -82,9 +82,7 @@ def make_transfer(
 
 
 def make_balance(account: str, posted: int, *, asset: str = "USD") -> Balance:
-    return Balance(
-        asset=asset, account=account, posted=posted, pending_debit=0, pending_credit=0
-    )
+    return Balance(asset=asset, account=account, posted=posted, pending_debit=0, pending_credit=0)
 
 
 def make_commit(
@@ -308,9 +306,7 @@ class StoreSuite:
         self, store: LedgerStore
     ) -> None:
         before = await snapshot(store)
-        batch = make_commit(
-            await store.tree_state(), make_entry(0, "same"), make_entry(1, "same")
-        )
+        batch = make_commit(await store.tree_state(), make_entry(0, "same"), make_entry(1, "same"))
         with pytest.raises(StoreError) as refused:
             await store.commit(batch)
         assert refused.value.code == "DUPLICATE_REQUEST"
@@ -338,9 +334,7 @@ class StoreSuite:
         assert refused.value.code == "DUPLICATE_TRANSFER"
         assert await snapshot(store) == before
 
-    async def test_a_refused_commit_can_be_followed_by_a_good_one(
-        self, store: LedgerStore
-    ) -> None:
+    async def test_a_refused_commit_can_be_followed_by_a_good_one(self, store: LedgerStore) -> None:
         state = await grow(store, 1)
         with pytest.raises(StoreError):
             await store.commit(make_commit(state, make_entry(1, "request-0")))
@@ -440,6 +434,15 @@ class StoreSuite:
         assert await store.find_request("carol", "key") is None
         assert await store.find_request("alice", "KEY") is None
 
+    @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800"])
+    async def test_what_no_text_can_be_is_not_found(self, store: LedgerStore, text: str) -> None:
+        await grow(store, 1)
+        assert await store.find_request("alice", text) is None
+        assert await store.find_request(text, "request-0") is None
+        assert list(await store.transfers(text, (0, 0), 10)) == []
+        assert list(await store.documents(text, b"", 10)) == []
+        assert list(await store.balances(text)) == []
+
     async def test_documents_are_paged_by_digest(self, store: LedgerStore) -> None:
         made = [make_document(b"%d" % number, f"KIND{number % 2}") for number in range(9)]
         await store.commit(
@@ -461,9 +464,7 @@ class StoreSuite:
         await store.commit(
             make_commit(await store.tree_state(), make_entry(0), documents=(first, again))
         )
-        await store.commit(
-            make_commit(await store.tree_state(), make_entry(1), documents=(again,))
-        )
+        await store.commit(make_commit(await store.tree_state(), make_entry(1), documents=(again,)))
         assert list(await store.documents("", b"", 10)) == [first]
 
     async def test_transfers_are_paged_by_account(self, store: LedgerStore) -> None:

@@ -277,8 +277,7 @@ def commit_of(state: TreeState, drawn: Any) -> Commit:
     elif drawn["stale"] == "root":
         state = replace(state, root=bytes(32))
     entries = [
-        make_entry(state.size + number, request)
-        for number, request in enumerate(drawn["requests"])
+        make_entry(state.size + number, request) for number, request in enumerate(drawn["requests"])
     ]
     transfers = [
         make_transfer(

@@ -134,13 +134,12 @@ def _block(
     service_class, cover, notice = _terms(draw, covered=covered)
     duration = draw(st.integers(1, intervals))
     earliest = draw(st.integers(0, intervals - duration))
-    latest = draw(st.integers(earliest, intervals - duration))
     return BlockBid(
         order_id=name,
         participant_id="lab",
         where=_where(draw, names),
         earliest_start=earliest,
-        latest_start=latest,
+        latest_start=earliest,
         duration=duration,
         chips=Chips(draw(st.integers(1, 5)) * 2),
         limit_price=_price(draw(st.integers(1, 80))),

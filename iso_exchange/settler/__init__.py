@@ -1,0 +1,1 @@
+"""The settler: settles each delivery interval, then issues statements and community totals."""

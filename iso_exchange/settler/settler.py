@@ -1,0 +1,202 @@
+"""The settler's loop: settle what has been delivered, then state it.
+
+Like the auctioneer it keeps nothing of its own: intervals without postings, accounts
+without a statement and sites without a published total follow from the state.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from clearing import codec
+from clearing.types import Interval
+from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
+from iso_exchange.clock import MICROSECONDS, Clock
+from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
+from iso_exchange.observability import metrics
+from iso_exchange.secrets_file import ExchangeSecrets
+from iso_exchange.sequencer.deliveries import due_statement
+from iso_exchange.sequencer.leaves import Receipt
+from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.settler.interval import readings_complete, settle_interval
+from iso_exchange.signer import ServiceSigner, make_document
+from settlement.ledger import accounts
+from settlement.ledger.accounts import AccountKind
+from settlement.metering.billable import METERING_INTERVAL_S
+from settlement.storage.store import Document
+from settlement.types import MeterBatch, TransferCode
+
+IDLE_SECONDS: Final = 0.2
+READINGS_CLOSE_SECONDS: Final = 900
+"""Readings of an interval are awaited this long after its end; then a missing one is a gap."""
+
+log = structlog.get_logger("settler")
+
+
+class Settler:
+    """Settles auctions whose prices are published."""
+
+    def __init__(
+        self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
+    ) -> None:
+        """Wire the parts."""
+        self._sequencer = sequencer
+        self._clock = clock
+        self._signer = ServiceSigner(key=secrets.service_key, origin=origin, clock=clock)
+
+    async def run(self) -> None:
+        """Step for ever."""
+        while True:
+            if not await self.step():
+                await self._clock.wait(IDLE_SECONDS)
+
+    async def step(self) -> bool:
+        """Do the next step of every auction; True when anything was done."""
+        done = False
+        for auction in list(self._sequencer.state.auctions.values()):
+            if auction.state is AuctionState.PUBLISHED:
+                done = await self._settle_next(auction) or done
+            elif auction.state is AuctionState.SETTLED:
+                done = await self._state_accounts(auction) or done
+                done = await self._publish_totals(auction) or done
+        return done
+
+    async def _settle_next(self, auction: Auction) -> bool:
+        interval = next(
+            (item for item in auction.spec.intervals if item.start not in auction.settled), None
+        )
+        if interval is None or not self._due(auction, interval):
+            return False
+        state = self._sequencer.state
+        assert auction.assignment is not None  # a published auction has its contracts
+        table = state.chip_table()
+        assert table is not None  # pools exist only after a chip table
+        settled = settle_interval(
+            assignment=auction.assignment,
+            interval=interval,
+            batches=batches_of(state, auction, interval),
+            table=table,
+            pool_balance=state.books.balance(accounts.POOL).posted,
+            earlier=tuple(
+                item
+                for start in auction.settled
+                for item in state.delivered[(auction.spec.auction_id, start)]
+            ),
+        )
+        delivered = make_document("DELIVERED", codec.encode(settled.delivered))
+        postings = make_document("POSTINGS", codec.encode(settled.postings))
+        name = auction.spec.auction_id
+        await self._submit(
+            SettleHour(
+                header=self._signer.header(f"settle/{name}/{interval.start}"),
+                auction_id=name,
+                interval=interval,
+                postings_sha256=postings.sha256.hex(),
+                delivered_sha256=delivered.sha256.hex(),
+            ),
+            delivered,
+            postings,
+        )
+        metrics.settled_hours.inc()
+        return True
+
+    def _due(self, auction: Auction, interval: Interval) -> bool:
+        now = self._clock.now_us() // MICROSECONDS
+        if now < interval.end:
+            return False
+        if now >= interval.end + READINGS_CLOSE_SECONDS:
+            return True
+        assert auction.assignment is not None
+        return readings_complete(
+            auction.assignment, interval, self._sequencer.state.batches, METERING_INTERVAL_S
+        )
+
+    async def _state_accounts(self, auction: Auction) -> bool:
+        state = self._sequencer.state
+        done = False
+        for account, asset in sorted(state.activity):
+            party_id = party_of(state, account)
+            due = due_statement(state, auction, account, asset, party_id)
+            if due.statement_id in state.statements:
+                continue  # what came after it goes into the next period
+            document = make_document("STATEMENT", codec.encode(due), owners=(party_id,))
+            digest = document.sha256.hex()
+            await self._submit(
+                IssueStatement(
+                    header=self._signer.header(f"statement/{digest}"),
+                    statement_id=due.statement_id,
+                    auction_id=auction.spec.auction_id,
+                    party_id=party_id,
+                    statement_sha256=digest,
+                ),
+                document,
+            )
+            done = True
+        return done
+
+    async def _publish_totals(self, auction: Auction) -> bool:
+        state = self._sequencer.state
+        missing = [site_id for site_id in sorted(state.sites) if site_id not in auction.totals]
+        for site_id in missing:
+            delivered, surcharge = community_total(state, auction, site_id)
+            await self._submit(
+                PublishCommunityTotal(
+                    header=self._signer.header(f"total/{auction.spec.auction_id}/{site_id}"),
+                    auction_id=auction.spec.auction_id,
+                    site_id=site_id,
+                    community_id=state.sites[site_id].community_id,
+                    delivered=delivered,
+                    surcharge=surcharge,
+                )
+            )
+        return bool(missing)
+
+    async def _submit(self, command: Command, *documents: Document) -> None:
+        answer = await self._sequencer.submit(self._signer.submission(command, *documents))
+        if isinstance(answer, Receipt):
+            return
+        if answer.code in (Code.WRONG_STATE, Code.ALREADY_EXISTS, Code.UNAVAILABLE):
+            log.info("step refused, looking again", code=answer.code.value, advice=answer.advice)
+            await self._clock.wait(IDLE_SECONDS)
+            return
+        message = f"the exchange's own {type(command).__name__} was refused: {answer}"
+        raise RuntimeError(message)
+
+
+def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
+    """Meter batches of the pools of an auction in one delivery interval."""
+    assert auction.assignment is not None
+    pools = sorted({contract.pool_id for contract in auction.assignment.contracts})
+    return tuple(
+        batch
+        for pool_id in pools
+        for start in range(interval.start, interval.end, METERING_INTERVAL_S)
+        if (batch := state.batches.get((pool_id, UnixSeconds(start)))) is not None
+    )
+
+
+def party_of(state: State, account: str) -> str:
+    """Participant who owns a stated account."""
+    parsed = accounts.parse(account)
+    if parsed.kind is AccountKind.COMMUNITY:
+        return state.sites[parsed.parts[0]].community_id
+    if parsed.kind is AccountKind.OPERATOR_FEE:
+        return "operator"
+    return parsed.parts[0]
+
+
+def community_total(state: State, auction: Auction, site_id: str) -> tuple[ChipSeconds, MicroUsd]:
+    """Delivered chip-seconds and surcharge earned at a site over an auction's delivery."""
+    name = auction.spec.auction_id
+    account = accounts.community(site_id)
+    quantity, amount = 0, 0
+    for start in sorted(auction.settled):
+        for transfer in state.postings[f"hour/{name}/{start}"].transfers:
+            if transfer.code is TransferCode.SURCHARGE and transfer.credit == account:
+                quantity += transfer.quantity
+                amount += transfer.amount
+    return ChipSeconds(quantity), MicroUsd(amount)
