@@ -1,7 +1,7 @@
 """Whole-node awards: a second solve with the same alternatives (DESIGN 4.2, "Whole nodes").
 
 Nodes are sold whole, while cover shares and power limits make the priced quantities
-fractional. Interval by interval a small exact program keeps what is whole and decides
+fractional. Interval by interval (together where a block has a fractional fill) a small exact program keeps what is whole and decides
 what is not, with the cover requirement rounded up to a node. It is tried with growing
 freedom, always in the same order: only fractional quantities may move; then full ones may
 lose one node and tied ones may move; then every divisible quantity may. Prices are never
@@ -20,7 +20,7 @@ from clearing import ties
 from clearing.errors import SolverError
 from clearing.market import Product
 from clearing.model import NONE, Model
-from clearing.program import INFINITY, Builder, Integers
+from clearing.program import INFINITY, Builder, Floats, Integers
 from clearing.search import Choice, Settled
 from clearing.solver import FACE, solve_whole
 from clearing.units import divide_up, share_ppm_up, split_largest_remainder
@@ -114,24 +114,18 @@ class _Slices:
 
 def _whole_values(model: Model, settled: Settled) -> Integers:
     """Whole nodes per column of the program."""
-    values = settled.values.copy()
-    layout = model.layout
-    for column in layout.fill:
-        if column != NONE:
-            values[column] = np.floor(values[column] + FACE)
     slices = _slices(model)
-    result = np.zeros(values.size, dtype=np.int64)
-    fixed = slices.column == NONE
-    result[fixed] = np.round(values[fixed]).astype(np.int64)
-    by_interval: dict[int, list[int]] = defaultdict(list)
-    for column, interval in enumerate(slices.column.tolist()):
-        if interval != NONE:
-            by_interval[interval].append(column)
-    for interval, columns in by_interval.items():
+    values = settled.values
+    result = np.round(values).astype(np.int64)
+    for part in _parts(model, values):
+        inside = np.isin(slices.column, list(part.intervals))
+        columns = [*np.flatnonzero(inside).tolist(), *part.fills]
+        if not columns:
+            continue
         failure: SolverError | None = None
         for freedom in _FREEDOMS:
             try:
-                found = _solve_interval(model, settled, values, columns, slices, interval, freedom)
+                found = _solve_part(model, settled, columns, slices, part, freedom)
             except SolverError as error:
                 failure = error
                 continue
@@ -141,6 +135,33 @@ def _whole_values(model: Model, settled: Settled) -> Integers:
         if failure is not None:
             raise failure
     return result
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """Intervals that blocks with a fractional fill tie together, and those fills' columns."""
+
+    intervals: set[int]
+    fills: list[int]
+
+
+def _parts(model: Model, values: Floats) -> list[_Part]:
+    parts = [_Part(intervals={t}, fills=[]) for t in range(model.market.grid.intervals)]
+    for position, column in enumerate(model.layout.fill):
+        if column == NONE or values[column] == np.round(values[column]):
+            continue
+        alternative = model.market.alternatives[position]
+        run = set(range(alternative.first, alternative.stop))
+        joined = _Part(intervals=run, fills=[column])
+        apart = []
+        for part in parts:
+            if part.intervals & run:
+                joined.intervals |= part.intervals
+                joined.fills += part.fills
+            else:
+                apart.append(part)
+        parts = [*apart, joined]
+    return parts
 
 
 def _slices(model: Model) -> _Slices:
@@ -174,17 +195,16 @@ def _slices(model: Model) -> _Slices:
     return _Slices(column=column, row=row)
 
 
-def _solve_interval(
+def _solve_part(
     model: Model,
     settled: Settled,
-    values: np.ndarray[tuple[int], np.dtype[np.float64]],
     columns: list[int],
     slices: _Slices,
-    interval: int,
+    part: _Part,
     freedom: str,
 ) -> Integers:
-    """One interval as an exact program; see the module docstring for ``freedom``."""
-    program, layout = model.program, model.layout
+    """A few intervals as an exact program; see the module docstring for ``freedom``."""
+    program, layout, values = model.program, model.layout, settled.values
     builder = Builder()
     local: dict[int, int] = {}
     reserves = {c for c in (*layout.spare, *layout.reclaim, *layout.short) if c != NONE}
@@ -197,9 +217,13 @@ def _solve_interval(
         elif column in reserves:
             gain -= _HOLDING_COST * (1 if np.isfinite(upper) else 2)
         else:
-            lower, upper = _range(settled, float(values[column]), column, upper, freedom)
+            if column in part.fills:
+                near = (float(np.floor(values[column])), float(np.ceil(values[column])))
+                lower, upper = (0.0, upper) if freedom == "ALL" else near
+            else:
+                lower, upper = _range(settled, float(values[column]), column, upper, freedom)
         local[column] = builder.column(gain, lower, upper, whole=True)
-    rows = np.flatnonzero(slices.row == interval)
+    rows = np.flatnonzero(np.isin(slices.row, list(part.intervals)))
     new_row: dict[int, int] = {}
     cover = set(layout.cover)
     for row in rows.tolist():

@@ -43,6 +43,7 @@ from clearing.verify_money import (
     check_welfare,
 )
 from clearing.verify_prices import check_price_parts, check_price_range, check_step_rule
+from clearing.verify_range import check_price_bounds
 from clearing.verify_reasons import check_paradoxical, check_reasons, check_surplus
 from clearing.verify_report import Check, Report, check_of
 from clearing.verify_shape import check_book_digest, check_complete, check_scope, check_seed
@@ -66,6 +67,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[View], Iterator[str]]], ...]] = (
     ("BASE", check_base),
     ("PRICE_PARTS", check_price_parts),
     ("PRICE_RANGE", check_price_range),
+    ("PRICE_BOUNDS", check_price_bounds),
     ("STEP_RULE", check_step_rule),
     ("TIES", check_ties),
     ("SURPLUS", check_surplus),

@@ -92,6 +92,7 @@ class Charges:
     cheapest_cache: dict[tuple[tuple[str, ...], Product], list[dict[str, int]]] = field(
         default_factory=dict
     )
+    cheapest_of_order: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     prefix_cache: dict[tuple[str, Product], Series] = field(default_factory=dict)
 
     def prefix(self, pool_id: str, product: Product) -> Series:
@@ -104,8 +105,11 @@ class Charges:
 
 
 def charges_at_prices(view: View) -> Charges:
-    """The published prices as charges."""
-    return Charges(
+    """The published prices as charges; made once per view."""
+    known = view.memory.get("charges")
+    if isinstance(known, Charges):
+        return known
+    charges = Charges(
         scale=1,
         products={
             product: {
@@ -121,6 +125,8 @@ def charges_at_prices(view: View) -> Charges:
         },
         spare={n: [p.spare - p.power for p in prices] for n, prices in view.prices.items()},
     )
+    view.memory["charges"] = charges
+    return charges
 
 
 def charges_at_duals(view: View, duals: Mapping[tuple[str, str], Series]) -> Charges:
@@ -199,6 +205,9 @@ def best_net(charges: Charges, bid: StepBid, price: int, at: Mapping[str, int]) 
 
 def cheapest(view: View, charges: Charges, bid: Bid) -> list[dict[str, int]]:
     """Per interval the least charge of each chip class over the pools of a bid; cached."""
+    known = charges.cheapest_of_order.get(bid.order_id)
+    if known is not None:
+        return known
     pools = view.eligible(bid.where)
     product = view.products[bid.order_id]
     found = charges.cheapest_cache.get((pools, product))
@@ -209,6 +218,7 @@ def cheapest(view: View, charges: Charges, bid: Bid) -> list[dict[str, int]]:
             for at, charge in zip(found, charges.products[product][name], strict=True):
                 at[chip_class] = min(charge, at.get(chip_class, charge))
         charges.cheapest_cache[pools, product] = found
+    charges.cheapest_of_order[bid.order_id] = found
     return found
 
 
@@ -322,6 +332,14 @@ def read_duals(
             continue
         entry = series.setdefault((dual.row, dual.subject), [0] * view.intervals)
         entry[dual.interval] = dual.value
+    zero: Sequence[int] = [0] * view.intervals
+    for name in view.pools:
+        spare = series.get(("NODE_COVER", name), zero)
+        reclaim = series.get(("RECLAIMABLE", name), zero)
+        recall = series.get(("RECALLABLE", name), zero)
+        for interval in range(view.intervals):
+            if spare[interval] > reclaim[interval] + recall[interval]:
+                found(f"{name}[{interval}] leaves the reserve worth more than it is charged")
     return series
 
 

@@ -12,8 +12,17 @@ from itertools import pairwise
 from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import Award, Outcome, Side
-from clearing.types import BlockBid, Book, Cover, Nomination, Offer, PricingRule, Segment
-from clearing.types import ServiceClass, StepBid
+from clearing.types import (
+    BlockBid,
+    Book,
+    Cover,
+    Nomination,
+    Offer,
+    PricingRule,
+    Segment,
+    ServiceClass,
+    StepBid,
+)
 from clearing.units import PPM
 
 Order = Offer | StepBid | BlockBid | Nomination

@@ -161,6 +161,7 @@ class View:
     covered_base: dict[tuple[str, int], int] = field(default_factory=dict)
     spare_shares: dict[str, int] = field(default_factory=dict)
     surplus_of: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, object] = field(default_factory=dict)
     eligible_cache: dict[Eligibility, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -60,16 +60,18 @@ class MakeWholePlan:
     """A make-whole payment, earned per delivered chip-second (SETTLEMENT R10).
 
     Attributes:
-        family_id: First order of the family; unique in the auction.
-        payee_id: Participant that is made whole.
+        family_id: First order of the family; unique in the auction. Empty for the entry that
+            funds a negative residual of the auction's cash (discounts beyond cover money).
+        payee: Account that is made whole: a participant's cash, or ``pool`` for that entry.
         amount: Full payment; the shares' sum.
         contract_ids: Contracts bought or supplied by the family, sorted.
         awarded: Their chip-seconds.
-        last: Delivery interval at whose end the payment is earned: the last with chips.
+        last: Delivery interval at whose end the payment is earned: the last with chips; for
+            the residual the auction's first, so that its pots find the money in ``pool``.
     """
 
     family_id: str
-    payee_id: str
+    payee: str
     amount: MicroUsd
     shares: tuple[FundingPlan, ...]
     contract_ids: tuple[str, ...]
@@ -88,9 +90,10 @@ class Assignment:
         contracts: Sorted by contract_id.
         spare_hours: Spare nodes held for cover. ``price`` is what a chip-hour earns after
             site power; ``price + power`` comes out of the cover account.
-        reserve_hours: Chips of an interruptible block above its minimum fill: they count as
-            reserve and earn availability in cash (a block's minimum does not, so it is no
-            part of the contract price). ``supplier_id`` is the buyer.
+        reserve_hours: What cover money pays to buyers beside their contract price;
+            ``supplier_id`` is the buyer. Chips of an interruptible block above its minimum
+            fill count as reserve and earn availability, the minimum does not. Nominated
+            chips that a cover shortage leaves uncovered get their cover charge back.
         idle_hours: Awarded supply that no bid takes (free disposal). It earns ``price``
             like all awarded supply.
         prices: Of the pools and intervals with chips, sorted by (pool, interval).

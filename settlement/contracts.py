@@ -29,6 +29,7 @@ from clearing.units import (
     Seconds,
     chip_seconds,
     divide_up,
+    split_largest_remainder,
 )
 from settlement.assignment import Assignment, FundingPlan, IntervalPrice, MakeWholePlan
 from settlement.errors import SettlementError, SettlementErrorCode
@@ -175,9 +176,9 @@ class _Assigner:
                         and bid.notice_s <= self.spec.tariff.site_cover_notice_s,
                     )
                 )
-                self._reserve_hours(award, bid)
             else:
                 self._nominated(award, left)
+        self._reserve_hours(pool_id, awards)
         pairing = pair(pool_id, demands, supplies)
         for (order_id, supply_id), chips in pairing.flows.items():
             self._contract(self.bids[order_id], self.offers[supply_id], pool_id, chips)
@@ -302,11 +303,11 @@ class _Assigner:
             return legs
         price = self._price(pool_id, t)
         firm = bid.service_class is ServiceClass.FIRM
-        cover = price.node_cover if firm and bid.cover is Cover.NODE else 0
+        cover = price.node_cover if _is_covered(bid) else 0
         discount = 0
         if not firm and bid.notice_s <= self.spec.tariff.site_cover_notice_s:
             discount = 0 if released else price.recall_discount
-        if not firm and not block and bid.notice_s <= self.spec.tariff.node_cover_notice_s:
+        if not block and self._is_reclaimable(bid):
             discount += price.availability
         energy = price.energy - (price.recall_discount if released else 0)
         if energy < 0:
@@ -334,31 +335,68 @@ class _Assigner:
                 price = self._price(award.pool_id, t)
                 self.spare.append(self._hour_of(offer, t, chips, price.spare - price.power))
 
-    def _reserve_hours(self, award: Award, bid: Bid) -> None:
-        """Chips of a reclaimable block above its minimum fill: the only ones that count."""
-        reclaimable = (
+    def _reserve_hours(self, pool_id: str, awards: list[Award]) -> None:
+        """Cover money that is owed to buyers beside their contract price."""
+        pool = self.pools[pool_id]
+        # Chips by interval: covered firm load, and what stands by for it.
+        covered: dict[int, int] = defaultdict(int)
+        standing: dict[int, int] = defaultdict(int)
+        nominated: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        for award in awards:
+            bid = self.bids.get(award.order_id)
+            least = 0
+            if isinstance(bid, BlockBid):
+                node = pool.chips_per_node
+                least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), node) * node
+            for t, chips in enumerate(award.chips, award.first):
+                if award.side is Side.SUPPLY:
+                    standing[t] += award.reserve[t - award.first]
+                elif award.side is Side.BASE:
+                    if award.cover is Cover.NODE and chips:
+                        nominated[t].append((award.order_id, chips))
+                elif bid is not None and self._is_reclaimable(bid):
+                    standing[t] += max(0, chips - least)
+                    if isinstance(bid, BlockBid) and chips > least:
+                        price = self._price(pool_id, t).availability
+                        self._owe(bid.order_id, bid.participant_id, pool, t, chips - least, price)
+                elif bid is not None and _is_covered(bid):
+                    covered[t] += chips
+        for t, parts in nominated.items():
+            total = sum(chips for _, chips in parts)
+            paying = total
+            if pool.node_spare_ppm:
+                most = standing[t] * PPM // pool.node_spare_ppm - covered[t]
+                paying = min(total, max(0, most))
+            shares = split_largest_remainder(
+                paying, [chips for _, chips in parts], [order_id for order_id, _ in parts]
+            )
+            for (order_id, chips), share in zip(parts, shares, strict=True):
+                holder = self.nominations[order_id].participant_id
+                price = self._price(pool_id, t).node_cover
+                self._owe(order_id, holder, pool, t, chips - share, price)
+
+    def _is_reclaimable(self, bid: Bid) -> bool:
+        return (
             bid.service_class is ServiceClass.INTERRUPTIBLE
             and bid.notice_s <= self.spec.tariff.node_cover_notice_s
         )
-        if not isinstance(bid, BlockBid) or not reclaimable:
-            return
-        node = self.pools[award.pool_id].chips_per_node
-        least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), node) * node
-        for t, chips in enumerate(award.chips, award.first):
-            price = self._price(award.pool_id, t)
-            if chips > least and price.availability:
-                self.reserve.append(
-                    SpareHour(
-                        auction_id=self.spec.auction_id,
-                        supplier_id=bid.participant_id,
-                        order_id=bid.order_id,
-                        pool_id=award.pool_id,
-                        site_id=self.pools[award.pool_id].site_id,
-                        interval=self.spec.intervals[t],
-                        chips=Chips(chips - least),
-                        price=price.availability,
-                    )
+
+    def _owe(
+        self, order_id: str, participant_id: str, pool: Pool, t: int, chips: int, price: int
+    ) -> None:
+        if chips > 0 and price > 0:
+            self.reserve.append(
+                SpareHour(
+                    auction_id=self.spec.auction_id,
+                    supplier_id=participant_id,
+                    order_id=order_id,
+                    pool_id=pool.pool_id,
+                    site_id=pool.site_id,
+                    interval=self.spec.intervals[t],
+                    chips=Chips(chips),
+                    price=MicroUsdPerChipHour(price),
                 )
+            )
 
     def _hour_of(self, offer: Offer, t: int, chips: int, price: int) -> SpareHour:
         return SpareHour(
@@ -402,8 +440,7 @@ class _Assigner:
             family = set(item.order_ids)
             own = [c for c in contracts if c.order_id in family or c.supplier_order_id in family]
             hours = [hour for contract in own for hour in contract.hours]
-            awarded = sum(chip_seconds(h.chips, h.interval.duration_s) for h in hours)
-            payee_id = self._known(participants, min(item.order_ids))
+            family_id = min(item.order_ids, default="")
             shares = tuple(
                 FundingPlan(
                     source=share.source,
@@ -414,20 +451,23 @@ class _Assigner:
                 if share.amount > 0
             )
             if sum(share.amount for share in shares) != item.amount:
-                raise InvariantError(f"funding of {min(item.order_ids)} is not {item.amount}")
+                raise InvariantError(f"funding of {family_id!r} is not {item.amount}")
+            intervals = [hour.interval for hour in hours]
+            if not intervals:
+                intervals = [self.spec.intervals[-1 if family else 0]]
             plans.append(
                 MakeWholePlan(
-                    family_id=min(item.order_ids),
-                    payee_id=payee_id,
+                    family_id=family_id,
+                    payee=accounts.cash(self._known(participants, family_id))
+                    if family
+                    else accounts.POOL,
                     amount=item.amount,
                     shares=shares,
                     contract_ids=tuple(sorted(contract.contract_id for contract in own)),
-                    awarded=ChipSeconds(awarded),
-                    last=max(
-                        (hour.interval for hour in hours),
-                        key=lambda interval: interval.start,
-                        default=self.spec.intervals[-1],
+                    awarded=ChipSeconds(
+                        sum(chip_seconds(hour.chips, hour.interval.duration_s) for hour in hours)
                     ),
+                    last=max(intervals, key=lambda interval: interval.start),
                 )
             )
         return tuple(sorted(plans, key=lambda plan: plan.family_id))
@@ -454,6 +494,10 @@ class _Assigner:
                 SettlementErrorCode.ORDER_UNKNOWN, order_id, "not in the book or its outcome"
             )
         return item
+
+
+def _is_covered(bid: Bid) -> bool:
+    return bid.service_class is ServiceClass.FIRM and bid.cover is Cover.NODE
 
 
 def _registered_price(nomination: Nomination, t: int) -> MicroUsdPerChipHour:

@@ -26,6 +26,7 @@ from settlement.assignment import Assignment
 from settlement.ledger import accounts
 from settlement.metering.billable import MeteredHour
 from settlement.postings import terms
+from settlement.postings.auction_layer import standby_transfer_id
 from settlement.postings.hour import contract_hours
 from settlement.postings.make_whole import earned_make_whole
 from settlement.statements import Moved
@@ -99,7 +100,7 @@ class _View:
 
     Attributes:
         by_hour: Micro-USD (or TFLOP) moved by (contract, hour start, code).
-        legs: Number of transfers that moved something, by contract.
+        amounts: Micro-USD (or TFLOP) moved by transfer_id.
     """
 
     settled: Sequence[Settled]
@@ -111,6 +112,7 @@ class _View:
     counts: dict[tuple[str, int, TransferCode], int] = field(
         default_factory=lambda: defaultdict(int)
     )
+    amounts: dict[str, int] = field(default_factory=dict)
     holds: dict[str, Transfer] = field(default_factory=dict)
     resolved: dict[str, list[Moved]] = field(default_factory=lambda: defaultdict(list))
 
@@ -143,6 +145,7 @@ def _view(settled: Sequence[Settled], applied: Iterable[Moved]) -> _View:
         view.balances[transfer.asset, transfer.debit] -= item.applied
         view.balances[transfer.asset, transfer.credit] += item.applied
         if item.applied:
+            view.amounts[transfer.transfer_id] = item.applied
             key = (transfer.contract_id, transfer.interval_start, transfer.code)
             view.by_hour[key] += item.applied
             view.counts[key] += 1
@@ -262,11 +265,16 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
         bill[1] += terms.position(hour)
         bill[2] += 5 + _cells(hour)
     for item in view.settled:
+        for held in item.assignment.reserve_hours:
+            key = (held.auction_id, held.order_id)
+            if key in bills:
+                bills[key][0] -= view.amounts.get(standby_transfer_id(held, reserve=True), 0)
         for plan in item.assignment.make_whole:
             own = {
                 contract.order_id
                 for contract in item.assignment.contracts
-                if contract.contract_id in plan.contract_ids and contract.buyer_id == plan.payee_id
+                if contract.contract_id in plan.contract_ids
+                and accounts.cash(contract.buyer_id) == plan.payee
             }
             # A family's bill is judged together: its payment is not split over its orders.
             keys = sorted((item.assignment.auction_id, order_id) for order_id in own)

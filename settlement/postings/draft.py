@@ -93,6 +93,8 @@ class Draft:
             raise InvariantError(f"{transfer_id} would post {amount} of {held}")
         if hold is None:
             return
+        if hold.credit == accounts.POOL:
+            self.pool_balance += amount
         self.transfers.append(
             Transfer(
                 transfer_id=transfer_id,

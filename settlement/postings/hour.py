@@ -83,6 +83,7 @@ def hour_postings(
         spot=_by_pool(spot or stand_in_prices(assignment, interval)),
         draft=Draft(pool_balance=pool_balance),
     )
+    _post_residual_funding(work)
     earnings = work.post_auction()
     work.post_delivery(earnings)
     _post_make_whole(work, earlier)
@@ -391,9 +392,18 @@ class _Hour:
         )
 
 
+def _post_residual_funding(work: _Hour) -> None:
+    """What funders give for a negative residual of the auction, before its pots need it."""
+    for plan in work.assignment.make_whole:
+        if not plan.family_id and plan.last == work.interval:
+            post_make_whole(work.draft, work.assignment, plan, {})
+
+
 def _post_make_whole(work: _Hour, earlier: Iterable[DeliveredHour]) -> None:
     """Post make-whole payments of the families whose last hour this is."""
-    plans = [plan for plan in work.assignment.make_whole if plan.last == work.interval]
+    plans = [
+        plan for plan in work.assignment.make_whole if plan.family_id and plan.last == work.interval
+    ]
     if not plans:
         return
     needed = {name for plan in plans for name in plan.contract_ids}

@@ -148,7 +148,7 @@ def make_whole_hold(auction_id: str, plan: MakeWholePlan, share: FundingPlan) ->
     return hold_of(
         f"make-whole-hold/{auction_id}/{plan.family_id}/{share.source}",
         share.account,
-        accounts.cash(plan.payee_id),
+        plan.payee,
         share.amount,
         TransferCode.MAKE_WHOLE_HOLD,
         start=plan.last.start,

@@ -4,12 +4,16 @@
 ``empty_database_url``  the same without any table
 ``make_database``       the coroutine behind both, for tests that need several
 ``embedded_server``     the server itself; do not stop it
-``server_directory``    a folder for a server of the test's own
+``server_directory``    a folder with a stopped server, for a server of the test's own
+``empty_directory``     an empty folder in which a server can be made
 """
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -23,6 +27,8 @@ from iso_exchange.storage.migrate import migrate
 
 pytest.register_assert_rewrite("tests.integration.store_suite")
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 4 * 2**30
 MakeDatabase = Callable[[], Awaitable[str]]
 
 # Emptying a database takes a tenth of the time that CREATE DATABASE takes.
@@ -37,8 +43,26 @@ EMPTY = (
 
 
 @pytest.fixture
-def server_directory() -> Iterator[Path]:
-    """A folder in which an embedded server can live, also under root: tmp_path is private."""
+def empty_directory() -> Iterator[Path]:
+    yield from passable_directory()
+
+
+@pytest.fixture
+def server_directory(stopped_server: Path, empty_directory: Path) -> Path:
+    # Quicker than initdb; cp keeps owner and mode.
+    subprocess.run(["cp", "-a", f"{stopped_server}/.", str(empty_directory)], check=True)
+    return empty_directory
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stopped_server(stopped_server_directory: Path) -> Path:
+    async with Embedded(stopped_server_directory):
+        pass
+    return stopped_server_directory
+
+
+@pytest.fixture(scope="session")
+def stopped_server_directory() -> Iterator[Path]:
     yield from passable_directory()
 
 
@@ -48,7 +72,14 @@ def shared_server_directory() -> Iterator[Path]:
 
 
 def passable_directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="iso-postgres-") as name:
+    """A folder in which an embedded server can live, also under root: tmp_path is private.
+
+    In memory where there is room: no test here can cut the power, so none needs the disk.
+    """
+    place = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+    if place is not None and shutil.disk_usage(place).free < MEMORY_BYTES_MIN:
+        place = None
+    with tempfile.TemporaryDirectory(prefix="iso-postgres-", dir=place) as name:
         directory = Path(name)
         directory.chmod(0o755)
         yield directory

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -56,8 +56,21 @@ def start_parent(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
         return parent, int(lines.readline())
 
 
-async def test_the_server_starts_keeps_and_stops(server_directory: Path) -> None:
-    async with Embedded(server_directory) as server:
+def read_mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def until(condition: Callable[[], bool]) -> bool:
+    """Wait up to ten seconds for something that other processes do."""
+    for _ in range(1_000):
+        if condition():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_the_server_starts_keeps_and_stops(empty_directory: Path) -> None:
+    async with Embedded(empty_directory) as server:
         assert server.running
         await ask(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     assert not server.running
@@ -65,7 +78,7 @@ async def test_the_server_starts_keeps_and_stops(server_directory: Path) -> None
     with pytest.raises(EmbeddedError) as refused:
         _ = server.url
     assert refused.value.code == "NOT_RUNNING"
-    async with Embedded(server_directory) as server:
+    async with Embedded(empty_directory) as server:
         assert await ask(server, "SELECT answer FROM kept") == 42
 
 
@@ -84,12 +97,10 @@ async def test_the_server_is_private(embedded_server: Embedded) -> None:
     wrong = embedded_server.url.replace(password, "guess")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(wrong)
-    modes = {
-        name: stat.S_IMODE((embedded_server.directory / name).stat().st_mode)
-        for name in ("pgpass", "lock", "data")
-    }
+    folder = embedded_server.directory
+    modes = {name: read_mode(folder / name) for name in ("pgpass", "lock", "data")}
     assert modes == {"pgpass": 0o600, "lock": 0o600, "data": 0o700}
-    assert not (embedded_server.directory / "data.draft.password").exists()
+    assert not (folder / "data.draft.password").exists()
 
 
 async def test_a_second_parent_is_refused(embedded_server: Embedded) -> None:
@@ -119,10 +130,7 @@ async def test_a_killed_parent_takes_the_server_with_it(server_directory: Path) 
     assert pid in processes_in(data)
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while processes_in(data) and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
-    assert processes_in(data) == ()
+    assert await until(lambda: not processes_in(data))
     assert "fast shutdown" in (server_directory / "postgres.log").read_text()
 
 
@@ -185,20 +193,19 @@ async def test_a_server_that_died_can_be_started_again(server_directory: Path) -
     await server.start()
     try:
         os.kill(server.pid, signal.SIGKILL)
-        while server.running:
-            await asyncio.sleep(0.01)
+        assert await until(lambda: not server.running)
         await server.start()
         assert await ask(server, "SELECT 1") == 1
     finally:
         await server.stop()
 
 
-async def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(server_directory: Path) -> None:
-    (server_directory / "data.draft" / "base").mkdir(parents=True)
-    (server_directory / "data.draft.password").write_text("old")
-    async with Embedded(server_directory) as server:
+async def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(empty_directory: Path) -> None:
+    (empty_directory / "data.draft" / "base").mkdir(parents=True)
+    (empty_directory / "data.draft.password").write_text("old")
+    async with Embedded(empty_directory) as server:
         assert await ask(server, "SELECT 1") == 1
-    assert not (server_directory / "data.draft").exists()
+    assert not (empty_directory / "data.draft").exists()
 
 
 async def test_a_port_that_is_taken_is_tried_again(
@@ -247,35 +254,48 @@ async def test_what_the_server_says_is_in_the_error(server_directory: Path) -> N
     assert refused.value.code == "START_FAILED"
 
 
-async def test_copied_programs_run(server_directory: Path) -> None:
-    async with Embedded(server_directory, copy_programs=True) as server:
-        program = Path(f"/proc/{server.pid}/exe").readlink()
-        assert program.is_relative_to(server_directory / "programs")
+def read_program(pid: int) -> Path:
+    return Path(f"/proc/{pid}/exe").readlink()
+
+
+async def test_copied_programs_run(empty_directory: Path) -> None:
+    async with Embedded(empty_directory, copy_programs=True) as server:
+        program = read_program(server.pid)
+        assert program.is_relative_to(empty_directory / "programs")
         assert await ask(server, "SELECT count(*) FROM pg_timezone_names") != 0
+
+
+def read_status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
 
 
 @as_root
 async def test_under_root_the_server_is_nobody_special(server_directory: Path) -> None:
     async with Embedded(server_directory) as server:
-        status = Path(f"/proc/{server.pid}/status").read_text()
+        status = read_status(server.pid)
         owner = server.data.stat().st_uid
         assert owner != 0
-        identity = dict(line.split(":", 1) for line in status.splitlines())
-        assert identity["Uid"].split() == [str(owner)] * 4
-        assert "0" not in identity["Gid"].split()
-        assert identity["Groups"].split() == []
+        assert status["Uid"].split() == [str(owner)] * 4
+        assert "0" not in status["Gid"].split()
+        assert status["Groups"].split() == []
+
+
+@pytest.fixture
+def closed(empty_directory: Path) -> Path:
+    folder = empty_directory / "closed"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @as_root
-async def test_under_root_a_closed_parent_is_named_and_left_alone(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    tmp_path.chmod(0o755)
+async def test_under_root_a_closed_parent_is_named_and_left_alone(closed: Path) -> None:
     server = Embedded(closed / "server")
     with pytest.raises(EmbeddedError) as refused:
         await server.start()
     assert refused.value.code == "UNREACHABLE_DIRECTORY"
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert str(closed) in refused.value.detail
+    assert read_mode(closed) == 0o700
 
 
 @as_root

@@ -6,8 +6,22 @@ import hashlib
 
 from hypothesis import strategies as st
 
-from clearing.types import AuctionSpec, BlockBid, Book, Cover, Eligibility, Interval, Nomination
-from clearing.types import Offer, Pool, Segment, ServiceClass, Site, Step, StepBid
+from clearing.types import (
+    AuctionSpec,
+    BlockBid,
+    Book,
+    Cover,
+    Eligibility,
+    Interval,
+    Nomination,
+    Offer,
+    Pool,
+    Segment,
+    ServiceClass,
+    Site,
+    Step,
+    StepBid,
+)
 from clearing.units import Chips, MicroUsdPerChipHour, Ppm, Seconds, UnixSeconds, Watts
 
 SEED = b"a tie seed of the property tests"
@@ -41,7 +55,9 @@ def books(draw: st.DrawFn, *, covered: bool) -> Book:
         Site(
             site_id=f"z{i}",
             surcharge=_price(draw(st.integers(0, 8))),
-            power_limit=Watts(1_000 * draw(st.integers(4, 20))) if covered and draw(st.booleans()) else None,
+            power_limit=Watts(1_000 * draw(st.integers(4, 20)))
+            if covered and draw(st.booleans())
+            else None,
         )
         for i in range(draw(st.integers(1, 2)))
     ]
@@ -53,7 +69,9 @@ def books(draw: st.DrawFn, *, covered: bool) -> Book:
             chips_per_node=Chips(1),
             capacity=Chips(200),
             chip_power=Watts(1_000 if covered else 0),
-            node_spare_ppm=Ppm(draw(st.sampled_from([0, 100_000, 250_000, 500_000])) if covered else 0),
+            node_spare_ppm=Ppm(
+                draw(st.sampled_from([0, 100_000, 250_000, 500_000])) if covered else 0
+            ),
         )
         for i in range(draw(st.integers(1, 3)))
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +17,15 @@ from clearing.verify import verify
 from tests.property.books import SEED, books
 from tests.property.twin import best_welfare
 
+T = TypeVar("T")
+
 
 def welfare_of(book: Book, outcome: Outcome) -> int:
     """Welfare of the awards, added up chip by chip without the product's arithmetic."""
     site = {pool.pool_id: pool.site_id for pool in book.pools}
     surcharge = {s.site_id: s.surcharge for s in book.sites}
-    curves = {o.order_id: o.segments for o in (*book.offers, *book.step_bids)}
+    curves = {o.order_id: o.segments for o in book.offers}
+    curves.update({b.order_id: b.segments for b in book.step_bids})
     limits = {b.order_id: b.limit_price for b in book.block_bids}
     taken: dict[tuple[str, int], int] = {}
     total = 0
@@ -33,13 +37,13 @@ def welfare_of(book: Book, outcome: Outcome) -> int:
             if award.side is Side.DEMAND:
                 total -= chips * (surcharge[site[award.pool_id]] + book.spec.operator_fee)
     sellers = {offer.order_id for offer in book.offers}
-    for (name, t), chips in taken.items():
+    for (name, t), sum_of_chips in taken.items():
         if name in limits:
-            total += limits[name] * chips
+            total += limits[name] * sum_of_chips
             continue
         steps = next(s.steps for s in curves[name] if s.first <= t < s.stop)
         unit_prices = [step.price for step in steps for _ in range(step.chips)]
-        total += sum(unit_prices[:chips]) * (-1 if name in sellers else 1)
+        total += sum(unit_prices[:sum_of_chips]) * (-1 if name in sellers else 1)
     return total * book.spec.intervals[0].duration_s
 
 
@@ -68,13 +72,44 @@ def test_outcomes_verify(book: Book) -> None:
     assert report.ok, report.failures
 
 
+@given(books(covered=True))
+def test_cash_adds_up_chip_by_chip(book: Book) -> None:
+    """Hourly intervals make every payment exact, so plain sums must meet the published lines."""
+    outcome = clear(book, SEED)
+    prices = {(p.pool_id, p.interval): p for p in outcome.prices}
+    released = {offer.order_id for offer in book.offers if offer.recallable}
+    sold = community = fee = power = 0
+    for award in outcome.awards:
+        for t, chips in enumerate(award.chips, award.first):
+            price = prices[award.pool_id, t]
+            if award.side is Side.SUPPLY:
+                discount = price.recall_discount if award.order_id in released else 0
+                sold += chips * (price.energy - discount)
+            else:
+                community += chips * price.surcharge
+                fee += chips * price.fee
+                power += chips * price.power
+    cash = outcome.cash
+    assert (cash.suppliers, cash.community, cash.operator_fee) == (sold, community, fee)
+    assert cash.power_rent >= power
+    received = cash.suppliers + cash.spare + cash.community + cash.operator_fee
+    assert cash.buyers == received + cash.link_rent + cash.power_rent + cash.residual
+    assert cash.make_whole == sum(payment.amount for payment in outcome.make_whole)
+
+
 @given(books(covered=True), st.randoms(use_true_random=False))
 def test_the_order_of_the_book_decides_nothing(book: Book, chance: random.Random) -> None:
     shuffled = replace(
         book,
-        **{
-            part: tuple(chance.sample(getattr(book, part), len(getattr(book, part))))
-            for part in ("sites", "pools", "offers", "step_bids", "block_bids", "nominations")
-        },
+        sites=_shuffled(book.sites, chance),
+        pools=_shuffled(book.pools, chance),
+        offers=_shuffled(book.offers, chance),
+        step_bids=_shuffled(book.step_bids, chance),
+        block_bids=_shuffled(book.block_bids, chance),
+        nominations=_shuffled(book.nominations, chance),
     )
     assert codec.digest(clear(shuffled, SEED)) == codec.digest(clear(book, SEED))
+
+
+def _shuffled(items: tuple[T, ...], chance: random.Random) -> tuple[T, ...]:
+    return tuple(chance.sample(items, len(items)))

@@ -86,7 +86,11 @@ def contracts_at(
             cover = at.cover if covered else 0
             if kind is ServiceClass.BASE_LOAD:
                 terms = legs(
-                    0, power=at.power, cover=cover, surcharge=surcharge, fee=fee,
+                    0,
+                    power=at.power,
+                    cover=cover,
+                    surcharge=surcharge,
+                    fee=fee,
                     contract=registered,
                 )
             else:
@@ -94,8 +98,12 @@ def contracts_at(
                 wanted = at.availability + at.recall_discount
                 discount = min(most, wanted) if kind is ServiceClass.INTERRUPTIBLE else 0
                 terms = legs(
-                    at.energy, power=at.power, cover=cover, discount=discount,
-                    surcharge=surcharge, fee=fee,
+                    at.energy,
+                    power=at.power,
+                    cover=cover,
+                    discount=discount,
+                    surcharge=surcharge,
+                    fee=fee,
                 )
             parts.append(replace(hour, legs=terms))
         items.append(replace(base, hours=tuple(parts)))
@@ -160,8 +168,11 @@ def cases(draw: st.DrawFn) -> Case:
     spot = tuple(
         tuple(
             price(
-                draw(st.integers(0, 30_000_000)), power=draw(st.integers(0, 500_000)),
-                cover=draw(st.integers(0, 500_000)), pool=pool, held=held,
+                draw(st.integers(0, 30_000_000)),
+                power=draw(st.integers(0, 500_000)),
+                cover=draw(st.integers(0, 500_000)),
+                pool=pool,
+                held=held,
             )
             for pool in POOLS
         )
@@ -233,8 +244,8 @@ def test_the_only_money_is_what_participants_communities_operator_rent_and_pool_
     assert {b.account for b in world.books.balances() if b.posted} <= {
         b.account
         for b in world.books.balances()
-        if b.account.startswith(("p:", "community:", "rent:")) or b.account in
-        {accounts.POOL, accounts.OPERATOR_FEE, accounts.BANK}
+        if b.account.startswith(("p:", "community:", "rent:"))
+        or b.account in {accounts.POOL, accounts.OPERATOR_FEE, accounts.BANK}
     }
 
 

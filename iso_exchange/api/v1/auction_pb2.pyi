@@ -255,7 +255,7 @@ class AuctionSpec(_message.Message):
 
     @_builtins.property
     def open_time(self) -> _timestamp_pb2.Timestamp:
-        """First moment at which orders are accepted. Unset or past: at once."""
+        """First moment at which orders are accepted. Unset: at once; a later opening is refused with NOT_CLEARED_YET."""
 
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
@@ -525,12 +525,18 @@ class Auction(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    SETTLED_INTERVAL_COUNT_FIELD_NUMBER: _builtins.int
+    STATEMENT_COUNT_FIELD_NUMBER: _builtins.int
     state: Global___AuctionState.ValueType
     """Stage."""
     reason: _builtins.str
     """Why it was halted or failed; empty otherwise."""
     entry_index: _builtins.int
     """Log entry of the spec."""
+    settled_interval_count: _builtins.int
+    """Delivery intervals whose settlement is posted, 0 to interval_count."""
+    statement_count: _builtins.int
+    """Statements issued for it so far."""
     @_builtins.property
     def spec(self) -> Global___AuctionSpec:
         """What was signed."""
@@ -552,10 +558,12 @@ class Auction(_message.Message):
         reason: _builtins.str = ...,
         entry_index: _builtins.int = ...,
         result: Global___AuctionResult | None = ...,
+        settled_interval_count: _builtins.int = ...,
+        statement_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "spec", b"spec", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_index", b"entry_index", "reason", b"reason", "result", b"result", "spec", b"spec", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_index", b"entry_index", "reason", b"reason", "result", b"result", "settled_interval_count", b"settled_interval_count", "spec", b"spec", "state", b"state", "state_time", b"state_time", "statement_count", b"statement_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -132,8 +132,8 @@ Global___Coordinates: _TypeAlias = Coordinates  # noqa: Y015
 
 @_typing.final
 class DataResidency(_message.Message):
-    """DataResidency lists the countries in which a site keeps data. An order's data_residency is matched against
-    the countries that stand in both lists.
+    """DataResidency lists where a site keeps data: countries (ISO 3166-1 alpha-2) and areas of several countries,
+    such as "EEA". An order's data_residency is matched against what stands in both lists.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -142,12 +142,12 @@ class DataResidency(_message.Message):
     TELEMETRY_COUNTRY_CODES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def storage_country_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """ISO 3166-1 alpha-2 codes of the countries in which the buyer's stored data stays; sorted, none twice."""
+        """Where the buyer's stored data stays; at most 64, none twice."""
 
     @_builtins.property
     def telemetry_country_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """ISO 3166-1 alpha-2 codes of the countries in which telemetry about the buyer's work stays; sorted, none
-        twice.
+        """Where telemetry about the buyer's work stays; at most 64, none twice. The same list until an order can ask
+        for storage alone.
         """
 
     def __init__(
@@ -218,12 +218,12 @@ class Certification(_message.Message):
     scope: _builtins.str
     """What it covers, up to 500 characters; empty for the whole site."""
     evidence_sha256: _builtins.bytes
-    """SHA-256 of the evidence (report or certificate), 32 bytes. Required."""
+    """SHA-256 of the evidence (report or certificate), 32 bytes; empty when not stated."""
     attester_public_key: _builtins.bytes
     """Raw Ed25519 key of who attests it, 32 bytes; empty when the operator does by signing the site."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """First moment at which it no longer holds. Required; an expired one makes no site eligible."""
+        """First moment at which it no longer holds; unset when not stated."""
 
     def __init__(
         self,
@@ -317,7 +317,7 @@ class Location(_message.Message):
 
     @_builtins.property
     def legal_control(self) -> Global___LegalControl:
-        """Who controls the operator and which laws reach it. Required."""
+        """Who controls the operator and which laws reach it; unset states that none of the regimes does."""
 
     @_builtins.property
     def certifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certification]:

@@ -146,7 +146,7 @@ class MeterBatch(_message.Message):
     pool_id: _builtins.str
     """Its pool. Required."""
     sequence_number: _builtins.int
-    """Number of the batch, ascending per meter from 0 without gaps; a repeat with other content is refused."""
+    """Number of the batch, >= 1, ascending per meter; a number that is not above the last is refused."""
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""

@@ -367,7 +367,9 @@ class Eligibility(_message.Message):
 
     @_builtins.property
     def data_residency_country_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Each of these countries (ISO 3166-1 alpha-2) must be among those where the site keeps data."""
+        """Each of these countries (ISO 3166-1 alpha-2) and areas (such as "EEA") must be among those where the site
+        keeps data.
+        """
 
     @_builtins.property
     def excluded_legal_regimes(self) -> _containers.RepeatedScalarFieldContainer[_location_pb2.LegalRegime.ValueType]:
@@ -422,7 +424,9 @@ class BidTerms(_message.Message):
     notice_seconds: _builtins.int
     """Notice an interruptible needs before it is reclaimed, seconds, >= 0. 0 for FIRM. Default 0."""
     restart_cost_micro_usd_per_chip: _builtins.int
-    """Cost of losing running capacity, micro-USD per chip, >= 0. Counts in the objective only. Default 0."""
+    """Cost of losing running capacity, micro-USD per chip, >= 0. Counts in the objective only. Default 0; anything
+    else is refused with NOT_CLEARED_YET until the engine weighs it.
+    """
     @_builtins.property
     def eligibility(self) -> Global___Eligibility:
         """Where it may be served. Required."""
@@ -457,14 +461,14 @@ class Commitment(_message.Message):
 
     START_UP_MICRO_USD_FIELD_NUMBER: _builtins.int
     NO_LOAD_MICRO_USD_PER_INTERVAL_FIELD_NUMBER: _builtins.int
-    MIN_RUN_SECONDS_FIELD_NUMBER: _builtins.int
+    MIN_RUN_INTERVAL_COUNT_FIELD_NUMBER: _builtins.int
     MIN_CHIP_COUNT_FIELD_NUMBER: _builtins.int
     start_up_micro_usd: _builtins.int
     """Cost of each start, micro-USD, >= 0. Default 0."""
     no_load_micro_usd_per_interval: _builtins.int
     """Cost of each interval while on, micro-USD, >= 0. Default 0."""
-    min_run_seconds: _builtins.int
-    """Shortest run once started, seconds, a multiple of the auction's interval. Default 0: one interval."""
+    min_run_interval_count: _builtins.int
+    """Shortest run once started, intervals of the auction, >= 0. Default 0: one interval."""
     min_chip_count: _builtins.int
     """Least chips sold in an interval while on, >= 0. Default 0."""
     def __init__(
@@ -472,12 +476,12 @@ class Commitment(_message.Message):
         *,
         start_up_micro_usd: _builtins.int = ...,
         no_load_micro_usd_per_interval: _builtins.int = ...,
-        min_run_seconds: _builtins.int = ...,
+        min_run_interval_count: _builtins.int = ...,
         min_chip_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_chip_count", b"min_chip_count", "min_run_seconds", b"min_run_seconds", "no_load_micro_usd_per_interval", b"no_load_micro_usd_per_interval", "start_up_micro_usd", b"start_up_micro_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_chip_count", b"min_chip_count", "min_run_interval_count", b"min_run_interval_count", "no_load_micro_usd_per_interval", b"no_load_micro_usd_per_interval", "start_up_micro_usd", b"start_up_micro_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -579,7 +583,7 @@ class BlockBid(_message.Message):
     """All-in limit, micro-USD per chip-hour, a multiple of the tick. Required."""
     initial_pool_id: _builtins.str
     """Pool in which it already runs under a contract of the same buyer, which its restart cost favours; empty
-    for none.
+    for none. Refused with NOT_CLEARED_YET until the engine weighs restart costs.
     """
     @_builtins.property
     def terms(self) -> Global___BidTerms:

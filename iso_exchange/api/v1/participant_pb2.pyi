@@ -112,7 +112,9 @@ class Participant(_message.Message):
     country_code: _builtins.str
     """ISO 3166-1 alpha-2 code of the legal entity's country; empty when not stated."""
     legal_entity_identifier: _builtins.str
-    """Legal Entity Identifier (ISO 17442), 20 characters; empty when there is none."""
+    """Legal Entity Identifier (ISO 17442), 20 characters; empty when there is none. Refused until the registry
+    keeps it.
+    """
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""

@@ -28,7 +28,7 @@ from iso_exchange.api.v1 import resource_pb2 as iso__exchange_dot_api_dot_v1_dot
 from iso_exchange.api.v1 import sla_pb2 as iso__exchange_dot_api_dot_v1_dot_sla__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiso_exchange/api/v1/pool.proto\x12\x13iso_exchange.api.v1\x1a iso_exchange/api/v1/access.proto\x1a iso_exchange/api/v1/header.proto\x1a\"iso_exchange/api/v1/resource.proto\x1a\x1diso_exchange/api/v1/sla.proto\"\x8c\x03\n\x04Pool\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x0f\n\x07site_id\x18\x03 \x01(\t\x12\x33\n\x08resource\x18\x04 \x01(\x0b\x32!.iso_exchange.api.v1.ResourceSpec\x12\x1b\n\x13\x63\x61pacity_chip_count\x18\x05 \x01(\x03\x12\x18\n\x10\x63hip_power_watts\x18\x06 \x01(\x03\x12\x1b\n\x0enode_spare_ppm\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nderate_ppm\x18\x08 \x01(\x03\x12\x31\n\tprecision\x18\t \x01(\x0e\x32\x1e.iso_exchange.api.v1.Precision\x12%\n\x03sla\x18\n \x01(\x0b\x32\x18.iso_exchange.api.v1.Sla\x12+\n\x06\x61\x63\x63\x65ss\x18\x0b \x01(\x0b\x32\x1b.iso_exchange.api.v1.AccessB\x11\n\x0f_node_spare_ppmb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiso_exchange/api/v1/pool.proto\x12\x13iso_exchange.api.v1\x1a iso_exchange/api/v1/access.proto\x1a iso_exchange/api/v1/header.proto\x1a\"iso_exchange/api/v1/resource.proto\x1a\x1diso_exchange/api/v1/sla.proto\"\xa2\x03\n\x04Pool\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x0f\n\x07site_id\x18\x03 \x01(\t\x12\x33\n\x08resource\x18\x04 \x01(\x0b\x32!.iso_exchange.api.v1.ResourceSpec\x12\x1b\n\x13\x63\x61pacity_chip_count\x18\x05 \x01(\x03\x12\x18\n\x10\x63hip_power_watts\x18\x06 \x01(\x03\x12\x1b\n\x0enode_spare_ppm\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nderate_ppm\x18\x08 \x01(\x03\x12\x31\n\tprecision\x18\t \x01(\x0e\x32\x1e.iso_exchange.api.v1.Precision\x12%\n\x03sla\x18\n \x01(\x0b\x32\x18.iso_exchange.api.v1.Sla\x12+\n\x06\x61\x63\x63\x65ss\x18\x0b \x01(\x0b\x32\x1b.iso_exchange.api.v1.Access\x12\x14\n\x0csupplier_ids\x18\x0c \x03(\tB\x11\n\x0f_node_spare_ppmb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.pool_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POOL']._serialized_start=191
-  _globals['_POOL']._serialized_end=587
+  _globals['_POOL']._serialized_end=609
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 Chips that one contiguous gang can use: site x chip class x fabric domain."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from iso_exchange.api.v1 import access_pb2 as _access_pb2
 from iso_exchange.api.v1 import header_pb2 as _header_pb2
 from iso_exchange.api.v1 import resource_pb2 as _resource_pb2
@@ -39,6 +41,7 @@ class Pool(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     SLA_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
+    SUPPLIER_IDS_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, 0-9, "-", "_" and "."; never used twice. Required."""
     site_id: _builtins.str
@@ -61,17 +64,24 @@ class Pool(_message.Message):
 
     @_builtins.property
     def resource(self) -> _resource_pb2.ResourceSpec:
-        """What the chips are; chip class, chips per node and scale-out fabric decide which orders are eligible.
-        Required; node_count times chips_per_node equals capacity_chip_count.
+        """What the chips are. Required. A signed body states chip_class, chips_per_node, node_count (times
+        chips_per_node it equals capacity_chip_count) and, when the pool has a fabric between nodes, scale_out.kind;
+        the other figures are those of the chip table, which fill a pool that is read, and are refused in a body.
         """
 
     @_builtins.property
     def sla(self) -> _sla_pb2.Sla:
-        """Availability promised for contracts in this pool; unset promises none beyond the tariff."""
+        """Availability promised for contracts in this pool; unset promises none beyond the tariff. Refused in a body
+        until promises are settled.
+        """
 
     @_builtins.property
     def access(self) -> _access_pb2.Access:
-        """How nodes are reached; unset when agreed outside."""
+        """How nodes are reached; unset when agreed outside. Refused in a body until access is arranged here."""
+
+    @_builtins.property
+    def supplier_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Participants with the SUPPLIER role that may offer capacity in the pool, 1 to 64, none twice. Required."""
 
     def __init__(
         self,
@@ -87,10 +97,11 @@ class Pool(_message.Message):
         precision: _resource_pb2.Precision.ValueType = ...,
         sla: _sla_pb2.Sla | None = ...,
         access: _access_pb2.Access | None = ...,
+        supplier_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_node_spare_ppm", b"_node_spare_ppm", "access", b"access", "header", b"header", "node_spare_ppm", b"node_spare_ppm", "resource", b"resource", "sla", b"sla"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_node_spare_ppm", b"_node_spare_ppm", "access", b"access", "capacity_chip_count", b"capacity_chip_count", "chip_power_watts", b"chip_power_watts", "derate_ppm", b"derate_ppm", "header", b"header", "node_spare_ppm", b"node_spare_ppm", "pool_id", b"pool_id", "precision", b"precision", "resource", b"resource", "site_id", b"site_id", "sla", b"sla"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_node_spare_ppm", b"_node_spare_ppm", "access", b"access", "capacity_chip_count", b"capacity_chip_count", "chip_power_watts", b"chip_power_watts", "derate_ppm", b"derate_ppm", "header", b"header", "node_spare_ppm", b"node_spare_ppm", "pool_id", b"pool_id", "precision", b"precision", "resource", b"resource", "site_id", b"site_id", "sla", b"sla", "supplier_ids", b"supplier_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__node_spare_ppm: _TypeAlias = _typing.Literal["node_spare_ppm"]  # noqa: Y015
     _WhichOneofArgType__node_spare_ppm: _TypeAlias = _typing.Literal["_node_spare_ppm", b"_node_spare_ppm"]  # noqa: Y015

@@ -36,7 +36,7 @@ class Site(_message.Message):
     site_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, 0-9, "-", "_" and "."; never used twice. Required."""
     display_name: _builtins.str
-    """Name for people, up to 200 characters."""
+    """Name for people, up to 200 characters. Refused in a body until the registry keeps it."""
     community_id: _builtins.str
     """Participant with the COMMUNITY role that receives the surcharge. Required."""
     surcharge_micro_usd_per_chip_hour: _builtins.int
@@ -51,7 +51,10 @@ class Site(_message.Message):
 
     @_builtins.property
     def location(self) -> _location_pb2.Location:
-        """Where it is; its site_id equals this site's. Required."""
+        """Where it is; its site_id equals this site's. Required. A signed body states region, country, subdivision,
+        data residency, legal regimes, the kinds of its certifications and its carbon intensity; the other fields
+        are refused until the registry keeps them.
+        """
 
     def __init__(
         self,

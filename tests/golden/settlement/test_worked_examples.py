@@ -146,7 +146,9 @@ def test_example_7a_before_the_call_cover_pays_interruptibles_and_spare() -> Non
 
 def test_example_8_payouts_floor_to_the_cent() -> None:
     bill = energy_charge(MicroUsdPerChipHour(500_000), ChipSeconds(26_248))
-    balance = Balance(asset="USD", account=COMMUNITY, posted=bill, pending_debit=0, pending_credit=0)
+    balance = Balance(
+        asset="USD", account=COMMUNITY, posted=bill, pending_debit=0, pending_credit=0
+    )
     assert bill == 3_645_556
     assert payable(balance) == 3_640_000
     assert bill - payable(balance) == 5_556
@@ -160,12 +162,8 @@ def test_own_hour_with_gap_and_shortfall_at_provisional_prices() -> None:
     Gap 2,400 cs: 3.30 x 2/3 = 2.20 from supplier to buyer. Delivered 28,800 - 2,700 =
     26,100 cs = 7.25 chip-hours: surcharge 3.625, fee .145. Leg 26.40; supply 24.00.
     """
-    firm = contract(
-        "bid", 8, legs(3 * DOLLAR, power=200_000, cover=100_000), cover=Cover.NODE
-    )
-    world = World(
-        assignment(firm, prices=(price(3 * DOLLAR, power=200_000, cover=100_000),))
-    )
+    firm = contract("bid", 8, legs(3 * DOLLAR, power=200_000, cover=100_000), cover=Cover.NODE)
+    world = World(assignment(firm, prices=(price(3 * DOLLAR, power=200_000, cover=100_000),)))
     postings = world.close(metered(firm, failed={5: 300}, gap=2_400, tflops=989))
     assert world.cash("F") == -26_400_000 + 275_000 + 2_200_000 - 3_625_000 - 145_000
     assert world.cash("S1") == 24_000_000 - 275_000 - 2_200_000

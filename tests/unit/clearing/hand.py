@@ -12,12 +12,47 @@ from decimal import Decimal
 
 from clearing import codec
 from clearing.book import canonical
-from clearing.outcome import Award, Cash, Certificate, Fill, FundingShare, MakeWhole, Outcome
-from clearing.outcome import OrderOutcome, PoolPrice, Reason, RowDual, RunStatus, Side
-from clearing.types import AuctionSpec, BlockBid, Book, Cover, Eligibility, Interval, Nomination
-from clearing.types import Offer, Pool, Segment, ServiceClass, Site, Step, StepBid
-from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Ppm, PriceSeconds, Seconds
-from clearing.units import UnixSeconds, Watts
+from clearing.outcome import (
+    Award,
+    Cash,
+    Certificate,
+    Fill,
+    FundingShare,
+    MakeWhole,
+    OrderOutcome,
+    Outcome,
+    PoolPrice,
+    Reason,
+    RowDual,
+    RunStatus,
+    Side,
+)
+from clearing.types import (
+    AuctionSpec,
+    BlockBid,
+    Book,
+    Cover,
+    Eligibility,
+    Interval,
+    Nomination,
+    Offer,
+    Pool,
+    Segment,
+    ServiceClass,
+    Site,
+    Step,
+    StepBid,
+)
+from clearing.units import (
+    Chips,
+    MicroUsd,
+    MicroUsdPerChipHour,
+    Ppm,
+    PriceSeconds,
+    Seconds,
+    UnixSeconds,
+    Watts,
+)
 
 SEED = bytes(range(32))
 HOUR = 3_600
@@ -85,7 +120,9 @@ def offer(name: str, *steps: tuple[int, str], where: str = "n", recallable: bool
     )
 
 
-def firm(name: str, *steps: tuple[int, str], cover: Cover = Cover.NONE, where: str = "n") -> StepBid:
+def firm(
+    name: str, *steps: tuple[int, str], cover: Cover = Cover.NONE, where: str = "n"
+) -> StepBid:
     return StepBid(
         order_id=name,
         participant_id=f"buyer-{name}",
@@ -177,7 +214,9 @@ def award(book: Book, name: str, chips: int, reserve: int = 0) -> Award:
     return _with_terms(made, bid.service_class, bid.cover)
 
 
-def _award(name: str, who: str, side: Side, where: str, chips: int, reserve: int) -> Award:
+def _award(  # noqa: PLR0917 - a row of a table
+    name: str, who: str, side: Side, where: str, chips: int, reserve: int
+) -> Award:
     return Award(
         order_id=name,
         participant_id=who,
@@ -348,7 +387,12 @@ def power() -> tuple[Book, Outcome]:
     return book, outcome(
         book,
         prices=(pool_price("2", power="2"),),
-        awards=(award(book, "s", 10), award(book, "b1", 8), award(book, "b2", 2), award(book, "n1", 2)),
+        awards=(
+            award(book, "s", 10),
+            award(book, "b1", 8),
+            award(book, "b2", 2),
+            award(book, "n1", 2),
+        ),
         answers=(
             ("s", Fill.PARTIAL, Reason.AT_THE_PRICE, "0", "0", "0"),
             ("b1", Fill.FULL, Reason.IN_THE_MONEY, "8", "0", "0"),
@@ -391,13 +435,16 @@ def released_base() -> tuple[Book, Outcome]:
 
 
 def spare_node() -> tuple[Book, Outcome]:
-    """Half a chip of spare for each covered chip: 4 + 2 fill 6; firm pays 6 + 4 / 2 = 8."""
+    """Half a chip of spare for each covered chip: 4 + 2 fill 6; firm pays 6 + 4 / 2 = 8.
+
+    An interruptible that could stand by instead bids too little even for that.
+    """
     book = Book(
         spec=spec(),
         sites=(Site(site_id="z", surcharge=usd("0")),),
         pools=(pool(theta=500_000),),
         offers=(offer("s", (6, "2")),),
-        step_bids=(firm("f", (5, "8"), cover=Cover.NODE),),
+        step_bids=(firm("f", (5, "8"), cover=Cover.NODE), interruptible("i", (1, "0.5"))),
     )
     return book, outcome(
         book,
@@ -405,9 +452,10 @@ def spare_node() -> tuple[Book, Outcome]:
         awards=(award(book, "s", 4, 2), award(book, "f", 4)),
         answers=(
             ("s", Fill.PARTIAL, Reason.AT_THE_PRICE, "24", "0", "0"),
+            ("i", Fill.NONE, Reason.OUT_OF_THE_MONEY, "0", "5.5", "0"),
             ("f", Fill.PARTIAL, Reason.AT_THE_PRICE, "0", "0", "0"),
         ),
-        duals=(("BALANCE", "n", "6"), ("NODE_COVER", "n", "4")),
+        duals=(("BALANCE", "n", "6"), ("NODE_COVER", "n", "4"), ("RECLAIMABLE", "n", "4")),
         welfare="24",
         bound="24",
         lost="0",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
@@ -19,10 +19,10 @@ FREE = {
 COARSE = {
     "PoolPrice.spare": "node_cover is theta x spare rounded: a tick moves it, a micro-USD need not",
     "RowDual.value": "near the optimum a dual moves the bound in one direction only, or not at all "
-    "inside the interval of optimal duals; any dual is valid, so only a change of the bound can "
-    "and must be noticed",
+    "inside the interval of optimal duals, and one that no order reads moves nothing; any dual is "
+    "valid, so only a change of the bound can and must be noticed",
 }
-"""Fields whose smallest change may be without consequence, each with its reason and a larger step."""
+"""Fields whose smallest change may be without consequence, and why; they get a larger one."""
 
 STEP_OF_DUALS = 10**12
 
@@ -79,7 +79,10 @@ def _leaf_changes(old: Any, field: str) -> Iterator[tuple[str, Any]]:
 def _tuple_changes(old: tuple[Any, ...], path: str, field: str) -> Iterator[Mutant]:
     for index, item in enumerate(old):
         here = f"{path}[{index}]"
-        splice: Callable[..., tuple[Any, ...]] = lambda *new, i=index: (*old[:i], *new, *old[i + 1 :])
+
+        def splice(*new: Any, i: int = index) -> tuple[Any, ...]:
+            return (*old[:i], *new, *old[i + 1 :])
+
         yield Mutant(path=here, field=field, change="dropped", value=splice())
         yield Mutant(path=here, field=field, change="repeated", value=splice(item, item))
         if index and old[index - 1] != item:

@@ -12,18 +12,44 @@ import pytest
 import clearing
 from clearing.outcome import Award, Fill, Outcome, Reason
 from clearing.types import Book, Commitment, Cover, Eligibility, ServiceClass
-from clearing.units import Chips, Ppm, Watts
+from clearing.units import Chips, MicroUsd, Ppm, Seconds, Watts
 from clearing.verify import verify
 from tests.unit.clearing import hand
 from tests.unit.clearing.hand import award, usd
 
 Case = Callable[[], tuple[Book, Outcome]]
 
-NAMES = (
-    "SCOPE BOOK_DIGEST SEED COMPLETE ELIGIBLE NODE_MULTIPLES WINDOW BLOCK_FILL EXCLUSIVE BALANCE "
-    "HEADROOM POWER RECLAIMABLE RECALLABLE NODE_COVER BASE PRICE_PARTS PRICE_RANGE STEP_RULE TIES "
-    "SURPLUS LIMITS MAKE_WHOLE PARADOXICAL REASONS CASH WELFARE BOUND"
-).split()
+NAMES = [
+    "SCOPE",
+    "BOOK_DIGEST",
+    "SEED",
+    "COMPLETE",
+    "ELIGIBLE",
+    "NODE_MULTIPLES",
+    "WINDOW",
+    "BLOCK_FILL",
+    "EXCLUSIVE",
+    "BALANCE",
+    "HEADROOM",
+    "POWER",
+    "RECLAIMABLE",
+    "RECALLABLE",
+    "NODE_COVER",
+    "BASE",
+    "PRICE_PARTS",
+    "PRICE_RANGE",
+    "PRICE_BOUNDS",
+    "STEP_RULE",
+    "TIES",
+    "SURPLUS",
+    "LIMITS",
+    "MAKE_WHOLE",
+    "PARADOXICAL",
+    "REASONS",
+    "CASH",
+    "WELFARE",
+    "BOUND",
+]
 
 
 def failing(book: Book, outcome: Outcome) -> set[str]:
@@ -151,7 +177,10 @@ def test_two_members_of_an_exclusive_group_are_named() -> None:
         awards=tuple(
             sorted(
                 (
-                    *(replace(a, participant_id="lab") if a.order_id == "g" else a for a in outcome.awards),
+                    *(
+                        replace(a, participant_id="lab") if a.order_id == "g" else a
+                        for a in outcome.awards
+                    ),
                     award(changed, "h", 5),
                 ),
                 key=lambda a: a.order_id,
@@ -188,14 +217,14 @@ def test_too_little_and_too_much_cover_are_named() -> None:
 
 def test_reserve_on_chips_that_cannot_be_reclaimed_in_time_is_named() -> None:
     book, outcome = hand.reclaimable()
-    slow = replace(book.step_bids[1], notice_s=301)
+    slow = replace(book.step_bids[1], notice_s=Seconds(301))
     changed = replace(book, step_bids=(book.step_bids[0], slow))
     assert "RECLAIMABLE" in failing(changed, again(changed, outcome))
 
 
 def test_released_base_load_without_interruptibles_is_named() -> None:
     book, outcome = hand.released_base()
-    slow = replace(book.step_bids[1], notice_s=1_801)
+    slow = replace(book.step_bids[1], notice_s=Seconds(1_801))
     changed = replace(book, step_bids=(book.step_bids[0], slow))
     assert "RECALLABLE" in failing(changed, again(changed, outcome))
 
@@ -229,15 +258,13 @@ def test_a_gain_that_nobody_admits_is_named() -> None:
 
 def test_a_fill_that_is_not_the_awards_is_named() -> None:
     book, outcome = hand.surcharge()
-    orders = tuple(
-        replace(o, fill=Fill.FULL) if o.order_id == "s" else o for o in outcome.orders
-    )
+    orders = tuple(replace(o, fill=Fill.FULL) if o.order_id == "s" else o for o in outcome.orders)
     assert failing(book, replace(outcome, orders=orders)) == {"REASONS"}
 
 
 def test_the_operator_cannot_keep_a_cent() -> None:
     book, outcome = hand.surcharge()
-    cash = replace(outcome.cash, operator_fee=90_000, suppliers=15_990_000)
+    cash = replace(outcome.cash, operator_fee=MicroUsd(90_000), suppliers=MicroUsd(15_990_000))
     assert failing(book, replace(outcome, cash=cash)) == {"CASH"}
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 
 from clearing import outcome as outcome_module
+from clearing.auction import clear
 from clearing.outcome import Outcome
 from clearing.types import Book
 from clearing.verify import verify
@@ -60,3 +61,13 @@ def test_free_fields_change_nothing() -> None:
     free = [mutant for mutant in mutants(outcome) if mutant.field in FREE]
     assert {mutant.field for mutant in free} == set(FREE)
     assert all(verify(book, mutant.value).ok for mutant in free)
+
+
+@pytest.mark.parametrize("case", [hand.surcharge, hand.power, hand.released_base, hand.reclaimable])
+def test_every_change_of_a_cleared_outcome_is_caught(
+    case: Callable[[], tuple[Book, Outcome]],
+) -> None:
+    book, _ = case()
+    passed, tried = survivors(book, clear(book, hand.SEED))
+    assert passed == []
+    assert tried > 200

@@ -95,9 +95,7 @@ def contract(
         service_class=service_class,
         cover=cover,
         notice_s=Seconds(300) if service_class is ServiceClass.INTERRUPTIBLE else Seconds(0),
-        hours=tuple(
-            ContractHour(interval=held, chips=Chips(chips), legs=prices) for held in hours
-        ),
+        hours=tuple(ContractHour(interval=held, chips=Chips(chips), legs=prices) for held in hours),
         precision="BF16",
         derate_ppm=Ppm(1_000_000),
         stop_loss_ppm=Ppm(stop_loss_ppm),
@@ -174,7 +172,7 @@ def plan(
     hours = [hour for item in contracts for hour in item.hours]
     return MakeWholePlan(
         family_id=family_id,
-        payee_id=payee,
+        payee=accounts.cash(payee),
         amount=MicroUsd(amount),
         shares=tuple(
             FundingPlan(

@@ -1,0 +1,178 @@
+"""Configuration of the server: command line and environment, parsed once into a frozen value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from settlement.ledger.errors import KeyFormatError
+from settlement.ledger.keys import check_key_name
+
+ORIGIN_DEFAULT: Final = "iso-exchange.example/dev"
+GRPC_LISTEN_DEFAULT: Final = "127.0.0.1:7443"
+HTTP_LISTEN_DEFAULT: Final = "127.0.0.1:7080"
+DATABASE_URL_VARIABLE: Final = "ISO_DATABASE_URL"
+PORT_MAX: Final = 65_535
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where a server listens; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that the server is told from outside.
+
+    Attributes:
+        data: Directory of database, secrets, certificates, identities and the public log.
+        origin: Name of the log, first line of its checkpoints.
+        grpc: Where the gRPC server listens.
+        http: Where metrics and log files are served.
+        server_names: Further host names and addresses of the server certificate.
+        database_url: PostgreSQL server; None runs an embedded one below ``data``.
+        simulated_start_us: Start of a simulated clock, microseconds since the epoch; None for the
+            system clock.
+        drain_seconds: How long calls in flight may take to finish when the server stops.
+        call_seconds_max: Limit of a call whose client sets no deadline, and of every unary call.
+        log_level: Least level that is logged.
+    """
+
+    data: Path
+    origin: str = ORIGIN_DEFAULT
+    grpc: Listen = Listen(host="127.0.0.1", port=7443)
+    http: Listen = Listen(host="127.0.0.1", port=7080)
+    server_names: tuple[str, ...] = ()
+    database_url: str | None = None
+    simulated_start_us: int | None = None
+    drain_seconds: float = 10.0
+    call_seconds_max: float = 60.0
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later.
+
+        Raises:
+            ConfigError: an origin that cannot name a log, a limit that is not above zero.
+        """
+        try:
+            check_key_name(self.origin)
+        except KeyFormatError as error:
+            message = f"--origin {self.origin!r}: {error}"
+            raise ConfigError(message) from error
+        if self.drain_seconds < 0 or self.call_seconds_max <= 0:
+            message = "the drain time is zero or more, the longest call is above zero"
+            raise ConfigError(message)
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Read the command line; the database URL may come from the environment, as it holds a password.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+        SystemExit: ``--help``, or an unknown option.
+    """
+    options = _parser().parse_args(arguments)
+    return Config(
+        data=Path(options.data),
+        origin=options.origin,
+        grpc=parse_listen(options.listen),
+        http=parse_listen(options.http_listen),
+        server_names=tuple(options.server_name),
+        database_url=options.database_url or environment.get(DATABASE_URL_VARIABLE) or None,
+        simulated_start_us=parse_clock(options.clock),
+        drain_seconds=options.drain_seconds,
+        log_level=options.log_level,
+    )
+
+
+def parse_listen(text: str) -> Listen:
+    """Read ``host:port``.
+
+    Raises:
+        ConfigError: no host, or a port that is none.
+
+    Example:
+        >>> parse_listen("127.0.0.1:0").port
+        0
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        message = f"{text!r} is no host:port such as {GRPC_LISTEN_DEFAULT}"
+        raise ConfigError(message)
+    return Listen(host=host, port=int(port))
+
+
+def parse_clock(text: str) -> int | None:
+    """Read ``system`` or ``simulated:<RFC 3339 time>``; microseconds since the epoch, or None.
+
+    Raises:
+        ConfigError: neither of them, or a time without a zone.
+
+    Example:
+        >>> parse_clock("simulated:1970-01-01T00:00:01Z")
+        1000000
+    """
+    if text == "system":
+        return None
+    kind, _, start = text.partition(":")
+    try:
+        moment = datetime.fromisoformat(start)
+    except ValueError:
+        moment = None
+    if kind != "simulated" or moment is None or moment.tzinfo is None:
+        message = f"--clock {text!r}: use system, or simulated:2026-01-01T00:00:00Z"
+        raise ConfigError(message)
+    elapsed = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="iso serve", description="Run the whole exchange in one process group."
+    )
+    parser.add_argument("--data", default="var", help="data directory (default: var)")
+    parser.add_argument("--origin", default=ORIGIN_DEFAULT, help=f"default: {ORIGIN_DEFAULT}")
+    parser.add_argument(
+        "--listen", default=GRPC_LISTEN_DEFAULT, help=f"gRPC (default: {GRPC_LISTEN_DEFAULT})"
+    )
+    parser.add_argument(
+        "--http-listen",
+        default=HTTP_LISTEN_DEFAULT,
+        help=f"metrics and log files (default: {HTTP_LISTEN_DEFAULT})",
+    )
+    parser.add_argument(
+        "--server-name",
+        action="append",
+        default=[],
+        help="further host name or address of the server certificate; may be repeated",
+    )
+    parser.add_argument(
+        "--database-url",
+        default="",
+        help=f"PostgreSQL server; better given as {DATABASE_URL_VARIABLE} (default: embedded)",
+    )
+    parser.add_argument(
+        "--clock", default="system", help="system, or simulated:<RFC 3339 time> (default: system)"
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=10.0,
+        help="time for calls in flight when the server stops (default: 10)",
+    )
+    parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
+    return parser

@@ -1,0 +1,301 @@
+"""From a signed body to its command and back: one entry per protobuf kind of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from clearing import codec
+from clearing.errors import InvariantError
+from iso_exchange.api.v1 import (
+    auction_pb2,
+    chip_table_pb2,
+    deposit_pb2,
+    entitlement_pb2,
+    event_pb2,
+    meter_pb2,
+    order_pb2,
+    participant_pb2,
+    pool_pb2,
+    site_pb2,
+)
+from iso_exchange.commands import (
+    CancelAllOrders,
+    CancelOrder,
+    Command,
+    CreateAuction,
+    HaltAuction,
+    Nominate,
+    PublishChipTable,
+    RecordDeposit,
+    RegisterEntitlement,
+    RegisterMeter,
+    RegisterParticipant,
+    RegisterPool,
+    RegisterSite,
+    ReinstateParticipant,
+    ReportOutage,
+    ResumeAuction,
+    RevokeKey,
+    SubmitOrder,
+    SubmitReadings,
+    SuspendParticipant,
+)
+from iso_exchange.convert import (
+    auctions,
+    chip_tables,
+    deposits,
+    entitlements,
+    meters,
+    orders,
+    outages,
+    participants,
+    pools,
+    sites,
+)
+from iso_exchange.convert.fields import BodyError, Reader, RefusedBodyError
+from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
+from iso_exchange.sequencer.refusals import Code, Rejected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converter:
+    """How one kind of command is read from and written to the wire.
+
+    Attributes:
+        message: Protobuf message of the body.
+        read: From the message to the command; raises ``RefusedBodyError``.
+        write: From the command to the message; raises ``BodyError``.
+    """
+
+    message: type[Message]
+    read: Callable[[Reader], Command]
+    write: Callable[[Any], Message]
+
+
+CONVERTERS: Final[dict[type, Converter]] = {
+    command: Converter(message=message, read=read, write=write)
+    for command, message, read, write in (
+        (
+            RegisterParticipant,
+            participant_pb2.Participant,
+            participants.read_participant,
+            participants.write_participant,
+        ),
+        (
+            RevokeKey,
+            participant_pb2.KeyRevocation,
+            participants.read_key_revocation,
+            participants.write_key_revocation,
+        ),
+        (
+            SuspendParticipant,
+            participant_pb2.Suspension,
+            participants.read_suspension,
+            participants.write_suspension,
+        ),
+        (
+            ReinstateParticipant,
+            participant_pb2.Reinstatement,
+            participants.read_reinstatement,
+            participants.write_reinstatement,
+        ),
+        (
+            CancelAllOrders,
+            participant_pb2.CancelAll,
+            participants.read_cancel_all,
+            participants.write_cancel_all,
+        ),
+        (RegisterSite, site_pb2.Site, sites.read_site, sites.write_site),
+        (RegisterPool, pool_pb2.Pool, pools.read_pool, pools.write_pool),
+        (RegisterMeter, meter_pb2.Meter, meters.read_meter, meters.write_meter),
+        (
+            PublishChipTable,
+            chip_table_pb2.ChipTablePublication,
+            chip_tables.read_chip_table,
+            chip_tables.write_chip_table,
+        ),
+        (RecordDeposit, deposit_pb2.Deposit, deposits.read_deposit, deposits.write_deposit),
+        (
+            CreateAuction,
+            auction_pb2.AuctionSpec,
+            auctions.read_auction_spec,
+            auctions.write_auction_spec,
+        ),
+        (
+            HaltAuction,
+            auction_pb2.AuctionHalt,
+            auctions.read_auction_halt,
+            auctions.write_auction_halt,
+        ),
+        (
+            ResumeAuction,
+            auction_pb2.AuctionResume,
+            auctions.read_auction_resume,
+            auctions.write_auction_resume,
+        ),
+        (SubmitOrder, order_pb2.Order, orders.read_order, orders.write_order),
+        (
+            CancelOrder,
+            order_pb2.OrderCancellation,
+            orders.read_order_cancellation,
+            orders.write_order_cancellation,
+        ),
+        (
+            RegisterEntitlement,
+            entitlement_pb2.Entitlement,
+            entitlements.read_entitlement,
+            entitlements.write_entitlement,
+        ),
+        (
+            Nominate,
+            entitlement_pb2.Nomination,
+            entitlements.read_nomination,
+            entitlements.write_nomination,
+        ),
+        (
+            SubmitReadings,
+            meter_pb2.MeterBatch,
+            meters.read_meter_batch,
+            meters.write_meter_batch,
+        ),
+        (
+            ReportOutage,
+            event_pb2.OutageReport,
+            outages.read_outage_report,
+            outages.write_outage_report,
+        ),
+    )
+}
+"""Converter of every command that is signed as protobuf (checked by a test)."""
+
+NOT_TAKEN_YET: Final[dict[str, str]] = {
+    f"application/vnd.iso-exchange.{noun}.v1+protobuf": advice
+    for noun, advice in (
+        ("release", "released base load is not taken yet: nominate what will be used"),
+        ("recall", "recalls are not taken yet: nothing can be released either"),
+        ("grant", "grants are not taken yet: register an entitlement at zero price"),
+        ("dispute", "disputes are not taken yet: write to the operator"),
+        ("acknowledgement", "acknowledgements are not taken yet: the meter decides"),
+    )
+}
+"""Payload types that the schema has and the market does not take."""
+
+
+def command_from(payload_type: str, payload: bytes) -> Command | Rejected:
+    """Command of a signed body.
+
+    Args:
+        payload_type: DSSE payload type of the envelope.
+        payload: Exact bytes that were signed.
+
+    Returns:
+        The command, or ``Rejected`` with ``MALFORMED_BODY`` and the path of the first field
+        at fault, ``NOT_CLEARED_YET`` for what the market does not act on, or
+        ``MALFORMED_ENVELOPE`` for a payload type that does not exist. Never raises for what
+        a client sent.
+    """
+    kind = COMMAND_BY_PAYLOAD_TYPE.get(payload_type)
+    if kind is None:
+        return _unknown(payload_type)
+    if kind not in CONVERTERS:
+        return _document(kind, payload)
+    converter = CONVERTERS[kind]
+    try:
+        message = converter.message.FromString(payload)
+    except DecodeError as error:
+        return Rejected(
+            code=Code.MALFORMED_BODY,
+            field="",
+            advice=f"send a {converter.message.DESCRIPTOR.full_name} message",
+            got=str(error),
+        )
+    known_bytes = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != known_bytes:
+        return Rejected(
+            code=Code.MALFORMED_BODY,
+            field=_unknown_field(converter.message.FromString(payload), ""),
+            advice="leave out fields that this version of the exchange does not know",
+        )
+    reader = Reader(message)
+    try:
+        command = converter.read(reader)
+        reader.finish()
+    except RefusedBodyError as refused:
+        return refused.rejected
+    return command
+
+
+def body_of(command: Command) -> bytes:
+    """Bytes of a command's body, as they are signed.
+
+    Raises:
+        BodyError: the wire cannot say the command; its ``field`` names where.
+    """
+    converter = CONVERTERS.get(type(command))
+    if converter is None:
+        return codec.encode(command)
+    try:
+        return converter.write(command).SerializeToString(deterministic=True)
+    except BodyError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise BodyError("", f"{type(command).__name__} does not fit the wire: {error}") from error
+
+
+def payload_of(command: Command) -> tuple[str, bytes]:
+    """DSSE payload type and payload of a command, protobuf or canonical JSON.
+
+    Raises:
+        BodyError: see ``body_of``.
+    """
+    return ENTRY_KINDS[type(command)].payload_type, body_of(command)
+
+
+def _document(kind: type, payload: bytes) -> Command | Rejected:
+    try:
+        command: Command = codec.decode(payload, kind)
+    except ValueError as error:  # DocumentError, and text that UTF-8 cannot hold
+        return Rejected(code=Code.MALFORMED_BODY, field="", advice=str(error))
+    return command
+
+
+def _unknown(payload_type: str) -> Rejected:
+    advice = NOT_TAKEN_YET.get(payload_type)
+    if advice is not None:
+        return Rejected(
+            code=Code.NOT_CLEARED_YET,
+            field="envelope.payloadType",
+            advice=advice,
+            got=payload_type,
+        )
+    return Rejected(
+        code=Code.MALFORMED_ENVELOPE,
+        field="envelope.payloadType",
+        advice="use a payload type of docs/reference/architecture.md",
+        got=payload_type,
+    )
+
+
+def _unknown_field(message: Message, path: str) -> str:
+    """Path of the first unknown field: the known names down to it, then its number."""
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        return f"{path}{unknown[0].field_number}"
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        items = value if field.is_repeated else (value,)
+        for position, item in enumerate(items):
+            name = f"{field.name}[{position}]" if field.is_repeated else field.name
+            found = _unknown_field(item, f"{path}{name}.")
+            if found:
+                return found
+    if path:
+        return ""
+    raise InvariantError("a body with unknown fields has none")

@@ -1,0 +1,313 @@
+"""What the log says beyond the state: at which entry, when, in which signed bytes.
+
+A read model of the gateway. It follows the committed log, skips the many kinds that the state
+answers for (orders, readings), and can always be rebuilt. ``refresh`` before reading makes every
+answer at least as new as the last receipt that the caller got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from clearing.errors import InvariantError
+from iso_exchange.authority import command_of
+from iso_exchange.commands import (
+    CloseAuction,
+    Command,
+    CreateAuction,
+    FailAuction,
+    HaltAuction,
+    IssueStatement,
+    PublishCommunityTotal,
+    PublishPrices,
+    PublishResult,
+    RegisterEntitlement,
+    RegisterMeter,
+    RegisterParticipant,
+    RegisterPool,
+    RegisterSite,
+    ReportOutage,
+    ResumeAuction,
+    RevokeKey,
+    SettleHour,
+)
+from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.state import AuctionState
+from iso_exchange.services.errors import refuse
+from settlement.ledger import envelope
+from settlement.storage.store import Entry, LedgerStore
+
+PAGE_COUNT: Final = 1_000
+HEARTBEAT_SECONDS: Final = 15.0
+
+_KEPT: Final = frozenset(
+    ENTRY_KINDS[kind].name
+    for kind in (
+        RegisterParticipant,
+        RevokeKey,
+        RegisterSite,
+        RegisterPool,
+        RegisterMeter,
+        RegisterEntitlement,
+        ReportOutage,
+        CreateAuction,
+        HaltAuction,
+        ResumeAuction,
+        CloseAuction,
+        PublishResult,
+        PublishPrices,
+        FailAuction,
+        SettleHour,
+        IssueStatement,
+        PublishCommunityTotal,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Where a thing entered the log.
+
+    Attributes:
+        payload: Signed body, as it was received.
+    """
+
+    entry_index: int
+    time_us: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """An auction after one of its entries.
+
+    Attributes:
+        entry_index: Entry that changed it.
+        time_us: When.
+        reason: Why it is halted or failed, empty otherwise.
+        book_root: Hex, empty before gate closure.
+        prices_sha256: Hex, empty before publication.
+        publish_time_us: 0 before publication.
+        result_entry_index: Entry of the result, -1 before.
+        settled_count: Delivery intervals settled.
+    """
+
+    entry_index: int
+    time_us: int
+    state: AuctionState
+    reason: str = ""
+    order_count: int = 0
+    book_root: str = ""
+    prices_sha256: str = ""
+    publish_time_us: int = 0
+    result_entry_index: int = -1
+    settled_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A statement in the log."""
+
+    mark: Mark
+    command: IssueStatement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """A community total in the log."""
+
+    mark: Mark
+    command: PublishCommunityTotal
+
+
+class Journal:
+    """Follows the log for the services."""
+
+    def __init__(self, *, sequencer: Sequencer, store: LedgerStore) -> None:
+        """Start empty; ``refresh`` reads."""
+        self._sequencer = sequencer
+        self._store = store
+        self._lock = asyncio.Lock()
+        self._times = array("q")
+        self._stopping = False
+        self.participants: dict[str, Mark] = {}
+        self.sites: dict[str, Mark] = {}
+        self.pools: dict[str, Mark] = {}
+        self.entitlements: dict[str, Mark] = {}
+        self.outages: dict[str, Mark] = {}
+        self.specs: dict[str, Mark] = {}
+        self.stages: dict[str, list[Stage]] = {}
+        self.statements: dict[str, Issued] = {}
+        self.totals: list[Total] = []
+        self.revoked: dict[str, list[str]] = {}
+
+    def time_us(self, entry_index: int) -> int:
+        """When an entry was accepted, microseconds since the epoch."""
+        return self._times[entry_index]
+
+    def stage(self, auction_id: str) -> Stage:
+        """An auction as it stands now."""
+        return self.stages[auction_id][-1]
+
+    async def refresh(self) -> int:
+        """Read everything committed so far; returns the size of the log that was read."""
+        if len(self._times) < self._sequencer.size:
+            async with self._lock:
+                while len(self._times) < self._sequencer.size:
+                    for entry in await self._store.entries(len(self._times), PAGE_COUNT):
+                        self._take(entry)
+        return len(self._times)
+
+    async def run(self) -> None:
+        """Keep up with the log, so that ``refresh`` never has much to read."""
+        while True:
+            await self.refresh()
+            await self._wait(len(self._times), HEARTBEAT_SECONDS)
+
+    async def follow(self, start: int) -> AsyncIterator[Entry | None]:
+        """Entries from ``start`` on, for ever; None as a heartbeat when nothing happens.
+
+        Raises:
+            Refused: UNAVAILABLE: the exchange is stopping.
+        """
+        index = start
+        while True:
+            while index < await self.refresh():
+                for entry in await self._store.entries(index, PAGE_COUNT):
+                    yield entry
+                    index = entry.index + 1
+            if not await self._wait(index, HEARTBEAT_SECONDS):
+                yield None
+            self.refuse_when_stopping()
+
+    async def stop(self) -> None:
+        """Let every ``follow`` end, so that a drain does not wait for watchers."""
+        self._stopping = True
+        async with self._sequencer.changed:
+            self._sequencer.changed.notify_all()
+
+    def refuse_when_stopping(self) -> None:
+        """Raises:
+        Refused: UNAVAILABLE: the exchange is stopping.
+        """
+        if self._stopping:
+            raise refuse(
+                Code.UNAVAILABLE, "", "the exchange is restarting: resume where the stream ended"
+            )
+
+    async def _wait(self, size: int, seconds: float) -> bool:
+        """Whether the log grew beyond ``size`` (or the exchange is stopping) within a time."""
+        try:
+            async with asyncio.timeout(seconds), self._sequencer.changed:
+                await self._sequencer.changed.wait_for(
+                    lambda: self._stopping or self._sequencer.size > size
+                )
+        except TimeoutError:
+            return False
+        return True
+
+    def _take(self, entry: Entry) -> None:
+        self._times.append(entry.time_us)
+        if entry.kind not in _KEPT:
+            return
+        command = command_of(entry.envelope)
+        if isinstance(command, Rejected):
+            message = f"entry {entry.index} no longer decodes: {command}"
+            raise InvariantError(message)
+        mark = Mark(
+            entry_index=entry.index,
+            time_us=entry.time_us,
+            payload=envelope.decode(entry.envelope).payload,
+        )
+        self._keep(command, mark)
+        self._advance(command, mark)
+
+    def _keep(self, command: Command, mark: Mark) -> None:
+        match command:
+            case RegisterParticipant():
+                self.participants[command.participant_id] = mark
+            case RegisterMeter():
+                self.participants[command.meter_id] = mark
+            case RevokeKey():
+                self.revoked.setdefault(command.participant_id, []).append(command.key_id)
+            case RegisterSite():
+                self.sites[command.site_id] = mark
+            case RegisterPool():
+                self.pools[command.pool_id] = mark
+            case RegisterEntitlement():
+                self.entitlements[command.entitlement_id] = mark
+            case ReportOutage():
+                self.outages[command.outage_id] = mark
+            case CreateAuction():
+                self.specs[command.auction_id] = mark
+            case IssueStatement():
+                self.statements[command.statement_id] = Issued(mark=mark, command=command)
+            case PublishCommunityTotal():
+                self.totals.append(Total(mark=mark, command=command))
+            case _:
+                return
+
+    def _advance(self, command: Command, mark: Mark) -> None:
+        """Next stage of an auction, for entries that change one."""
+        at = {"entry_index": mark.entry_index, "time_us": mark.time_us}
+        if isinstance(command, CreateAuction):
+            opened = Stage(state=AuctionState.OPEN, **at)
+            self.stages[command.auction_id] = [opened]
+            return
+        if not isinstance(
+            command,
+            (
+                HaltAuction,
+                ResumeAuction,
+                CloseAuction,
+                PublishResult,
+                PublishPrices,
+                FailAuction,
+                SettleHour,
+            ),
+        ):
+            return
+        stages = self.stages[command.auction_id]
+        last = replace(stages[-1], reason="", **at)
+        match command:
+            case HaltAuction():
+                new = replace(last, state=AuctionState.HALTED, reason=command.reason)
+            case ResumeAuction():
+                new = replace(last, state=AuctionState.OPEN)
+            case CloseAuction():
+                new = replace(
+                    last,
+                    state=AuctionState.CLOSED,
+                    order_count=command.order_count,
+                    book_root=command.book_root,
+                )
+            case PublishResult():
+                new = replace(
+                    last, state=AuctionState.CLEARED, result_entry_index=mark.entry_index
+                )
+            case PublishPrices():
+                new = replace(
+                    last,
+                    state=AuctionState.PUBLISHED,
+                    prices_sha256=command.prices_sha256,
+                    publish_time_us=mark.time_us,
+                )
+            case FailAuction():
+                new = replace(last, state=AuctionState.FAILED, reason=command.reason)
+            case SettleHour():
+                settled = last.settled_count + 1
+                whole = settled == self._interval_count(command.auction_id)
+                if not whole:
+                    stages[-1] = replace(stages[-1], settled_count=settled)
+                    return
+                new = replace(last, state=AuctionState.SETTLED, settled_count=settled)
+        stages.append(new)
+
+    def _interval_count(self, auction_id: str) -> int:
+        return self._sequencer.state.auctions[auction_id].created.interval_count

@@ -1,0 +1,1 @@
+"""One thin file per gRPC service: authenticate, convert, call, convert."""
