@@ -3,8 +3,9 @@
 Nodes are sold whole, while cover shares and power limits make the priced quantities
 fractional. Interval by interval (together where a block has a fractional fill) a small exact program keeps what is whole and decides
 what is not, with the cover requirement rounded up to a node. It is tried with growing
-freedom, always in the same order: only fractional quantities may move; then full ones may
-lose one node and tied ones may move; then every divisible quantity may. Prices are never
+freedom, always in the same order: fractional quantities go to a neighbouring whole one; then
+they may go anywhere; then full ones may lose one node and tied ones may move; then every
+divisible quantity may. Prices are never
 computed from it. Quantities of a group are shared over its members pro rata.
 """
 
@@ -25,7 +26,7 @@ from clearing.search import Choice, Settled
 from clearing.solver import FACE, solve_whole
 from clearing.units import divide_up, share_ppm_up, split_largest_remainder
 
-_FREEDOMS: Final = ("FRACTIONAL", "ONE_NODE", "ALL")
+_FREEDOMS: Final = ("NEAREST", "FRACTIONAL", "ONE_NODE", "ALL")
 _NODE_LIMIT: Final = 2_000
 _HOLDING_COST: Final = 1e-6
 """US dollars per spare node-hour in this program alone: hold no more than is needed."""
@@ -71,7 +72,7 @@ def award_nodes(
     Raises:
         SolverError: no whole-node award exists for the chosen alternatives.
     """
-    whole = _whole_values(model, settled)
+    whole = _whole_values(model, choice, settled)
     market, layout = model.market, model.layout
     steps = _share_demand(model, whole, seed)
     taken: Chips = {key: dict(series) for key, series in steps.items()}
@@ -112,7 +113,7 @@ class _Slices:
     row: Integers
 
 
-def _whole_values(model: Model, settled: Settled) -> Integers:
+def _whole_values(model: Model, choice: Choice, settled: Settled) -> Integers:
     """Whole nodes per column of the program."""
     slices = _slices(model)
     values = settled.values
@@ -125,7 +126,9 @@ def _whole_values(model: Model, settled: Settled) -> Integers:
         failure: SolverError | None = None
         for freedom in _FREEDOMS:
             try:
-                found = _solve_part(model, settled, columns, slices, part, freedom)
+                found = _solve_part(
+                    model, choice, settled, columns, slices, part, freedom
+                )
             except SolverError as error:
                 failure = error
                 continue
@@ -197,6 +200,7 @@ def _slices(model: Model) -> _Slices:
 
 def _solve_part(
     model: Model,
+    choice: Choice,
     settled: Settled,
     columns: list[int],
     slices: _Slices,
@@ -208,12 +212,12 @@ def _solve_part(
     builder = Builder()
     local: dict[int, int] = {}
     reserves = {c for c in (*layout.spare, *layout.reclaim, *layout.short) if c != NONE}
-    penalty = set(model.penalties)
+    shortage = dict(zip(model.penalties, choice.short.tolist(), strict=True))
     for column in columns:
         lower, upper = 0.0, float(np.floor(program.upper[column]))
         gain = float(program.objective[column] + model.credits[column])
-        if column in penalty:
-            upper = float(np.ceil(program.upper[column]))
+        if column in shortage:
+            upper = float(np.ceil(program.upper[column])) if shortage[column] > FACE else 0.0
         elif column in reserves:
             gain -= _HOLDING_COST * (1 if np.isfinite(upper) else 2)
         else:
@@ -261,6 +265,8 @@ def _range(
 ) -> tuple[float, float]:
     """Bounds of a divisible column at one level of freedom."""
     fractional = value != np.round(value)
+    if freedom == "NEAREST":
+        return float(np.floor(value)), float(np.ceil(value))
     tied = abs(float(settled.best.reduced_costs[column])) <= FACE
     if freedom == "ALL" or fractional or (freedom == "ONE_NODE" and tied):
         return 0.0, upper

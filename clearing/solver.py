@@ -171,7 +171,7 @@ def _parameters(kind: int, *, node_limit: int | None, relative_gap: float = 0.0)
     parameters = parameters_pb2.SolveParametersProto()
     parameters.random_seed = 1
     if kind == parameters_pb2.SOLVER_TYPE_HIGHS:
-        parameters.highs.CopyFrom(highs_pb2.HighsOptionsProto(string_options={"parallel": "off"}))
+        parameters.highs.CopyFrom(highs_pb2.HighsOptionsProto(string_options={"parallel": "off"}, double_options={"mip_heuristic_effort": 0.01}))
         parameters.relative_gap_tolerance = relative_gap
         parameters.absolute_gap_tolerance = 1e-9
         if node_limit is not None:

@@ -344,7 +344,7 @@ class _Assigner:
         nominated: dict[int, list[tuple[str, int]]] = defaultdict(list)
         for award in awards:
             bid = self.bids.get(award.order_id)
-            least = 0
+            least: int = 0
             if isinstance(bid, BlockBid):
                 node = pool.chips_per_node
                 least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), node) * node
@@ -358,7 +358,7 @@ class _Assigner:
                     standing[t] += max(0, chips - least)
                     if isinstance(bid, BlockBid) and chips > least:
                         price = self._price(pool_id, t).availability
-                        self._owe(bid.order_id, bid.participant_id, pool, t, chips - least, price)
+                        self._owe(bid, pool, t, chips - least, price)
                 elif bid is not None and _is_covered(bid):
                     covered[t] += chips
         for t, parts in nominated.items():
@@ -370,10 +370,9 @@ class _Assigner:
             shares = split_largest_remainder(
                 paying, [chips for _, chips in parts], [order_id for order_id, _ in parts]
             )
-            for (order_id, chips), share in zip(parts, shares, strict=True):
-                holder = self.nominations[order_id].participant_id
+            for (order_id, served), share in zip(parts, shares, strict=True):
                 price = self._price(pool_id, t).node_cover
-                self._owe(order_id, holder, pool, t, chips - share, price)
+                self._owe(self.nominations[order_id], pool, t, served - share, price)
 
     def _is_reclaimable(self, bid: Bid) -> bool:
         return (
@@ -381,15 +380,13 @@ class _Assigner:
             and bid.notice_s <= self.spec.tariff.node_cover_notice_s
         )
 
-    def _owe(
-        self, order_id: str, participant_id: str, pool: Pool, t: int, chips: int, price: int
-    ) -> None:
+    def _owe(self, order: Bid | Nomination, pool: Pool, t: int, chips: int, price: int) -> None:
         if chips > 0 and price > 0:
             self.reserve.append(
                 SpareHour(
                     auction_id=self.spec.auction_id,
-                    supplier_id=participant_id,
-                    order_id=order_id,
+                    supplier_id=order.participant_id,
+                    order_id=order.order_id,
                     pool_id=pool.pool_id,
                     site_id=pool.site_id,
                     interval=self.spec.intervals[t],

@@ -14,7 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.sequencer import Stopped
+from iso_exchange.sequencer.sequencer import StoppedError
 from iso_exchange.services.errors import Refused, log_refusal, status_of, trailers_of
 from settlement.storage.store import StoreError
 
@@ -149,7 +149,7 @@ def _status(error: BaseException) -> status_pb2.Status:
             code=code_pb2.DEADLINE_EXCEEDED,
             message="the exchange took too long: repeat the same request with the same id",
         )
-    if isinstance(error, (Stopped, StoreError)):
+    if isinstance(error, (StoppedError, StoreError)):
         log.error("unavailable", reason=str(error))
         return status_of(
             Refused(

@@ -137,6 +137,7 @@ class Journal:
         self._times = array("q")
         self._stopping = False
         self.participants: dict[str, Mark] = {}
+        self.meters: dict[str, Mark] = {}
         self.sites: dict[str, Mark] = {}
         self.pools: dict[str, Mark] = {}
         self.entitlements: dict[str, Mark] = {}
@@ -233,7 +234,7 @@ class Journal:
             case RegisterParticipant():
                 self.participants[command.participant_id] = mark
             case RegisterMeter():
-                self.participants[command.meter_id] = mark
+                self.meters[command.meter_id] = mark
             case RevokeKey():
                 self.revoked.setdefault(command.participant_id, []).append(command.key_id)
             case RegisterSite():

@@ -179,11 +179,19 @@ def _hand_over(directory: Path, command: RegisterEntitlement, key: SigningKey) -
 
 async def _await_file(path: Path) -> bytes:
     for _ in range(COUNTERPARTY_SECONDS_MAX * 10):
-        if path.exists():
-            return path.read_bytes()
+        content = _content(path)
+        if content is not None:
+            return content
         await asyncio.sleep(0.1)
     message = f"the counterparty did not sign {path.name} within {COUNTERPARTY_SECONDS_MAX} s"
     raise TimeoutError(message)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def main() -> None:

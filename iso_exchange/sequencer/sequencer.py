@@ -19,8 +19,9 @@ import structlog
 
 from clearing import codec
 from clearing.errors import InvariantError
+from iso_exchange.authority import authorise
 from iso_exchange.clock import Clock
-from iso_exchange.commands import Command
+from iso_exchange.commands import Command, RegisterEntitlement
 from iso_exchange.kinds import ENTRY_KINDS, EntryKind
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.effects import Accepted, Meta
@@ -78,8 +79,14 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one group commit collects while its submissions are applied."""
+    """What one group commit collects while its submissions are applied.
 
+    Attributes:
+        time_us: Time of every entry in it: the signed batch header is the only place in the
+            log that says when something was accepted, so all of a batch share its time.
+    """
+
+    time_us: int
     entries: list[Entry] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     transfers: list[AppliedTransfer] = field(default_factory=list)
@@ -179,7 +186,7 @@ class Sequencer:
         """
         while True:
             waiting = await self._drain()
-            batch = _Batch()
+            batch = _Batch(time_us=max(self._clock.now_us(), self._ready().time_us))
             try:
                 for item in waiting:
                     await self._take(batch, item)
@@ -246,13 +253,15 @@ class Sequencer:
 
     def _apply(self, batch: _Batch, submission: Submission) -> Receipt | Rejected:
         loaded = self._ready()
+        refused = _refuse_revoked(loaded.state, submission)
+        if refused:
+            return refused
         kind = ENTRY_KINDS[type(submission.command)]
-        time_us = max(self._clock.now_us(), loaded.time_us)
         salt = b"" if kind.public else self._new_salt(SALT_BYTES)
         leaf = leaf_of(kind, submission.envelope, salt)
         index = loaded.head.size + len(batch.entries)
         meta = Meta(
-            time_us=time_us,
+            time_us=batch.time_us,
             index=index,
             leaf_hash=merkle.leaf_hash(leaf),
             documents=_bodies(submission.documents),
@@ -260,8 +269,10 @@ class Sequencer:
         result = apply(loaded.state, submission.command, meta)
         if isinstance(result, Rejected):
             return result
-        loaded.time_us = time_us
-        receipt = Receipt(entry_index=index, leaf_hash=meta.leaf_hash, time_us=time_us, salt=salt)
+        loaded.time_us = batch.time_us
+        receipt = Receipt(
+            entry_index=index, leaf_hash=meta.leaf_hash, time_us=batch.time_us, salt=salt
+        )
         batch.entries.append(_entry(submission, kind, result, receipt, leaf))
         batch.documents.extend(submission.documents)
         batch.transfers.extend(result.transfers)
@@ -303,6 +314,19 @@ class Sequencer:
             message = "the sequencer is not started"
             raise InvariantError(message)
         return self._loaded
+
+
+def _refuse_revoked(state: State, submission: Submission) -> Rejected | None:
+    """Check a signer that lost a key again: it may have lost it after the gateway looked."""
+    command = submission.command
+    signers = [command.header.signer_id]
+    if isinstance(command, RegisterEntitlement):
+        signers.append(command.supplier_id)
+    known = (state.participants.get(name) for name in signers)
+    if not any(participant.revoked for participant in known if participant is not None):
+        return None
+    answer = authorise(state, submission.envelope)
+    return answer if isinstance(answer, Rejected) else None
 
 
 def _bodies(documents: Sequence[Document]) -> Mapping[bytes, bytes]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearing.codec import decode, digest, encode
 from clearing.types import Cover, Interval, ServiceClass
-from clearing.units import chip_seconds
+from clearing.units import UnixSeconds, chip_seconds
 from settlement.assignment import Assignment, IntervalPrice
 from settlement.ledger import accounts
 from settlement.ledger.books import Books, Rejected
 from settlement.metering.billable import MeteredHour, metering_intervals
 from settlement.postings import award_postings, hour_postings
-from settlement.types import Contract, Phase, Postings
+from settlement.types import Contract, Phase, Postings, Transfer, TransferCode
 from tests.unit.settlement.builders import (
     World,
     assignment,
@@ -27,6 +29,8 @@ from tests.unit.settlement.builders import (
     price,
     standby,
 )
+
+T = TypeVar("T")
 
 POOLS = ("pool-a", "pool-b")
 SUPPLIERS = ("S1", "S2", "S3")
@@ -58,7 +62,9 @@ def auction_prices(draw: st.DrawFn, pool: str, held: Interval) -> IntervalPrice:
 
 @st.composite
 def contracts_at(
-    draw: st.DrawFn, prices: dict[tuple[str, int], IntervalPrice], hours: tuple[Interval, ...]
+    draw: st.DrawFn,
+    prices: dict[tuple[str, UnixSeconds], IntervalPrice],
+    hours: tuple[Interval, ...],
 ) -> tuple[Contract, ...]:
     items = []
     for index in range(draw(st.integers(1, 5))):
@@ -205,8 +211,6 @@ def run(case: Case) -> World:
 
 
 def fund(world: World, amount: int) -> None:
-    from settlement.types import Transfer, TransferCode
-
     world.transfer(
         Transfer(
             transfer_id="pool-start",
@@ -250,11 +254,9 @@ def test_the_only_money_is_what_participants_communities_operator_rent_and_pool_
 
 
 @given(cases(), st.randoms(use_true_random=False))
-def test_permutation_changes_no_digest(case: Case, random: object) -> None:
-    def shuffled(items: tuple[object, ...]) -> tuple[object, ...]:
-        mixed = list(items)
-        random.shuffle(mixed)  # type: ignore[attr-defined]
-        return tuple(mixed)
+def test_permutation_changes_no_digest(case: Case, random: Random) -> None:
+    def shuffled(items: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(random.sample(items, len(items)))
 
     mixed = replace(
         case.settled,
@@ -264,22 +266,19 @@ def test_permutation_changes_no_digest(case: Case, random: object) -> None:
     )
     assert digest(award_postings(case.settled, {})) == digest(award_postings(mixed, {}))
     for index, held in enumerate(case.hours[:1]):
-        given_ = hour_or_none(case.settled, held, case.readings[index], case.spot[index])
-        again = hour_or_none(
-            mixed, held, shuffled(case.readings[index]), shuffled(case.spot[index])
-        )
+        given_ = hour_of(case.settled, held, case.readings[index], case.spot[index])
+        again = hour_of(mixed, held, shuffled(case.readings[index]), shuffled(case.spot[index]))
         assert digest(given_) == digest(again)
 
 
-def hour_or_none(
-    settled: Assignment, held: Interval, readings: tuple[object, ...], spot: tuple[object, ...]
+def hour_of(
+    settled: Assignment,
+    held: Interval,
+    readings: tuple[MeteredHour, ...],
+    spot: tuple[IntervalPrice, ...],
 ) -> Postings:
     return hour_postings(
-        replace(settled, make_whole=()),
-        held,
-        readings,  # type: ignore[arg-type]
-        pool_balance=1_000,
-        spot=spot,  # type: ignore[arg-type]
+        replace(settled, make_whole=()), held, readings, pool_balance=1_000, spot=spot
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,11 +58,11 @@ def test_full_delivery_settles_what_the_auction_said(book: Book) -> None:
 
 
 @given(books(covered=True), st.randoms(use_true_random=False))
-def test_assignment_serves_every_award_and_ignores_order(book: Book, random: object) -> None:
+def test_assignment_serves_every_award_and_ignores_order(book: Book, random: Random) -> None:
     outcome = clear(book, SEED)
     settled = assigned(book, outcome)
     awards = list(outcome.awards)
-    random.shuffle(awards)  # type: ignore[attr-defined]
+    random.shuffle(awards)
     mixed = replace(
         book, offers=tuple(reversed(book.offers)), step_bids=tuple(reversed(book.step_bids))
     )
@@ -70,21 +71,21 @@ def test_assignment_serves_every_award_and_ignores_order(book: Book, random: obj
     wanted: dict[tuple[str, int], int] = {}
     for award in outcome.awards:
         for t, chips in enumerate(award.chips, award.first):
-            key = (award.order_id, book.spec.intervals[t].start)
+            key = (award.order_id, int(book.spec.intervals[t].start))
             wanted[key] = wanted.get(key, 0) + chips
     got: dict[tuple[str, int], int] = {}
     sold: dict[tuple[str, int], int] = {}
     for item in settled.contracts:
         for hour in item.hours:
             for into, name in ((got, item.order_id), (sold, item.supplier_order_id)):
-                key = (name, hour.interval.start)
-                into[key] = into.get(key, 0) + hour.chips
+                served = (name, int(hour.interval.start))
+                into[served] = into.get(served, 0) + hour.chips
     for idle in settled.idle_hours:
-        key = (idle.order_id, idle.interval.start)
-        sold[key] = sold.get(key, 0) + idle.chips
+        unsold = (idle.order_id, int(idle.interval.start))
+        sold[unsold] = sold.get(unsold, 0) + idle.chips
     offers = {offer.order_id for offer in book.offers}
-    for key, chips in wanted.items():
-        assert (sold if key[0] in offers else got).get(key, 0) == chips
+    for wish, quantity in wanted.items():
+        assert (sold if wish[0] in offers else got).get(wish, 0) == quantity
     released = set(settled.released_order_ids)
     for item in settled.contracts:
         if item.supplier_order_id in released:

@@ -532,7 +532,7 @@ class Auction(_message.Message):
     reason: _builtins.str
     """Why it was halted or failed; empty otherwise."""
     entry_index: _builtins.int
-    """Log entry of the spec."""
+    """Log entry of the spec; unset where it is not at hand."""
     settled_interval_count: _builtins.int
     """Delivery intervals whose settlement is posted, 0 to interval_count."""
     statement_count: _builtins.int
@@ -556,15 +556,17 @@ class Auction(_message.Message):
         state: Global___AuctionState.ValueType = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
         result: Global___AuctionResult | None = ...,
         settled_interval_count: _builtins.int = ...,
         statement_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "spec", b"spec", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "result", b"result", "spec", b"spec", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_index", b"entry_index", "reason", b"reason", "result", b"result", "settled_interval_count", b"settled_interval_count", "spec", b"spec", "state", b"state", "state_time", b"state_time", "statement_count", b"statement_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "reason", b"reason", "result", b"result", "settled_interval_count", b"settled_interval_count", "spec", b"spec", "state", b"state", "state_time", b"state_time", "statement_count", b"statement_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___Auction: _TypeAlias = Auction  # noqa: Y015

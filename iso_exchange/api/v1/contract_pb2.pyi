@@ -376,7 +376,7 @@ class Contract(_message.Message):
     responsible: Global___ResponsibleParty.ValueType
     """Whose doing that was."""
     entry_index: _builtins.int
-    """Log entry of the award."""
+    """Log entry of the award; unset where it is not at hand."""
     @_builtins.property
     def resource(self) -> _resource_pb2.ResourceSpec:
         """What the chips are."""
@@ -431,12 +431,14 @@ class Contract(_message.Message):
         reason: Global___ContractReason.ValueType = ...,
         responsible: Global___ResponsibleParty.ValueType = ...,
         state_time: _timestamp_pb2.Timestamp | None = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "location", b"location", "resource", b"resource", "sla", b"sla", "state_time", b"state_time", "terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "access", b"access", "entry_index", b"entry_index", "location", b"location", "resource", b"resource", "sla", b"sla", "state_time", b"state_time", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "auction_id", b"auction_id", "backup_pool_id", b"backup_pool_id", "buyer_id", b"buyer_id", "contract_id", b"contract_id", "delivered_hours", b"delivered_hours", "entry_index", b"entry_index", "hours", b"hours", "location", b"location", "order_id", b"order_id", "pool_id", b"pool_id", "reason", b"reason", "resource", b"resource", "responsible", b"responsible", "sla", b"sla", "state", b"state", "state_time", b"state_time", "supplier_id", b"supplier_id", "supplier_order_id", b"supplier_order_id", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "access", b"access", "auction_id", b"auction_id", "backup_pool_id", b"backup_pool_id", "buyer_id", b"buyer_id", "contract_id", b"contract_id", "delivered_hours", b"delivered_hours", "entry_index", b"entry_index", "hours", b"hours", "location", b"location", "order_id", b"order_id", "pool_id", b"pool_id", "reason", b"reason", "resource", b"resource", "responsible", b"responsible", "sla", b"sla", "state", b"state", "state_time", b"state_time", "supplier_id", b"supplier_id", "supplier_order_id", b"supplier_order_id", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___Contract: _TypeAlias = Contract  # noqa: Y015

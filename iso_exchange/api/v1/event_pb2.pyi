@@ -199,7 +199,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 @_typing.final
 class OutageReport(_message.Message):
     """OutageReport is the signed body that says that capacity is down. Signed by a supplier in the pool, or by the
-    operator; confidential to the supplier. A later report with the same outage_id and another end replaces it.
+    operator; confidential to the supplier. A report is not replaced: a longer outage is a second report.
     Payload type application/vnd.iso-exchange.outage-report.v1+protobuf.
     """
 
@@ -218,7 +218,7 @@ class OutageReport(_message.Message):
     pool_id: _builtins.str
     """A pool, or the nodes of it named in node_ids."""
     site_id: _builtins.str
-    """A whole site. Operator only."""
+    """A whole site. Refused with NOT_CLEARED_YET: report its pools one by one."""
     reason: _builtins.str
     """Why, 1 to 500 characters. Required."""
     @_builtins.property
@@ -235,7 +235,7 @@ class OutageReport(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Expected end, after the start. Required; amend it when it turns out otherwise."""
+        """Expected end, after the start. Required."""
 
     def __init__(
         self,

@@ -295,7 +295,7 @@ class ParticipantView(_message.Message):
     state: Global___ParticipantState.ValueType
     """Whether it may act."""
     entry_index: _builtins.int
-    """Log entry that admitted it."""
+    """Log entry that admitted it; unset where it is not at hand."""
     @_builtins.property
     def participant(self) -> Global___Participant:
         """Body with which it was admitted."""
@@ -310,12 +310,14 @@ class ParticipantView(_message.Message):
         participant: Global___Participant | None = ...,
         state: Global___ParticipantState.ValueType = ...,
         revoked_key_ids: _abc.Iterable[_builtins.str] | None = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["participant", b"participant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_index", b"entry_index", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___ParticipantView: _TypeAlias = ParticipantView  # noqa: Y015

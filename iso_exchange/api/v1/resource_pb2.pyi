@@ -431,8 +431,8 @@ Global___SharedStorage: _TypeAlias = SharedStorage  # noqa: Y015
 
 @_typing.final
 class ResourceSpec(_message.Message):
-    """ResourceSpec is what one contract's chips are. Ratings come from the chip table named by version and digest;
-    figures here must agree with it.
+    """ResourceSpec is what one contract's chips are. Ratings come from the chip table named by version and digest.
+    What the registry does not know of a pool, such as host memory and isolation, is unset when it is read.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -374,7 +374,7 @@ class Statement(_message.Message):
     document_sha256: _builtins.bytes
     """SHA-256 of the statement document, 32 bytes."""
     entry_index: _builtins.int
-    """Log entry that issued it."""
+    """Log entry that issued it; unset where it is not at hand."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the period, included."""
@@ -397,13 +397,15 @@ class Statement(_message.Message):
         payout_amount: _builtins.str = ...,
         line_count: _builtins.int = ...,
         document_sha256: _builtins.bytes = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "end_time", b"end_time", "entry_index", b"entry_index", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___Statement: _TypeAlias = Statement  # noqa: Y015
 
@@ -428,7 +430,7 @@ class Payout(_message.Message):
     amount_micro_usd: _builtins.int
     """Amount, micro-USD, whole cents, > 0."""
     entry_index: _builtins.int
-    """Log entry that booked it."""
+    """Log entry that booked it; unset where it is not at hand."""
     @_builtins.property
     def book_time(self) -> _timestamp_pb2.Timestamp:
         """When it was booked."""
@@ -441,13 +443,15 @@ class Payout(_message.Message):
         statement_id: _builtins.str = ...,
         amount_micro_usd: _builtins.int = ...,
         book_time: _timestamp_pb2.Timestamp | None = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["book_time", b"book_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "book_time", b"book_time", "entry_index", b"entry_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_micro_usd", b"amount_micro_usd", "book_time", b"book_time", "entry_index", b"entry_index", "participant_id", b"participant_id", "payout_id", b"payout_id", "statement_id", b"statement_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "amount_micro_usd", b"amount_micro_usd", "book_time", b"book_time", "entry_index", b"entry_index", "participant_id", b"participant_id", "payout_id", b"payout_id", "statement_id", b"statement_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___Payout: _TypeAlias = Payout  # noqa: Y015
 
@@ -476,7 +480,7 @@ class CommunityTotal(_message.Message):
     surcharge_micro_usd: _builtins.int
     """Surcharge earned, micro-USD, >= 0."""
     entry_index: _builtins.int
-    """Log entry that published it."""
+    """Log entry that published it; unset where it is not at hand."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the delivery period, included."""
@@ -495,12 +499,14 @@ class CommunityTotal(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         delivered_chip_seconds: _builtins.int = ...,
         surcharge_micro_usd: _builtins.int = ...,
-        entry_index: _builtins.int = ...,
+        entry_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "end_time", b"end_time", "entry_index", b"entry_index", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction_id", b"auction_id", "community_id", b"community_id", "delivered_chip_seconds", b"delivered_chip_seconds", "end_time", b"end_time", "entry_index", b"entry_index", "site_id", b"site_id", "start_time", b"start_time", "surcharge_micro_usd", b"surcharge_micro_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "auction_id", b"auction_id", "community_id", b"community_id", "delivered_chip_seconds", b"delivered_chip_seconds", "end_time", b"end_time", "entry_index", b"entry_index", "site_id", b"site_id", "start_time", b"start_time", "surcharge_micro_usd", b"surcharge_micro_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
+    _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_index) -> _WhichOneofReturnType__entry_index | None: ...
 
 Global___CommunityTotal: _TypeAlias = CommunityTotal  # noqa: Y015

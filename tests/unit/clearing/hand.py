@@ -214,7 +214,7 @@ def award(book: Book, name: str, chips: int, reserve: int = 0) -> Award:
     return _with_terms(made, bid.service_class, bid.cover)
 
 
-def _award(  # noqa: PLR0917 - a row of a table
+def _award(
     name: str, who: str, side: Side, where: str, chips: int, reserve: int
 ) -> Award:
     return Award(

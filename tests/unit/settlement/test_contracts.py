@@ -51,28 +51,48 @@ def curve(chips: int, price: int, stop: int = 2) -> tuple[Segment, ...]:
 
 
 def award(
-    order_id: str, side: Side, *chips: int, reserve: tuple[int, ...] = (0, 0),
-    service_class: ServiceClass = ServiceClass.FIRM, cover: Cover = Cover.NONE,
+    order_id: str,
+    side: Side,
+    *chips: int,
+    reserve: tuple[int, ...] = (0, 0),
+    service_class: ServiceClass = ServiceClass.FIRM,
+    cover: Cover = Cover.NONE,
 ) -> Award:
     return Award(
-        order_id=order_id, participant_id=f"p-{order_id}", side=side, pool_id="pool-a",
-        service_class=service_class, cover=cover, first=0,
-        chips=tuple(Chips(c) for c in chips), reserve=tuple(Chips(c) for c in reserve),
+        order_id=order_id,
+        participant_id=f"p-{order_id}",
+        side=side,
+        pool_id="pool-a",
+        service_class=service_class,
+        cover=cover,
+        first=0,
+        chips=tuple(Chips(c) for c in chips),
+        reserve=tuple(Chips(c) for c in reserve),
     )
 
 
 def pool_price(t: int) -> PoolPrice:
     parts = {
-        "energy": 3_000_000, "power": 200_000, "node_cover": 20_000, "spare": 1_000_000,
-        "availability": 400_000, "recall_discount": 100_000, "surcharge": 500_000, "fee": 20_000,
+        "energy": 3_000_000,
+        "power": 200_000,
+        "node_cover": 20_000,
+        "spare": 1_000_000,
+        "availability": 400_000,
+        "recall_discount": 100_000,
+        "surcharge": 500_000,
+        "fee": 20_000,
     }
     plain = 3_720_000
     return PoolPrice(
-        pool_id="pool-a", interval=t, indicative=False,
-        firm=MicroUsdPerChipHour(plain + 20_000), firm_uncovered=MicroUsdPerChipHour(plain),
+        pool_id="pool-a",
+        interval=t,
+        indicative=False,
+        firm=MicroUsdPerChipHour(plain + 20_000),
+        firm_uncovered=MicroUsdPerChipHour(plain),
         interruptible=MicroUsdPerChipHour(plain - 500_000),
         interruptible_uncounted=MicroUsdPerChipHour(plain),
-        low=MicroUsdPerChipHour(3_000_000), high=MicroUsdPerChipHour(3_000_000),
+        low=MicroUsdPerChipHour(3_000_000),
+        high=MicroUsdPerChipHour(3_000_000),
         **{name: MicroUsdPerChipHour(value) for name, value in parts.items()},
     )
 
@@ -82,35 +102,62 @@ BOOK = Book(
     sites=(Site(site_id="site-a", surcharge=MicroUsdPerChipHour(500_000)),),
     pools=(
         Pool(
-            pool_id="pool-a", site_id="site-a", chip_class="nvidia.h100-sxm5-80gb",
-            chips_per_node=Chips(8), capacity=Chips(800), node_spare_ppm=Ppm(20_000),
+            pool_id="pool-a",
+            site_id="site-a",
+            chip_class="nvidia.h100-sxm5-80gb",
+            chips_per_node=Chips(8),
+            capacity=Chips(800),
+            node_spare_ppm=Ppm(20_000),
         ),
     ),
     offers=(
-        Offer(order_id="s1", participant_id="p-s1", pool_id="pool-a", segments=curve(64, 2_000_000)),
         Offer(
-            order_id="rel", participant_id="p-rel", pool_id="pool-a",
-            segments=curve(8, 100_000), recallable=True,
+            order_id="s1", participant_id="p-s1", pool_id="pool-a", segments=curve(64, 2_000_000)
+        ),
+        Offer(
+            order_id="rel",
+            participant_id="p-rel",
+            pool_id="pool-a",
+            segments=curve(8, 100_000),
+            recallable=True,
         ),
     ),
     step_bids=(
-        StepBid(order_id="firm", participant_id="p-firm", where=WHERE, segments=curve(24, 5_000_000)),
         StepBid(
-            order_id="int", participant_id="p-int", where=WHERE, segments=curve(16, 4_000_000),
-            service_class=ServiceClass.INTERRUPTIBLE, cover=Cover.NONE, notice_s=Seconds(300),
+            order_id="firm", participant_id="p-firm", where=WHERE, segments=curve(24, 5_000_000)
+        ),
+        StepBid(
+            order_id="int",
+            participant_id="p-int",
+            where=WHERE,
+            segments=curve(16, 4_000_000),
+            service_class=ServiceClass.INTERRUPTIBLE,
+            cover=Cover.NONE,
+            notice_s=Seconds(300),
         ),
     ),
     block_bids=(
         BlockBid(
-            order_id="gang", participant_id="p-gang", where=WHERE, earliest_start=0,
-            latest_start=0, duration=2, chips=Chips(16), min_fill_ppm=Ppm(500_000),
-            limit_price=MicroUsdPerChipHour(3_500_000), cover=Cover.NONE,
-            service_class=ServiceClass.INTERRUPTIBLE, notice_s=Seconds(60),
+            order_id="gang",
+            participant_id="p-gang",
+            where=WHERE,
+            earliest_start=0,
+            latest_start=0,
+            duration=2,
+            chips=Chips(16),
+            min_fill_ppm=Ppm(500_000),
+            limit_price=MicroUsdPerChipHour(3_700_000),
+            cover=Cover.NONE,
+            service_class=ServiceClass.INTERRUPTIBLE,
+            notice_s=Seconds(60),
         ),
     ),
     nominations=(
         Nomination(
-            order_id="nom", entitlement_id="ent", participant_id="p-nom", pool_id="pool-a",
+            order_id="nom",
+            entitlement_id="ent",
+            participant_id="p-nom",
+            pool_id="pool-a",
             segments=curve(8, 1_500_000),
         ),
     ),
@@ -119,11 +166,17 @@ BOOK = Book(
 ORDERS = ("firm", "gang", "int", "nom", "rel", "s1")
 
 OUTCOME = Outcome(
-    auction_id="da-1", book_sha256="", seed="", engine="test", status=RunStatus.OPTIMAL,
+    auction_id="da-1",
+    book_sha256="",
+    seed="",
+    engine="test",
+    status=RunStatus.OPTIMAL,
     prices=(pool_price(0), pool_price(1)),
     awards=(
         award("firm", Side.DEMAND, 24, 16, cover=Cover.NODE),
-        award("gang", Side.DEMAND, 16, 16, reserve=(8, 8), service_class=ServiceClass.INTERRUPTIBLE),
+        award(
+            "gang", Side.DEMAND, 16, 16, reserve=(8, 8), service_class=ServiceClass.INTERRUPTIBLE
+        ),
         award("int", Side.DEMAND, 16, 8, service_class=ServiceClass.INTERRUPTIBLE),
         award("nom", Side.BASE, 8, 8, service_class=ServiceClass.BASE_LOAD, cover=Cover.NODE),
         award("rel", Side.SUPPLY, 8, 8),
@@ -131,15 +184,21 @@ OUTCOME = Outcome(
     ),
     orders=tuple(
         OrderOutcome(
-            order_id=name, participant_id=f"p-{name}", fill=Fill.FULL, reason=Reason.IN_THE_MONEY,
-            surplus=PriceSeconds(0), shortfall=MicroUsdPerChipHour(0), foregone=PriceSeconds(0),
+            order_id=name,
+            participant_id=f"p-{name}",
+            fill=Fill.FULL,
+            reason=Reason.IN_THE_MONEY,
+            surplus=PriceSeconds(0),
+            shortfall=MicroUsdPerChipHour(0),
+            foregone=PriceSeconds(0),
             detail="",
         )
         for name in ORDERS
     ),
     make_whole=(
         MakeWhole(
-            order_ids=("gang",), amount=MicroUsd(9),
+            order_ids=("gang",),
+            amount=MicroUsd(9),
             funding=(
                 FundingShare(source="s1", amount=MicroUsd(4)),
                 FundingShare(source="rent:site-a", amount=MicroUsd(5)),
@@ -147,7 +206,10 @@ OUTCOME = Outcome(
         ),
     ),
     certificate=Certificate(
-        duals=(), welfare=PriceSeconds(0), bound=PriceSeconds(0), gains=PriceSeconds(1),
+        duals=(),
+        welfare=PriceSeconds(0),
+        bound=PriceSeconds(0),
+        gains=PriceSeconds(1),
         lost_opportunity=PriceSeconds(0),
     ),
     cash=Cash(**{name: MicroUsd(0) for name in Cash.__dataclass_fields__}),
@@ -156,7 +218,8 @@ OUTCOME = Outcome(
 
 def assigned(book: Book = BOOK, outcome: Outcome = OUTCOME, **more: dict[str, str]) -> Assignment:
     return assign(
-        book, outcome,
+        book,
+        outcome,
         derates={"pool-a": Ppm(900_000)},
         precisions=more.get("precisions", {"nvidia.h100-sxm5-80gb": "BF16"}),
         nomination_suppliers=more.get("suppliers", {"ent": "p-base"}),
@@ -232,7 +295,7 @@ def test_a_negative_residual_is_funded_into_the_pool_before_the_first_hour() -> 
     assert world.books.open_holds() == ()
 
 
-REFUSALS = [
+REFUSALS: list[tuple[Book, Outcome, dict[str, dict[str, str]], SettlementErrorCode]] = [
     (replace(BOOK, links=(Link(link_id="l", from_pool_id="a", to_pool_id="b", capacities=()),)),
      OUTCOME, {}, SettlementErrorCode.LINKS_NOT_SETTLED),
     (BOOK, replace(OUTCOME, auction_id="other"), {}, SettlementErrorCode.AUCTION_MISMATCH),

@@ -36,7 +36,9 @@ def test_a_gang_that_fits_nowhere_is_split() -> None:
 
 
 def test_a_contract_keeps_its_supplier_across_intervals() -> None:
-    found = pair("pool", [lot("a", 4, 4, 4), lot("b", 4, 4, 4)], [lot("s1", 4, 8, 4), lot("s2", 4, 0, 4)])
+    found = pair(
+        "pool", [lot("a", 4, 4, 4), lot("b", 4, 4, 4)], [lot("s1", 4, 8, 4), lot("s2", 4, 0, 4)]
+    )
     assert found.flows == {
         ("a", "s1"): {0: 4, 1: 4, 2: 4},
         ("b", "s1"): {1: 4},

@@ -28,7 +28,7 @@ CHART = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "kind", "parts"), CHART, ids=lambda item: str(item))
+@pytest.mark.parametrize(("name", "text", "kind", "parts"), CHART, ids=str)
 def test_names_both_ways(name: str, text: str, kind: AccountKind, parts: tuple[str, ...]) -> None:
     assert name == text
     assert accounts.parse(name) == accounts.Account(kind=kind, parts=parts)
@@ -36,7 +36,18 @@ def test_names_both_ways(name: str, text: str, kind: AccountKind, parts: tuple[s
 
 @pytest.mark.parametrize(
     "name",
-    ["", "p:a", "p::cash", "p:a:held", "pot:da", "pot:da:x", "pot:da:01", "pot:da:-1", "poo", "p:a:cash:b"],
+    [
+        "",
+        "p:a",
+        "p::cash",
+        "p:a:held",
+        "pot:da",
+        "pot:da:x",
+        "pot:da:01",
+        "pot:da:-1",
+        "poo",
+        "p:a:cash:b",
+    ],
 )
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(SettlementError) as caught:

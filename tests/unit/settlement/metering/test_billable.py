@@ -26,7 +26,9 @@ def rate(_: Contract, delivered: ChipSeconds) -> Tflop:
     return Tflop(delivered * 2)
 
 
-def batch(index: int, *healthy: int, sequence: int | None = None, pool: str = "pool-a") -> MeterBatch:
+def batch(
+    index: int, *healthy: int, sequence: int | None = None, pool: str = "pool-a"
+) -> MeterBatch:
     return MeterBatch(
         meter_id="meter-a",
         pool_id=pool,

@@ -1,0 +1,1 @@
+"""The command line ``iso``: one file per noun over the Python SDK."""

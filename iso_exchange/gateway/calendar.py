@@ -1,0 +1,57 @@
+"""Moving a simulated clock so that everything that falls due on the way happens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from iso_exchange.clock import MICROSECONDS, SimulatedClock
+from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.state import AuctionState
+from iso_exchange.services.backend import AdvanceClock
+
+LOOK_SECONDS: Final = 1.0
+
+
+def advance_through_gates(clock: SimulatedClock, sequencer: Sequencer) -> AdvanceClock:
+    """Function that moves the clock gate by gate and waits for each auction's result.
+
+    An auction that failed or is halted does not hold the clock up: it waits for the operator.
+    """
+
+    async def advance(target_us: int) -> int:
+        while True:
+            next_us = _next_gate_us(sequencer, clock.now_us(), target_us)
+            clock.advance(next_us)
+            await _settled(sequencer, clock)
+            if next_us >= target_us:
+                return clock.now_us()
+
+    return advance
+
+
+def _next_gate_us(sequencer: Sequencer, now_us: int, target_us: int) -> int:
+    gates = [
+        gate
+        for auction in sequencer.state.auctions.values()
+        if auction.state is AuctionState.OPEN
+        and now_us < (gate := auction.created.close_time * MICROSECONDS) < target_us
+    ]
+    return min(gates, default=target_us)
+
+
+async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:
+    """Wait until no gate that was passed waits for its result."""
+    while any(
+        auction.state in (AuctionState.CLOSED, AuctionState.CLEARED)
+        or (
+            auction.state is AuctionState.OPEN
+            and auction.created.close_time * MICROSECONDS <= clock.now_us()
+        )
+        for auction in sequencer.state.auctions.values()
+    ):
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), sequencer.changed:
+                await sequencer.changed.wait()
+        except TimeoutError:
+            continue

@@ -1,0 +1,424 @@
+"""One market day, end to end: ``make demo``.
+
+Starts the exchange as a process of its own on an embedded PostgreSQL, suppliers, labs
+and meters as further processes that speak gRPC over a socket with signed messages, moves
+a simulated clock through gate closure and 24 delivery hours, then exports the ledger,
+verifies it offline and prints what the day came to. Exits with 1 when anything does not
+balance or verify.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from clearing.units import UnixSeconds
+from iso_exchange.api.v1 import auction_pb2
+from iso_exchange.audit import verify
+from iso_exchange.audit.report import Report
+from iso_exchange.client import (
+    Client,
+    Identity,
+    IdentityError,
+    Refused,
+    load_exchange,
+    load_identity,
+    write_identity,
+)
+from iso_exchange.client.errors import ClientError
+from iso_exchange.commands import Command, Role
+from iso_exchange.identity.ca import DevelopmentAuthority
+from iso_exchange.replay import script
+from iso_exchange.replay.agent import PATIENCE, load_script
+from iso_exchange.replay.printout import percent, print_report
+from iso_exchange.replay.report import DayReport, day_report
+from iso_exchange.replay.script import HOUR_S, Script
+from settlement.ledger.keys import SigningKey
+
+SCENARIO_DAY = 24
+SEED = 1
+DAY_START = UnixSeconds(1_760_918_400)
+"""2025-10-20T00:00:00Z: the day of the list prices."""
+AUCTION_ID = "day-ahead-2025-10-20"
+START_SECONDS_MAX = 90
+STEP_SECONDS_MAX = 300
+AUDITOR_ID = "auditor-1"
+RESTART_COUNT_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What the demo is asked to do."""
+
+    data: Path
+    data_directory: Path | None
+    scenario_day: int
+    seed: int
+    as_json: bool
+    keep: bool
+
+
+class DemoError(RuntimeError):
+    """The day could not be finished; the message says where and why."""
+
+
+class Demo:
+    """The stage manager: starts processes, plays the operator, moves the clock."""
+
+    def __init__(self, options: DemoOptions, console: Console) -> None:
+        """Prepare; nothing starts before ``run``."""
+        self._options = options
+        self._console = console
+        self._children: list[asyncio.subprocess.Process] = []
+        self._exchange: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self._restarts = 0
+        self._started = time.monotonic()
+        self._ports = (_free_port(), _free_port())
+        self._identities = options.data / "identities"
+
+    async def run(self) -> tuple[DayReport, Report]:
+        """Play the whole day.
+
+        Raises:
+            DemoError: a process failed or a step took too long.
+        """
+        try:
+            await self._start_exchange()
+            async with await self._operator() as operator:
+                plan = load_script(
+                    self._options.data_directory,
+                    self._options.scenario_day,
+                    self._options.seed,
+                    origin=operator.origin,
+                    day_start=DAY_START,
+                    auction_id=AUCTION_ID,
+                )
+                await self._register(operator, plan)
+                refusals = await self._agents(plan)
+                self._say(f"orders are in; refused at the gate: {refusals or 'none'}")
+                await operator.advance_time(plan.close_time)
+                await self._await_state(operator, auction_pb2.AUCTION_STATE_PUBLISHED)
+                self._say("gate closed, auction cleared, certificate verified, prices published")
+                await self._deliver(operator, plan)
+                await self._await_statements(operator, plan)
+                vkey = load_exchange(self._identities / "operator").log_vkey
+            return await self._audit(plan, vkey)
+        finally:
+            await self._stop()
+
+    # Processes --------------------------------------------------------------------------
+
+    async def _start_exchange(self) -> None:
+        self._exchange = await self._spawn_exchange()
+        self._keeper = asyncio.create_task(self._keep_exchange())
+
+    async def _keep_exchange(self) -> None:
+        """Start the exchange again when it dies, as a service manager would."""
+        while self._exchange is not None:
+            code = await self._exchange.wait()
+            if self._stopping or self._restarts >= RESTART_COUNT_MAX:
+                return
+            self._restarts += 1
+            self._say(f"the exchange ended with {code}; starting it again")
+            self._exchange = await self._spawn_exchange()
+
+    async def _spawn_exchange(self) -> asyncio.subprocess.Process:
+        grpc_port, http_port = self._ports
+        start = datetime.fromtimestamp(DAY_START - 12 * HOUR_S, UTC).isoformat()
+        return await self._spawn(
+            "exchange",
+            "iso_exchange.server",
+            *("--data", str(self._options.data)),
+            *("--listen", f"127.0.0.1:{grpc_port}", "--http-listen", f"127.0.0.1:{http_port}"),
+            *("--clock", f"simulated:{start}", "--log-level", "WARNING"),
+        )
+
+    async def _spawn(self, name: str, module: str, *arguments: str) -> asyncio.subprocess.Process:
+        logs = self._options.data / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / f"{name}.log").open("ab") as log:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                *arguments,
+                stdout=asyncio.subprocess.PIPE if name != "exchange" else log,
+                stderr=log,
+            )
+        self._children.append(child)
+        return child
+
+    async def _operator(self) -> Client:
+        """The operator's client, once the exchange answers."""
+        for _ in range(START_SECONDS_MAX * 5):
+            if self._restarts >= RESTART_COUNT_MAX:
+                raise DemoError(f"the exchange does not stay up: see {self._options.data}/logs")
+            try:
+                client = Client.from_directory(self._identities / "operator", retry=PATIENCE)
+                await client.time()
+            except (ClientError, IdentityError):
+                await asyncio.sleep(0.2)
+                continue
+            self._say(f"exchange is up at 127.0.0.1:{self._ports[0]} (gRPC, mutual TLS)")
+            return client
+        raise DemoError("the exchange did not answer in time")
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        for child in reversed(self._children):
+            if child.returncode is None:
+                child.terminate()
+        for child in self._children:
+            try:
+                await asyncio.wait_for(child.wait(), 30)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+
+    # The operator's part ------------------------------------------------------------------
+
+    async def _register(self, operator: Client, plan: Script) -> None:
+        authority = DevelopmentAuthority.load_or_create(
+            self._options.data / "ca", origin=operator.origin, now=datetime.now(UTC)
+        )
+        scenario = plan.scenario
+        parties = [
+            *(
+                (item.supplier_id, item.name, Role.SUPPLIER, item.country)
+                for item in scenario.suppliers
+            ),
+            *((item.lab_id, item.name, Role.BUYER, item.country) for item in scenario.labs),
+            *(
+                (item.community_id, item.name, Role.COMMUNITY, item.jurisdiction[:2])
+                for item in scenario.communities
+            ),
+            (AUDITOR_ID, "Public auditor", Role.AUDITOR, ""),
+        ]
+        for party_id, name, role, country in parties:
+            key = self._issue(authority, party_id)
+            command = script.participant(plan, party_id, name, role, country, key.public)
+            await operator.send(command)
+        await self._send_all(operator, list(script.grid(plan)))
+        for pool in scenario.pools:
+            key = self._issue(authority, script.meter_id(pool))
+            await operator.send(script.meter(plan, pool, key.public))
+        await self._send_all(operator, list(script.deposits(plan)))
+        commitment = await operator.seed_commitment(plan.auction_id)
+        await operator.send(script.auction(plan, commitment))
+        self._say(
+            f"registered {len(scenario.suppliers)} suppliers, {len(scenario.labs)} labs, "
+            f"{len(scenario.sites)} sites, {len(scenario.pools)} pools with "
+            f"{scenario.capacity_chips:,} chips; auction {plan.auction_id} is open"
+        )
+
+    async def _send_all(self, operator: Client, commands: Sequence[Command]) -> None:
+        for answer in await operator.send_many(commands):
+            if isinstance(answer, Refused):
+                raise answer
+
+    def _issue(self, authority: DevelopmentAuthority, party_id: str) -> SigningKey:
+        """Certificate and signing key of a party, once; a second run finds them."""
+        directory = self._identities / party_id
+        try:
+            identity = load_identity(directory)
+        except IdentityError:
+            issued = authority.issue(party_id, now=datetime.now(UTC))
+            identity = Identity(
+                participant_id=party_id,
+                signing_key=SigningKey.from_seed(os.urandom(32)),
+                certificate_pem=issued.certificate_pem,
+                private_key_pem=issued.private_key_pem,
+                ca_pem=authority.certificate_pem,
+            )
+        write_identity(directory, identity, load_exchange(self._identities / "operator"))
+        return identity.signing_key
+
+    def _scenario_arguments(self) -> tuple[str, ...]:
+        options = self._options
+        data = ("--data-directory", str(options.data_directory)) if options.data_directory else ()
+        return (
+            *data,
+            *("--scenario-day", str(options.scenario_day), "--seed", str(options.seed)),
+            *("--day-start", str(DAY_START), "--auction-id", AUCTION_ID),
+        )
+
+    async def _agents(self, plan: Script) -> str:
+        """Start every supplier and lab, wait for all, and compare refusals with the scenario."""
+        names = [
+            *(item.supplier_id for item in plan.scenario.suppliers),
+            *(item.lab_id for item in plan.scenario.labs),
+        ]
+        children = [
+            await self._spawn(
+                f"agent-{name}",
+                "iso_exchange.replay.agent",
+                *("--participant", name, "--identity", str(self._identities / name)),
+                *("--contracts", str(self._options.data / "contracts")),
+                *self._scenario_arguments(),
+            )
+            for name in names
+        ]
+        refused: list[tuple[str, str]] = []
+        for name, child in zip(names, children, strict=True):
+            output, _ = await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
+            if child.returncode != 0:
+                raise DemoError(f"agent {name} failed: see {self._options.data}/logs")
+            result = json.loads(output)
+            refused.extend((item["what"], item["code"]) for item in result["refused"])
+        expected = [(item.order_id, item.reason) for item in plan.scenario.expected_refusals]
+        if sorted(refused) != sorted(expected):
+            raise DemoError(f"refused {refused}, expected {expected}")
+        return ", ".join(f"{what} ({code})" for what, code in refused)
+
+    async def _deliver(self, operator: Client, plan: Script) -> None:
+        """Run the meters and move the clock hour by hour as settlement keeps up."""
+        meters = [
+            await self._spawn(
+                f"meters-{supplier.supplier_id}",
+                "iso_exchange.replay.meters",
+                *("--supplier", supplier.supplier_id, "--identities", str(self._identities)),
+                *self._scenario_arguments(),
+            )
+            for supplier in plan.scenario.suppliers
+        ]
+        for hour in range(1, 25):
+            await operator.advance_time(plan.hour(hour))
+            await self._await_settled(operator, hour, meters)
+        for child in meters:
+            await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
+        self._say("24 hours delivered, metered and settled")
+
+    async def _await_settled(
+        self, operator: Client, count: int, meters: Sequence[asyncio.subprocess.Process]
+    ) -> None:
+        deadline = time.monotonic() + STEP_SECONDS_MAX
+        while (await operator.auction(AUCTION_ID)).settled_interval_count < count:
+            if any(child.returncode not in (None, 0) for child in meters):
+                raise DemoError(f"a meter failed: see {self._options.data}/logs")
+            if time.monotonic() > deadline:
+                raise DemoError(f"hour {count} was not settled in time")
+            await asyncio.sleep(0.02)
+
+    async def _await_state(
+        self, operator: Client, state: auction_pb2.AuctionState.ValueType
+    ) -> None:
+        deadline = time.monotonic() + STEP_SECONDS_MAX
+        while (found := await operator.auction(AUCTION_ID)).state != state:
+            if found.state == auction_pb2.AUCTION_STATE_FAILED:
+                raise DemoError(f"clearing failed: {found.reason}")
+            if time.monotonic() > deadline:
+                raise DemoError("the auction was not published in time")
+            await asyncio.sleep(0.1)
+
+    async def _await_statements(self, operator: Client, plan: Script) -> None:
+        """Wait until every community total is out, which is the settler's last step."""
+        deadline = time.monotonic() + STEP_SECONDS_MAX
+        while len(await operator.community_totals()) < len(plan.scenario.sites):
+            if time.monotonic() > deadline:
+                raise DemoError("statements were not issued in time")
+            await asyncio.sleep(0.1)
+
+    # The auditor's part ---------------------------------------------------------------------
+
+    async def _audit(self, plan: Script, vkey: str) -> tuple[DayReport, Report]:
+        bundle = self._options.data / "bundle"
+        shutil.rmtree(bundle, ignore_errors=True)
+        child = await self._spawn(
+            "audit-export",
+            "iso_exchange.cli.main",
+            *("--data", str(self._options.data), "audit", "export", "--out", str(bundle)),
+        )
+        await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
+        if child.returncode != 0:
+            raise DemoError(f"export failed: see {self._options.data}/logs")
+        await self._stop()
+        self._say("ledger exported; exchange stopped; verifying offline")
+        report = verify(bundle, vkey)
+        if report.state is None:
+            raise DemoError(f"the ledger does not replay: {report}")
+        return day_report(report.state, AUCTION_ID, plan.scenario), report
+
+    def _say(self, text: str) -> None:
+        elapsed = time.monotonic() - self._started
+        self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {text}")
+
+
+def main() -> None:
+    """Run the demo from the command line."""
+    options = _parse()
+    console = Console(stderr=options.as_json, highlight=False)
+    if not options.keep:
+        shutil.rmtree(options.data, ignore_errors=True)
+    try:
+        day, audit = asyncio.run(Demo(options, console).run())
+    except (DemoError, ClientError) as error:
+        console.print(f"[red]The demo failed:[/red] {error}")
+        raise SystemExit(1) from error
+    if options.as_json:
+        document = {"day": dataclasses.asdict(day), "audit": audit.as_document()}
+        print(json.dumps(document, default=str))
+    else:
+        print_report(console, day)
+        console.print(
+            f"Certified welfare gap of the auction: {percent(divide_ppb(day.certified_gap_ppb), 4)}"
+        )
+        audit.print(console)
+    if not audit.ok:
+        raise SystemExit(1)
+
+
+def divide_ppb(gap_ppb: int) -> int:
+    """Parts per billion as parts per million, rounded up."""
+    return -(-gap_ppb // 1_000)
+
+
+def _parse() -> DemoOptions:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("var/demo"), help="working directory")
+    parser.add_argument(
+        "--data-directory",
+        type=Path,
+        default=None,
+        help="real traces and prices (default: ISO_DATA_DIR, else the built-in scenario)",
+    )
+    parser.add_argument("--scenario-day", type=int, default=SCENARIO_DAY)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--keep", action="store_true", help="continue the day of an earlier run that was stopped"
+    )
+    arguments = parser.parse_args()
+    named = os.environ.get("ISO_DATA_DIR")
+    data_directory = arguments.data_directory or (Path(named) if named else None)
+    return DemoOptions(
+        data=arguments.data,
+        data_directory=data_directory.resolve() if data_directory else None,
+        scenario_day=arguments.scenario_day,
+        seed=arguments.seed,
+        as_json=arguments.json,
+        keep=arguments.keep,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

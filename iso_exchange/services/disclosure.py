@@ -1,0 +1,47 @@
+"""When an auditor may see what a participant sealed.
+
+Orders, cancellations and nominations of an auction open to auditors once its prices are
+published (or it is settled); everything else that is confidential is a fact of the past from
+the moment it is logged. An order of a participant's own stays its own until then: no role,
+the operator's included, sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clearing.errors import InvariantError
+from iso_exchange.authority import command_of
+from iso_exchange.commands import CancelOrder, Nominate, PublishResult, SubmitOrder
+from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.sequencer.refusals import Rejected
+from iso_exchange.sequencer.state import AuctionState, State
+from settlement.storage.store import Entry
+
+_SEALED: Final = frozenset(
+    ENTRY_KINDS[kind].name for kind in (SubmitOrder, CancelOrder, Nominate, PublishResult)
+)
+_PUBLISHED: Final = (AuctionState.PUBLISHED, AuctionState.SETTLED)
+
+
+def is_published(state: State, auction_id: str) -> bool:
+    """Whether the prices of an auction are public."""
+    auction = state.auctions.get(auction_id)
+    return auction is not None and auction.state in _PUBLISHED
+
+
+def is_disclosed(state: State, entry: Entry) -> bool:
+    """Whether auditors may see the opening of a confidential entry."""
+    if entry.kind not in _SEALED:
+        return True
+    command = command_of(entry.envelope)
+    if isinstance(command, Rejected):
+        message = f"entry {entry.index} no longer decodes: {command}"
+        raise InvariantError(message)
+    match command:
+        case CancelOrder():
+            return is_published(state, state.orders[command.order_id].submitted.auction_id)
+        case SubmitOrder() | Nominate() | PublishResult():
+            return is_published(state, command.auction_id)
+        case _:
+            return True
