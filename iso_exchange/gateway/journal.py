@@ -127,7 +127,13 @@ class Total:
 
 
 class Journal:
-    """Follows the log for the services."""
+    """Follows the log for the services.
+
+    Attributes:
+        stages: Every stage of each auction, in order.
+        revoked: Revoked key identifiers by participant, in order.
+        result_documents: Auction by SHA-256 of each document of its result.
+    """
 
     def __init__(self, *, sequencer: Sequencer, store: LedgerStore) -> None:
         """Start empty; ``refresh`` reads."""
@@ -147,6 +153,7 @@ class Journal:
         self.statements: dict[str, Issued] = {}
         self.totals: list[Total] = []
         self.revoked: dict[str, list[str]] = {}
+        self.result_documents: dict[bytes, str] = {}
 
     def time_us(self, entry_index: int) -> int:
         """When an entry was accepted, microseconds since the epoch."""
@@ -249,6 +256,14 @@ class Journal:
                 self.specs[command.auction_id] = mark
             case IssueStatement():
                 self.statements[command.statement_id] = Issued(mark=mark, command=command)
+            case PublishResult():
+                for digest in (
+                    command.book_sha256,
+                    command.outcome_sha256,
+                    command.assignment_sha256,
+                    command.postings_sha256,
+                ):
+                    self.result_documents[bytes.fromhex(digest)] = command.auction_id
             case PublishCommunityTotal():
                 self.totals.append(Total(mark=mark, command=command))
             case _:

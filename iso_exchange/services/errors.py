@@ -14,6 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from iso_exchange.api.v1 import receipt_pb2
+from iso_exchange.convert.bodies import NOT_TAKEN_YET
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.refusals import Code, Rejected
 
@@ -102,6 +103,12 @@ def refuse(
     """A refusal made by the gateway itself, to be raised."""
     rejected = Rejected(code=code, field=field, advice=advice, got=got, limit=limit)
     return Refused(rejected, status=status)
+
+
+def not_taken(noun: str) -> Refused:
+    """Refusal of a method whose commands the market does not act on yet; UNIMPLEMENTED."""
+    payload_type = f"application/vnd.iso-exchange.{noun}.v1+protobuf"
+    return refuse(Code.NOT_CLEARED_YET, "", NOT_TAKEN_YET[payload_type], got=payload_type)
 
 
 def log_refusal(rejected: Rejected, **names: str) -> None:

@@ -15,12 +15,12 @@ from iso_exchange.sequencer.leaves import BATCH_KIND
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.services.access import Caller, Context
 from iso_exchange.services.backend import Backend
-from iso_exchange.services.disclosure import is_disclosed
+from iso_exchange.services.disclosure import is_disclosed, is_published
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.pages import page_of
 from settlement.ledger import merkle
 from settlement.ledger.checkpoint import parse_checkpoint, parse_note
-from settlement.storage.store import Entry, Published
+from settlement.storage.store import Document, Entry, Published
 
 SHA256_BYTES: Final = 32
 CHUNK_BYTES_MAX: Final = 2**20
@@ -167,8 +167,9 @@ class LedgerService(LedgerServiceServicer):
                 got=f"{len(request.sha256)} bytes",
                 limit=f"{SHA256_BYTES} bytes",
             )
+        await self._backend.journal.refresh()
         document = await self._backend.store.document(request.sha256)
-        if document is None or not (document.public or caller.may_read(document.owners)):
+        if document is None or not self._may_read(caller, document):
             raise refuse(
                 Code.NOT_FOUND,
                 "sha256",
@@ -214,6 +215,12 @@ class LedgerService(LedgerServiceServicer):
                     await publisher.changed.wait()
             except TimeoutError:
                 continue
+
+    def _may_read(self, caller: Caller, document: Document) -> bool:
+        """Results of an auction are sealed, for auditors too, until its prices are public."""
+        auction_id = self._backend.journal.result_documents.get(document.sha256)
+        sealed = auction_id is not None and not is_published(self._backend.state, auction_id)
+        return document.public or (caller.may_read(document.owners) and not sealed)
 
     def _published(self) -> Published:
         published = self._backend.publisher.published

@@ -1,0 +1,138 @@
+"""What an audit bundle is: a directory of files, each with its digest in ``bundle.json``.
+
+The bundle holds the published log as it is served, and for auditors what opens its
+commitments. Every document is canonical JSON (``clearing.codec``), so a file has one
+spelling and one digest. See docs/reference/audit.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from iso_exchange.commands import (
+    Command,
+    IssueStatement,
+    NotifyAward,
+    PublishPrices,
+    PublishResult,
+    SettleHour,
+)
+from settlement.ledger import tiles
+
+FORMAT: Final = "iso-exchange.audit-bundle.v1"
+BUNDLE_NAME: Final = "bundle.json"
+OPENINGS_NAME: Final = "openings.jsonl"
+LOG_PREFIX: Final = "log/"
+CHECKPOINT_NAME: Final = "checkpoint"
+DOCUMENT_PREFIX: Final = "documents/"
+SHA256_HEX_LENGTH: Final = 64
+HEX_DIGITS: Final = frozenset("0123456789abcdef")
+
+_DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
+    PublishResult: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
+    PublishPrices: ("prices_sha256",),
+    NotifyAward: ("notice_sha256",),
+    SettleHour: ("delivered_sha256", "postings_sha256"),
+    IssueStatement: ("statement_sha256",),
+}
+
+
+class BundleKind(Enum):
+    """For whom a bundle is."""
+
+    PUBLIC = "public"
+    """Anybody: the log and public documents, no opening."""
+    AUDITOR = "auditor"
+    """Auditors: everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFile:
+    """One file of a bundle.
+
+    Attributes:
+        path: Relative to the bundle, ``/`` between folders.
+        sha256: Lower-case hex digest.
+        size: Bytes.
+    """
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Document ``bundle.json``; written last, so that a directory without it is no bundle.
+
+    Attributes:
+        format: ``FORMAT``.
+        origin: Name of the log.
+        vkey: Verifier key of the log (C2SP signed note), as the exchange states it.
+        size: Leaves under the checkpoint.
+        files: Every other file, sorted by path.
+    """
+
+    format: str
+    kind: BundleKind
+    origin: str
+    vkey: str
+    size: int
+    files: tuple[BundleFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """One line of ``openings.jsonl``: what a commitment leaf commits to.
+
+    Attributes:
+        index: Log index of the leaf; lines ascend by it.
+        kind: Entry kind, such as ``ORDER``.
+        salt: 32 bytes.
+        envelope: Base64 of the exact envelope.
+        documents: Digests of the documents that the entry names, hex, sorted.
+    """
+
+    index: int
+    kind: str
+    salt: bytes
+    envelope: str
+    documents: tuple[str, ...]
+
+    def envelope_bytes(self) -> bytes:
+        """Decoded envelope.
+
+        Raises:
+            ValueError: not base64 in its one spelling.
+        """
+        try:
+            data = base64.b64decode(self.envelope, validate=True)
+        except binascii.Error as error:
+            message = f"envelope is no base64: {error}"
+            raise ValueError(message) from error
+        if base64.b64encode(data).decode() != self.envelope:
+            message = "envelope is base64 in a second spelling"
+            raise ValueError(message)
+        return data
+
+
+def documents_of(command: Command) -> tuple[str, ...]:
+    """Hex digests of the documents that a command names, as it spells them."""
+    fields = _DOCUMENT_FIELDS.get(type(command), ())
+    return tuple(getattr(command, field) for field in fields)
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 digest in lower-case hex."""
+    return len(text) == SHA256_HEX_LENGTH and set(text) <= HEX_DIGITS
+
+
+def log_paths(size: int) -> Iterator[str]:
+    """Paths below ``log/`` of the tiles and entry bundles of a log of some size."""
+    for tile in (*tiles.changed_tiles(0, size), *tiles.changed_bundles(0, size)):
+        yield tile.path
