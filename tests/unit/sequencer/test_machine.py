@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import typing
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from world import FIRST, GATE, H100, NOW, World, registered
-
-from clearing.types import Cover, Eligibility, Interval
+from clearing.types import Cover, Eligibility
+from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
 from iso_exchange.sequencer.machine import HANDLERS
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import AuctionState, OrderState
 from settlement.types import MeterBatch, Reading
+from tests.unit.sequencer.world import FIRST, GATE, H100, NOW, World, registered, span
 
 
 @pytest.fixture
@@ -40,7 +37,9 @@ def test_the_first_participant_must_be_the_operator() -> None:
 
 def test_a_command_for_another_exchange_is_refused(world: World) -> None:
     command = world.participant("x", c.Role.BUYER)
-    header = c.Header(origin="other", signer_id="operator", request_id="1", create_time=NOW)
+    header = c.Header(
+        origin="other", signer_id="operator", request_id="1", create_time=UnixSeconds(NOW)
+    )
     moved = c.RegisterParticipant(
         header=header,
         participant_id=command.participant_id,
@@ -62,7 +61,7 @@ def test_a_command_for_another_exchange_is_refused(world: World) -> None:
         ({}, Code.ALREADY_EXISTS),
     ],
 )
-def test_site_guards(world: World, changes: dict[str, object], code: Code) -> None:
+def test_site_guards(world: World, changes: dict[str, Any], code: Code) -> None:
     assert world.refused(world.site(**changes)).code is code
 
 
@@ -79,7 +78,7 @@ def test_site_guards(world: World, changes: dict[str, object], code: Code) -> No
         ({}, Code.ALREADY_EXISTS),
     ],
 )
-def test_pool_guards(world: World, changes: dict[str, object], code: Code) -> None:
+def test_pool_guards(world: World, changes: dict[str, Any], code: Code) -> None:
     assert world.refused(world.pool(**changes)).code is code
 
 
@@ -94,7 +93,7 @@ def test_pool_guards(world: World, changes: dict[str, object], code: Code) -> No
         ({}, Code.ALREADY_EXISTS, "auction_id"),
     ],
 )
-def test_auction_guards(world: World, changes: dict[str, object], code: Code, field: str) -> None:
+def test_auction_guards(world: World, changes: dict[str, Any], code: Code, field: str) -> None:
     refused = world.refused(world.auction(**changes))
     assert (refused.code, refused.field) == (code, field)
 
@@ -121,7 +120,7 @@ def test_auction_guards(world: World, changes: dict[str, object], code: Code, fi
         ({"chips": 8_000}, Code.EXPOSURE_ABOVE_COLLATERAL),
     ],
 )
-def test_bid_guards(world: World, changes: dict[str, object], code: Code) -> None:
+def test_bid_guards(world: World, changes: dict[str, Any], code: Code) -> None:
     assert world.refused(world.bid(**changes)).code is code
 
 
@@ -203,7 +202,7 @@ def test_a_bank_reference_counts_once(world: World) -> None:
     again = c.RecordDeposit(
         header=world.header("operator"),
         participant_id="lab",
-        amount=5_000_000,
+        amount=MicroUsd(5_000_000),
         bank_reference=command.bank_reference,
     )
     assert world.refused(again).code is Code.ALREADY_EXISTS
@@ -252,21 +251,21 @@ def test_an_entitlement_without_nomination_is_nominated_in_full(world: World) ->
 def test_readings_are_taken_once_from_the_right_meter(world: World) -> None:
     world.now = FIRST + 300
 
-    def readings(**changes: object) -> c.SubmitReadings:
-        values: dict[str, object] = {
+    def readings(**changes: Any) -> c.SubmitReadings:
+        values: dict[str, Any] = {
             "meter_id": "meter-1",
             "pool_id": "tx-1-h100",
-            "interval": Interval(start=FIRST, end=FIRST + 300),
+            "interval": span(FIRST, FIRST + 300),
             "sequence": 1,
             "readings": (),
         }
-        batch = MeterBatch(**{**values, **changes})  # type: ignore[arg-type]
+        batch = MeterBatch(**{**values, **changes})
         return c.SubmitReadings(header=world.header("meter-1"), batch=batch)
 
     assert world.refused(readings(pool_id="other")).code is Code.NOT_OWNER
-    future = Interval(start=FIRST + 300, end=FIRST + 600)
+    future = span(FIRST + 300, FIRST + 600)
     assert world.refused(readings(interval=future)).code is Code.INVALID_VALUE
-    stray = (Reading(contract_id="none", node_id="n1", healthy=1),)
+    stray = (Reading(contract_id="none", node_id="n1", healthy=ChipSeconds(1)),)
     assert world.refused(readings(readings=stray)).code is Code.NOT_FOUND
     world.must(readings())
     assert world.refused(readings(sequence=2)).code is Code.ALREADY_EXISTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from clearing.types import (
     Cover,
@@ -15,6 +16,7 @@ from clearing.types import (
     Step,
     Tariff,
 )
+from clearing.units import MicroUsd, MicroUsdPerChipHour, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.reference import read_default, read_default_bytes
 from iso_exchange.sequencer.effects import Accepted, Meta
@@ -30,6 +32,10 @@ FIRST = NOW + 2 * 3600
 SEED_COMMITMENT = hashlib.sha256(b"seed").hexdigest()
 
 
+def span(start: int, end: int) -> Interval:
+    return Interval(start=UnixSeconds(start), end=UnixSeconds(end))
+
+
 @dataclass
 class World:
     """State plus the bookkeeping a sequencer would do."""
@@ -42,7 +48,10 @@ class World:
     def header(self, signer: str) -> c.Header:
         self.requests += 1
         return c.Header(
-            origin=ORIGIN, signer_id=signer, request_id=f"r{self.requests}", create_time=self.now
+            origin=ORIGIN,
+            signer_id=signer,
+            request_id=f"r{self.requests}",
+            create_time=UnixSeconds(self.now),
         )
 
     def apply(
@@ -82,8 +91,8 @@ class World:
             public_key=hashlib.sha256(name.encode()).digest(),
         )
 
-    def site(self, **changes: object) -> c.RegisterSite:
-        values: dict[str, object] = {
+    def site(self, **changes: Any) -> c.RegisterSite:
+        values: dict[str, Any] = {
             "header": self.header("operator"),
             "site_id": "tx-1",
             "community_id": "town",
@@ -92,10 +101,10 @@ class World:
             "region": "us-south",
             "country": "US",
         }
-        return c.RegisterSite(**{**values, **changes})  # type: ignore[arg-type]
+        return c.RegisterSite(**{**values, **changes})
 
-    def pool(self, **changes: object) -> c.RegisterPool:
-        values: dict[str, object] = {
+    def pool(self, **changes: Any) -> c.RegisterPool:
+        values: dict[str, Any] = {
             "header": self.header("operator"),
             "pool_id": "tx-1-h100",
             "site_id": "tx-1",
@@ -107,10 +116,10 @@ class World:
             "node_spare_ppm": 10_000,
             "fabric": "INFINIBAND_NDR",
         }
-        return c.RegisterPool(**{**values, **changes})  # type: ignore[arg-type]
+        return c.RegisterPool(**{**values, **changes})
 
-    def auction(self, **changes: object) -> c.CreateAuction:
-        values: dict[str, object] = {
+    def auction(self, **changes: Any) -> c.CreateAuction:
+        values: dict[str, Any] = {
             "header": self.header("operator"),
             "auction_id": "da-1",
             "product": "DAY_AHEAD",
@@ -127,44 +136,46 @@ class World:
             "seed_commitment": SEED_COMMITMENT,
             "tariff": Tariff(),
         }
-        return c.CreateAuction(**{**values, **changes})  # type: ignore[arg-type]
+        return c.CreateAuction(**{**values, **changes})
 
     def deposit(self, participant_id: str, dollars: int) -> c.RecordDeposit:
         return c.RecordDeposit(
             header=self.header("operator"),
             participant_id=participant_id,
-            amount=dollars * 1_000_000,
+            amount=MicroUsd(dollars * 1_000_000),
             bank_reference=f"wire-{participant_id}-{self.requests}",
         )
 
-    def offer(self, **changes: object) -> c.SubmitOrder:
+    def offer(self, **changes: Any) -> c.SubmitOrder:
         terms = c.OfferTerms(
             pool_id=str(changes.pop("pool_id", "tx-1-h100")),
             segments=(
                 c.TimedSegment(
-                    start=FIRST,
-                    end=FIRST + 4 * 3600,
-                    steps=(Step(price=2_000_000, chips=int(changes.pop("chips", 48))),),
+                    start=UnixSeconds(FIRST),
+                    end=UnixSeconds(FIRST + 4 * 3600),
+                    steps=(
+                        Step(price=MicroUsdPerChipHour(2_000_000), chips=changes.pop("chips", 48)),
+                    ),
                 ),
             ),
         )
         return self._order("acme", "offer-1", terms, changes)
 
-    def bid(self, **changes: object) -> c.SubmitOrder:
+    def bid(self, **changes: Any) -> c.SubmitOrder:
         terms = c.StepBidTerms(
             conditions=c.BidConditions(
-                where=changes.pop("where", Eligibility(chip_classes=(H100,))),  # type: ignore[arg-type]
+                where=changes.pop("where", Eligibility(chip_classes=(H100,))),
                 service_class=ServiceClass.FIRM,
-                cover=changes.pop("cover", Cover.NODE),  # type: ignore[arg-type]
+                cover=changes.pop("cover", Cover.NODE),
             ),
             segments=(
                 c.TimedSegment(
-                    start=int(changes.pop("start", FIRST)),
-                    end=int(changes.pop("end", FIRST + 3600)),
+                    start=changes.pop("start", FIRST),
+                    end=changes.pop("end", FIRST + 3600),
                     steps=(
                         Step(
-                            price=int(changes.pop("price", 4_000_000)),
-                            chips=int(changes.pop("chips", 8)),
+                            price=changes.pop("price", 4_000_000),
+                            chips=changes.pop("chips", 8),
                         ),
                     ),
                 ),
@@ -173,9 +184,9 @@ class World:
         return self._order("lab", "bid-1", terms, changes)
 
     def _order(
-        self, who: str, order_id: str, terms: c.OrderTerms, changes: dict[str, object]
+        self, who: str, order_id: str, terms: c.OrderTerms, changes: dict[str, Any]
     ) -> c.SubmitOrder:
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "header": self.header(who),
             "order_id": order_id,
             "auction_id": "da-1",
@@ -183,21 +194,21 @@ class World:
             "revision": 1,
             "terms": terms,
         }
-        return c.SubmitOrder(**{**values, **changes})  # type: ignore[arg-type]
+        return c.SubmitOrder(**{**values, **changes})
 
-    def entitlement(self, **changes: object) -> c.RegisterEntitlement:
-        values: dict[str, object] = {
+    def entitlement(self, **changes: Any) -> c.RegisterEntitlement:
+        values: dict[str, Any] = {
             "header": self.header("lab"),
             "entitlement_id": "ent-1",
             "holder_id": "lab",
             "supplier_id": "acme",
             "pool_id": "tx-1-h100",
-            "period": Interval(start=FIRST, end=FIRST + 4 * 3600),
+            "period": span(FIRST, FIRST + 4 * 3600),
             "chips": 16,
             "contract_price": 1_500_000,
             "cover": Cover.NODE,
         }
-        return c.RegisterEntitlement(**{**values, **changes})  # type: ignore[arg-type]
+        return c.RegisterEntitlement(**{**values, **changes})
 
 
 def registered() -> World:
