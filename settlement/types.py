@@ -64,7 +64,8 @@ class Contract:
     """An award and its terms: one buyer's order served by one supplier in one pool.
 
     Attributes:
-        contract_id: ``<auction>/<order>/<pool>/<supplier>``: stable, derived, unique.
+        contract_id: ``<auction>/<order>/<pool>/<supplier order>``: stable, derived, unique; a
+            supplier may have two offers in one pool.
         supplier_order_id: Offer (or entitlement) that supplies it.
         hours: Ascending, without gaps in the index but possibly with zero-chip hours left out.
         precision: Precision in which delivered compute is accounted, such as ``BF16``.

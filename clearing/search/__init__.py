@@ -18,7 +18,7 @@ from clearing.model import NONE, Model
 from clearing.program import Flags, Floats, Integers, Program
 from clearing.solver import Ended, Solution, restrict_to_best, solve_linear, solve_whole
 
-_NODE_WORK: Final = 2_000_000
+_NODE_WORK: Final = 40_000_000
 """Matrix entries that branch and bound may revisit: nodes are fewer where each costs more."""
 
 _EXACT_GAP: Final = 1e-7

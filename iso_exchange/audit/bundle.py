@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -134,5 +135,5 @@ def is_digest(text: str) -> bool:
 
 def log_paths(size: int) -> Iterator[str]:
     """Paths below ``log/`` of the tiles and entry bundles of a log of some size."""
-    for tile in (*tiles.changed_tiles(0, size), *tiles.changed_bundles(0, size)):
+    for tile in itertools.chain(tiles.changed_tiles(0, size), tiles.changed_bundles(0, size)):
         yield tile.path

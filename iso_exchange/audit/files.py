@@ -77,7 +77,11 @@ class BundleFiles:
             OSError: the file cannot be read.
             ValueError: a line is no opening; the message names it.
         """
-        with (self._directory / OPENINGS_NAME).open("rb") as file:
+        path = self._directory / OPENINGS_NAME
+        if not is_regular(path):
+            message = f"there is no readable {OPENINGS_NAME}"
+            raise ValueError(message)
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     yield codec.decode(line.removesuffix(b"\n"), Opening)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from clearing import codec
-from clearing.errors import InvariantError
 from iso_exchange.api.v1 import (
     auction_pb2,
     chip_table_pb2,
@@ -214,12 +212,11 @@ def command_from(payload_type: str, payload: bytes) -> Command | Rejected:
             advice=f"send a {converter.message.DESCRIPTOR.full_name} message",
             got=str(error),
         )
-    known_bytes = message.ByteSize()
-    message.DiscardUnknownFields()
-    if message.ByteSize() != known_bytes:
+    unknown = _unknown_field(message, payload)
+    if unknown:
         return Rejected(
             code=Code.MALFORMED_BODY,
-            field=_unknown_field(converter.message.FromString(payload), ""),
+            field=unknown,
             advice="leave out fields that this version of the exchange does not know",
         )
     reader = Reader(message)
@@ -282,20 +279,40 @@ def _unknown(payload_type: str) -> Rejected:
     )
 
 
-def _unknown_field(message: Message, path: str) -> str:
-    """Path of the first unknown field: the known names down to it, then its number."""
-    unknown = UnknownFieldSet(message)
-    if len(unknown):
-        return f"{path}{unknown[0].field_number}"
+def _unknown_field(message: Any, payload: bytes) -> str:  # noqa: ANN401 - stubs lack the method
+    """Path of the first unknown field of a body, empty when there is none; drops them all."""
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() == size:
+        return ""
+    return _search_unknown(type(message).FromString(payload), "")
+
+
+def _search_unknown(message: Message, path: str) -> str:
+    """The names down to the message that holds an unknown field, then the field's number."""
+    rest = type(message).FromString(message.SerializeToString())
+    for field, _ in message.ListFields():
+        rest.ClearField(field.name)
+    left = rest.SerializeToString()
+    if left:
+        return f"{path}{_first_tag(left) >> 3}"
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
-        items = value if field.is_repeated else (value,)
+        items = (value,) if isinstance(value, Message) else value
         for position, item in enumerate(items):
-            name = f"{field.name}[{position}]" if field.is_repeated else field.name
-            found = _unknown_field(item, f"{path}{name}.")
+            name = field.name if isinstance(value, Message) else f"{field.name}[{position}]"
+            found = _search_unknown(item, f"{path}{name}.")
             if found:
                 return found
-    if path:
-        return ""
-    raise InvariantError("a body with unknown fields has none")
+    return ""
+
+
+def _first_tag(data: bytes) -> int:
+    """First varint of a serialised message: field number and wire type."""
+    tag = 0
+    for position, byte in enumerate(data):
+        tag |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:  # noqa: PLR2004 - the top bit says that another byte follows
+            break
+    return tag

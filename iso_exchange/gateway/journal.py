@@ -25,14 +25,9 @@ from iso_exchange.commands import (
     PublishCommunityTotal,
     PublishPrices,
     PublishResult,
-    RegisterEntitlement,
     RegisterMeter,
     RegisterParticipant,
-    RegisterPool,
-    RegisterSite,
-    ReportOutage,
     ResumeAuction,
-    RevokeKey,
     SettleHour,
 )
 from iso_exchange.kinds import ENTRY_KINDS
@@ -40,7 +35,6 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import AuctionState
 from iso_exchange.services.errors import refuse
-from settlement.ledger import envelope
 from settlement.storage.store import Entry, LedgerStore
 
 PAGE_COUNT: Final = 1_000
@@ -50,13 +44,8 @@ _KEPT: Final = frozenset(
     ENTRY_KINDS[kind].name
     for kind in (
         RegisterParticipant,
-        RevokeKey,
-        RegisterSite,
-        RegisterPool,
-        RegisterMeter,
-        RegisterEntitlement,
-        ReportOutage,
-        CreateAuction,
+                    RegisterMeter,
+                CreateAuction,
         HaltAuction,
         ResumeAuction,
         CloseAuction,
@@ -72,15 +61,10 @@ _KEPT: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Where a thing entered the log.
-
-    Attributes:
-        payload: Signed body, as it was received.
-    """
+    """Where and when a thing entered the log."""
 
     entry_index: int
     time_us: int
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,25 +72,22 @@ class Stage:
     """An auction after one of its entries.
 
     Attributes:
-        entry_index: Entry that changed it.
-        time_us: When.
+        mark: Entry that changed it.
         reason: Why it is halted or failed, empty otherwise.
-        book_root: Hex, empty before gate closure.
-        prices_sha256: Hex, empty before publication.
-        publish_time_us: 0 before publication.
-        result_entry_index: Entry of the result, -1 before.
+        closed: Gate closure, None before.
+        published: Publication, None before.
+        publish_time_us: When that was accepted, None before.
+        result_entry_index: Entry of the result, None before.
         settled_count: Delivery intervals settled.
     """
 
-    entry_index: int
-    time_us: int
+    mark: Mark
     state: AuctionState
     reason: str = ""
-    order_count: int = 0
-    book_root: str = ""
-    prices_sha256: str = ""
-    publish_time_us: int = 0
-    result_entry_index: int = -1
+    closed: CloseAuction | None = None
+    published: PublishPrices | None = None
+    publish_time_us: int | None = None
+    result_entry_index: int | None = None
     settled_count: int = 0
 
 
@@ -131,7 +112,6 @@ class Journal:
 
     Attributes:
         stages: Every stage of each auction, in order.
-        revoked: Revoked key identifiers by participant, in order.
         result_documents: Auction by SHA-256 of each document of its result.
     """
 
@@ -143,16 +123,10 @@ class Journal:
         self._times = array("q")
         self._stopping = False
         self.participants: dict[str, Mark] = {}
-        self.meters: dict[str, Mark] = {}
-        self.sites: dict[str, Mark] = {}
-        self.pools: dict[str, Mark] = {}
-        self.entitlements: dict[str, Mark] = {}
-        self.outages: dict[str, Mark] = {}
         self.specs: dict[str, Mark] = {}
         self.stages: dict[str, list[Stage]] = {}
         self.statements: dict[str, Issued] = {}
         self.totals: list[Total] = []
-        self.revoked: dict[str, list[str]] = {}
         self.result_documents: dict[bytes, str] = {}
 
     def time_us(self, entry_index: int) -> int:
@@ -228,11 +202,7 @@ class Journal:
         if isinstance(command, Rejected):
             message = f"entry {entry.index} no longer decodes: {command}"
             raise InvariantError(message)
-        mark = Mark(
-            entry_index=entry.index,
-            time_us=entry.time_us,
-            payload=envelope.decode(entry.envelope).payload,
-        )
+        mark = Mark(entry_index=entry.index, time_us=entry.time_us)
         self._keep(command, mark)
         self._advance(command, mark)
 
@@ -241,17 +211,7 @@ class Journal:
             case RegisterParticipant():
                 self.participants[command.participant_id] = mark
             case RegisterMeter():
-                self.meters[command.meter_id] = mark
-            case RevokeKey():
-                self.revoked.setdefault(command.participant_id, []).append(command.key_id)
-            case RegisterSite():
-                self.sites[command.site_id] = mark
-            case RegisterPool():
-                self.pools[command.pool_id] = mark
-            case RegisterEntitlement():
-                self.entitlements[command.entitlement_id] = mark
-            case ReportOutage():
-                self.outages[command.outage_id] = mark
+                self.participants[command.meter_id] = mark
             case CreateAuction():
                 self.specs[command.auction_id] = mark
             case IssueStatement():
@@ -271,10 +231,8 @@ class Journal:
 
     def _advance(self, command: Command, mark: Mark) -> None:
         """Next stage of an auction, for entries that change one."""
-        at = {"entry_index": mark.entry_index, "time_us": mark.time_us}
         if isinstance(command, CreateAuction):
-            opened = Stage(state=AuctionState.OPEN, **at)
-            self.stages[command.auction_id] = [opened]
+            self.stages[command.auction_id] = [Stage(mark=mark, state=AuctionState.OPEN)]
             return
         if not isinstance(
             command,
@@ -290,19 +248,14 @@ class Journal:
         ):
             return
         stages = self.stages[command.auction_id]
-        last = replace(stages[-1], reason="", **at)
+        last = replace(stages[-1], reason="", mark=mark)
         match command:
             case HaltAuction():
                 new = replace(last, state=AuctionState.HALTED, reason=command.reason)
             case ResumeAuction():
                 new = replace(last, state=AuctionState.OPEN)
             case CloseAuction():
-                new = replace(
-                    last,
-                    state=AuctionState.CLOSED,
-                    order_count=command.order_count,
-                    book_root=command.book_root,
-                )
+                new = replace(last, state=AuctionState.CLOSED, closed=command)
             case PublishResult():
                 new = replace(
                     last, state=AuctionState.CLEARED, result_entry_index=mark.entry_index
@@ -311,7 +264,7 @@ class Journal:
                 new = replace(
                     last,
                     state=AuctionState.PUBLISHED,
-                    prices_sha256=command.prices_sha256,
+                    published=command,
                     publish_time_us=mark.time_us,
                 )
             case FailAuction():

@@ -13,8 +13,8 @@ import structlog
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from iso_exchange.api.v1 import receipt_pb2
 from iso_exchange.convert.bodies import NOT_TAKEN_YET
+from iso_exchange.convert.views import refusal_view
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.refusals import Code, Rejected
 
@@ -137,7 +137,7 @@ def status_of(refused: Refused) -> status_pb2.Status:
     if rejected.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=_short(rejected.field),
-            description=_short(description_of(rejected)),
+            description=_short(refusal_view(rejected).description or rejected.advice),
             reason=rejected.code.value,
         )
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
@@ -153,24 +153,6 @@ def status_of(refused: Refused) -> status_pb2.Status:
 def trailers_of(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
     """Trailing metadata that carries a status message."""
     return ((DETAILS_KEY, status.SerializeToString()),)
-
-
-def refusal_of(rejected: Rejected) -> receipt_pb2.Refusal:
-    """Refusal of one item of a call with many items."""
-    return receipt_pb2.Refusal(
-        reason=rejected.code.value,
-        field=rejected.field,
-        advice=rejected.advice,
-        description=description_of(rejected),
-    )
-
-
-def description_of(rejected: Rejected) -> str:
-    """What was found and what was expected, one sentence; the advice where neither says anything."""
-    parts = [f"got {rejected.got}"] if rejected.got else []
-    if rejected.limit:
-        parts.append(f"expected {rejected.limit}")
-    return ", ".join(parts) or rejected.advice
 
 
 def _packed(message: error_details_pb2.ErrorInfo) -> any_pb2.Any:

@@ -8,7 +8,8 @@ from typing import Final
 
 from iso_exchange.api.v1 import ledger_pb2, ledger_service_pb2
 from iso_exchange.api.v1.ledger_service_pb2_grpc import LedgerServiceServicer
-from iso_exchange.convert.fields import timestamp_of_us
+from iso_exchange.convert import views
+from iso_exchange.convert.views.ledger import CHUNK_BYTES_MAX
 from iso_exchange.gateway.journal import HEARTBEAT_SECONDS
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.leaves import BATCH_KIND
@@ -19,15 +20,10 @@ from iso_exchange.services.disclosure import is_disclosed, is_published
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.pages import page_of
 from settlement.ledger import merkle
-from settlement.ledger.checkpoint import parse_checkpoint, parse_note
 from settlement.storage.store import Document, Entry, Published
 
 SHA256_BYTES: Final = 32
-CHUNK_BYTES_MAX: Final = 2**20
 SCAN_COUNT: Final = 1_000
-PUBLIC_KINDS: Final = frozenset(
-    {kind.name for kind in ENTRY_KINDS.values() if kind.public} | {BATCH_KIND}
-)
 KINDS: Final = frozenset({kind.name for kind in ENTRY_KINDS.values()} | {BATCH_KIND})
 
 
@@ -186,10 +182,10 @@ class LedgerService(LedgerServiceServicer):
                 got=f"{wanted} bytes at {request.offset_bytes}",
                 limit=str(size),
             )
-        return ledger_service_pb2.GetDocumentResponse(
-            kind=document.kind,
-            size_bytes=size,
-            chunk=document.body[request.offset_bytes : request.offset_bytes + wanted],
+        return views.document_chunk(
+            document,
+            offset_bytes=request.offset_bytes,
+            max_bytes=wanted,
             ledger_size=self._backend.size,
         )
 
@@ -231,28 +227,12 @@ class LedgerService(LedgerServiceServicer):
     async def _checkpoint(self, published: Published) -> ledger_pb2.Checkpoint:
         """A checkpoint names no time: that of its last entry, the batch header, stands for it."""
         await self._backend.journal.refresh()
-        head = parse_checkpoint(parse_note(published.checkpoint).text)
-        return ledger_pb2.Checkpoint(
-            note=published.checkpoint,
-            tree_size=head.size,
-            root_hash=head.root,
-            publish_time=timestamp_of_us(self._backend.journal.time_us(head.size - 1)),
+        return views.checkpoint_view(
+            published, publish_time_us=self._backend.journal.time_us(published.size - 1)
         )
 
     def _entry(self, caller: Caller, entry: Entry) -> ledger_pb2.Entry:
-        public = entry.kind in PUBLIC_KINDS
-        open_to_caller = not public and (
-            caller.participant_id in entry.owners
-            or (caller.is_auditor and is_disclosed(self._backend.state, entry))
+        open_to_caller = caller.participant_id in entry.owners or (
+            caller.is_auditor and is_disclosed(self._backend.state, entry)
         )
-        return ledger_pb2.Entry(
-            entry_index=entry.index,
-            kind=entry.kind,
-            accept_time=timestamp_of_us(entry.time_us),
-            leaf=entry.leaf,
-            leaf_hash=entry.leaf_hash,
-            is_public=public,
-            opening_envelope=entry.envelope if open_to_caller else b"",
-            opening_salt=entry.salt if open_to_caller else b"",
-            document_sha256s=entry.documents if public or open_to_caller else (),
-        )
+        return views.entry_view(entry, with_opening=open_to_caller)

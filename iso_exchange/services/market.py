@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from iso_exchange.api.v1 import market_service_pb2, order_pb2
 from iso_exchange.api.v1.market_service_pb2_grpc import MarketServiceServicer
 from iso_exchange.commands import CancelOrder, SubmitOrder
+from iso_exchange.convert import views
+from iso_exchange.convert.views import Results
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import Order
 from iso_exchange.services.access import Caller, Context
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.explanation import explain
-from iso_exchange.services.order_views import order_state, order_view
 from iso_exchange.services.pages import cut, page_of
 from iso_exchange.services.preview import preview
 
@@ -104,19 +105,21 @@ class MarketService(MarketServiceServicer):
             if auction is None
             else (state.orders[order_id] for order_id in auction.order_ids)
         )
+        await self._backend.journal.refresh()
+        results: dict[str, Results | None] = {}
         found, token = cut(
             page_of(request),
             (
                 order
                 for order in candidates
                 if order.submitted.participant_id == caller.participant_id
-                and request.state in (0, order_state(state, order))
+                and request.state in (0, self._show(order, results).state)
             ),
             lambda order: (order.entry_index,),
             descending=True,
         )
         return market_service_pb2.ListOrdersResponse(
-            orders=[await self._view(order) for order in found],
+            orders=[self._show(order, results) for order in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )
@@ -143,6 +146,17 @@ class MarketService(MarketServiceServicer):
 
     async def _view(self, order: Order) -> order_pb2.OrderView:
         await self._backend.journal.refresh()
-        return order_view(
-            self._backend.state, order, self._backend.journal.time_us(order.entry_index)
+        return self._show(order, {})
+
+    def _show(self, order: Order, results: dict[str, Results | None]) -> order_pb2.OrderView:
+        """View of an order; ``results`` keeps the indexes of auctions already looked at."""
+        auction = self._backend.state.auctions[order.submitted.auction_id]
+        name = auction.spec.auction_id
+        if name not in results:
+            results[name] = views.results_of(auction)
+        return views.order_view(
+            order,
+            auction,
+            results=results[name],
+            accept_time_us=self._backend.journal.time_us(order.entry_index),
         )

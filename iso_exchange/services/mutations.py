@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from iso_exchange.api.v1 import receipt_pb2
 from iso_exchange.authority import Authorised, authorise
 from iso_exchange.commands import Command, CreateAuction
+from iso_exchange.convert import views
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer, Submission
 from iso_exchange.services.access import Caller
-from iso_exchange.services.errors import Refused, log_refusal, refusal_of, refuse
+from iso_exchange.services.errors import Refused, log_refusal, refuse
 
 ITEM_COUNT_MAX: Final = 100
 
@@ -97,11 +97,11 @@ class Mutations:
             result = receipt_pb2.ItemResult(request_id=item.request_id)
             if isinstance(outcome, Refused):
                 log_refusal(outcome.rejected, request_id=item.request_id)
-                result.refusal.CopyFrom(refusal_of(outcome.rejected))
+                result.refusal.CopyFrom(views.refusal_view(outcome.rejected))
             else:
                 answer = next(answers)
                 if isinstance(answer, Rejected):
-                    result.refusal.CopyFrom(refusal_of(answer))
+                    result.refusal.CopyFrom(views.refusal_view(answer))
                 else:
                     result.receipt.CopyFrom(receipt_message(answer))
             results.append(result)
@@ -148,15 +148,7 @@ class Mutations:
 
 def receipt_message(receipt: Receipt) -> receipt_pb2.Receipt:
     """Receipt on the wire; made of the stored one alone, so that a replay answers the same bytes."""
-    accept_time = Timestamp()
-    accept_time.FromMicroseconds(receipt.time_us)
-    return receipt_pb2.Receipt(
-        entry_index=receipt.entry_index,
-        leaf_hash=receipt.leaf_hash,
-        accept_time=accept_time,
-        ledger_size=receipt.entry_index + 1,
-        salt=receipt.salt,
-    )
+    return views.receipt_view(receipt, receipt.entry_index + 1)
 
 
 def _refuse_kind(authorised: Authorised, kinds: tuple[type, ...]) -> Refused | None:

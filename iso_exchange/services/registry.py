@@ -12,7 +12,6 @@ from iso_exchange.api.v1 import (
     pool_pb2,
     receipt_pb2,
     registry_service_pb2,
-    site_pb2,
 )
 from iso_exchange.api.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from iso_exchange.commands import (
@@ -27,10 +26,9 @@ from iso_exchange.commands import (
     RevokeKey,
     SuspendParticipant,
 )
-from iso_exchange.convert import body_of, enums
-from iso_exchange.gateway.journal import Mark
+from iso_exchange.convert import body_of, enums, views
 from iso_exchange.sequencer.refusals import Code
-from iso_exchange.sequencer.state import OrderState, State
+from iso_exchange.sequencer.state import OrderState, PoolRecord, State
 from iso_exchange.services.access import Context
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import refuse
@@ -63,7 +61,7 @@ class RegistryService(RegistryServiceServicer):
         """Register a site."""
         command, receipt = await self._accept(request, context, RegisterSite)
         return registry_service_pb2.RegisterSiteResponse(
-            receipt=receipt, site=site_pb2.Site.FromString(body_of(command))
+            receipt=receipt, site=views.site_view(self._backend.state.sites[command.site_id])
         )
 
     async def RegisterPool(
@@ -71,10 +69,8 @@ class RegistryService(RegistryServiceServicer):
     ) -> registry_service_pb2.RegisterPoolResponse:
         """Register a pool."""
         command, receipt = await self._accept(request, context, RegisterPool)
-        await self._backend.journal.refresh()
-        mark = self._backend.journal.pools[command.pool_id]
         return registry_service_pb2.RegisterPoolResponse(
-            receipt=receipt, pool=pool_pb2.Pool.FromString(mark.payload)
+            receipt=receipt, pool=self._pool(self._backend.state.pools[command.pool_id])
         )
 
     async def RegisterMeter(
@@ -184,12 +180,11 @@ class RegistryService(RegistryServiceServicer):
     ) -> registry_service_pb2.GetSiteResponse:
         """Read one site."""
         self._backend.caller(context)
-        await self._backend.journal.refresh()
-        mark = self._backend.journal.sites.get(request.site_id)
-        if mark is None:
+        record = self._backend.state.sites.get(request.site_id)
+        if record is None:
             raise refuse(Code.NOT_FOUND, "site_id", "list the sites", got=request.site_id)
         return registry_service_pb2.GetSiteResponse(
-            site=site_pb2.Site.FromString(mark.payload), ledger_size=self._backend.size
+            site=views.site_view(record), ledger_size=self._backend.size
         )
 
     async def ListSites(
@@ -197,19 +192,17 @@ class RegistryService(RegistryServiceServicer):
     ) -> registry_service_pb2.ListSitesResponse:
         """List sites by identifier."""
         self._backend.caller(context)
-        await self._backend.journal.refresh()
-        sites = self._backend.state.sites
         found, token = cut(
             page_of(request),
             (
-                (site_id, mark)
-                for site_id, mark in self._backend.journal.sites.items()
-                if request.region in ("", sites[site_id].site.region)
+                record
+                for record in self._backend.state.sites.values()
+                if request.region in ("", record.site.region)
             ),
-            _by_identifier,
+            lambda record: (record.site.site_id,),
         )
         return registry_service_pb2.ListSitesResponse(
-            sites=[site_pb2.Site.FromString(mark.payload) for _, mark in found],
+            sites=[views.site_view(record) for record in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )
@@ -219,12 +212,11 @@ class RegistryService(RegistryServiceServicer):
     ) -> registry_service_pb2.GetPoolResponse:
         """Read one pool."""
         self._backend.caller(context)
-        await self._backend.journal.refresh()
-        mark = self._backend.journal.pools.get(request.pool_id)
-        if mark is None:
+        record = self._backend.state.pools.get(request.pool_id)
+        if record is None:
             raise refuse(Code.NOT_FOUND, "pool_id", "list the pools", got=request.pool_id)
         return registry_service_pb2.GetPoolResponse(
-            pool=pool_pb2.Pool.FromString(mark.payload), ledger_size=self._backend.size
+            pool=self._pool(record), ledger_size=self._backend.size
         )
 
     async def ListPools(
@@ -232,20 +224,18 @@ class RegistryService(RegistryServiceServicer):
     ) -> registry_service_pb2.ListPoolsResponse:
         """List pools by identifier."""
         self._backend.caller(context)
-        await self._backend.journal.refresh()
-        pools = self._backend.state.pools
         found, token = cut(
             page_of(request),
             (
-                (pool_id, mark)
-                for pool_id, mark in self._backend.journal.pools.items()
-                if request.site_id in ("", pools[pool_id].pool.site_id)
-                and request.chip_class in ("", pools[pool_id].pool.chip_class)
+                record
+                for record in self._backend.state.pools.values()
+                if request.site_id in ("", record.pool.site_id)
+                and request.chip_class in ("", record.pool.chip_class)
             ),
-            _by_identifier,
+            lambda record: (record.pool.pool_id,),
         )
         return registry_service_pb2.ListPoolsResponse(
-            pools=[pool_pb2.Pool.FromString(mark.payload) for _, mark in found],
+            pools=[self._pool(record) for record in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )
@@ -255,36 +245,15 @@ class RegistryService(RegistryServiceServicer):
     ) -> tuple[C, receipt_pb2.Receipt]:
         return await self._backend.mutations.one(self._backend.caller(context), request, kind)
 
+    def _pool(self, record: PoolRecord) -> pool_pb2.Pool:
+        return views.pool_view(record, self._backend.state.chip_table())
+
     async def _participant(self, participant_id: str) -> participant_pb2.ParticipantView:
-        """A participant as it stands; a meter is shown with what its registration says."""
-        journal = self._backend.journal
-        await journal.refresh()
-        record = self._backend.state.participants[participant_id]
-        mark = journal.participants.get(participant_id)
-        if mark is not None:
-            body = participant_pb2.Participant.FromString(mark.payload)
-        else:
-            mark = journal.meters[participant_id]
-            meter = meter_pb2.Meter.FromString(mark.payload)
-            body = participant_pb2.Participant(
-                header=meter.header,
-                participant_id=participant_id,
-                display_name=record.display_name,
-                roles=[participant_pb2.ROLE_METER],
-                public_key=meter.public_key,
-            )
-        suspended = participant_pb2.PARTICIPANT_STATE_SUSPENDED
-        active = participant_pb2.PARTICIPANT_STATE_ACTIVE
-        return participant_pb2.ParticipantView(
-            participant=body,
-            state=suspended if record.suspended else active,
-            revoked_key_ids=journal.revoked.get(participant_id, ()),
-            entry_index=mark.entry_index,
+        await self._backend.journal.refresh()
+        return views.participant_view(
+            self._backend.state.participants[participant_id],
+            entry_index=self._backend.journal.participants[participant_id].entry_index,
         )
-
-
-def _by_identifier(item: tuple[str, Mark]) -> tuple[str]:
-    return (item[0],)
 
 
 def _cancelled(state: State, command: CancelAllOrders, entry_index: int) -> int:

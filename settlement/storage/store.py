@@ -146,6 +146,8 @@ class StoreError(RuntimeError):
     ``DUPLICATE_TRANSFER``: a transfer id exists.
     ``UNKNOWN_OUTCOME``: the connection broke during commit: exit, reload, let clients retry.
     ``ROLLED_BACK``: the database is behind what was published.
+    ``UNAVAILABLE``: a read or ``publish`` broke; after ``publish`` read ``published`` again.
+    ``OTHER_ORIGIN``: the database belongs to another log.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -202,19 +202,19 @@ def batches(draw: st.DrawFn) -> SubmitReadings:
     contracts = draw(distinct(REFERENCES, most=3))
     rows: list[Reading] = []
     for contract_id in contracts:
-        for node_id in draw(distinct(TEXTS, least=1, most=3)):
-            rows.append(
-                draw(
-                    st.builds(
-                        Reading,
-                        contract_id=st.just(contract_id),
-                        node_id=st.just(node_id),
-                        healthy=NUMBERS,
-                        observed_tflop=NUMBERS,
-                        energy_joules=NUMBERS,
-                    )
+        rows.extend(
+            draw(
+                st.builds(
+                    Reading,
+                    contract_id=st.just(contract_id),
+                    node_id=st.just(node_id),
+                    healthy=NUMBERS,
+                    observed_tflop=NUMBERS,
+                    energy_joules=NUMBERS,
                 )
             )
+            for node_id in draw(distinct(TEXTS, least=1, most=3))
+        )
     return draw(
         st.builds(
             SubmitReadings,

@@ -28,45 +28,49 @@ from iso_exchange.api.v1 import price_pb2 as iso__exchange_dot_api_dot_v1_dot_pr
 from iso_exchange.api.v1 import receipt_pb2 as iso__exchange_dot_api_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)iso_exchange/api/v1/auction_service.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!iso_exchange/api/v1/auction.proto\x1a\x1fiso_exchange/api/v1/price.proto\x1a!iso_exchange/api/v1/receipt.proto\"<\n\x14\x43reateAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"u\n\x15\x43reateAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\":\n\x12HaltAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"s\n\x13HaltAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\"<\n\x14ResumeAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"u\n\x15ResumeAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\"\'\n\x11GetAuctionRequest\x12\x12\n\nauction_id\x18\x01 \x01(\t\"X\n\x12GetAuctionResponse\x12-\n\x07\x61uction\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"\xa4\x01\n\x13ListAuctionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x34\n\x07product\x18\x03 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.iso_exchange.api.v1.AuctionState\"t\n\x14ListAuctionsResponse\x12.\n\x08\x61uctions\x18\x01 \x03(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xf3\x01\n\x11ListPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nauction_id\x18\x03 \x01(\t\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07product\x18\x07 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\"n\n\x12ListPricesResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xab\x01\n\x10GetCurvesRequest\x12\x12\n\nauction_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x03\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x11GetCurvesResponse\x12*\n\x06\x63urves\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Curve\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"{\n\x14WatchAuctionsRequest\x12\x19\n\x11start_entry_index\x18\x01 \x01(\x03\x12\x34\n\x07product\x18\x02 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\x12\x12\n\nauction_id\x18\x03 \x01(\t\"\x8a\x01\n\x15WatchAuctionsResponse\x12-\n\x07\x61uction\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x13\n\x0b\x65ntry_index\x18\x02 \x01(\x03\x12\x18\n\x10next_entry_index\x18\x03 \x01(\x03\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\x32\xab\x06\n\x0e\x41uctionService\x12\x66\n\rCreateAuction\x12).iso_exchange.api.v1.CreateAuctionRequest\x1a*.iso_exchange.api.v1.CreateAuctionResponse\x12`\n\x0bHaltAuction\x12\'.iso_exchange.api.v1.HaltAuctionRequest\x1a(.iso_exchange.api.v1.HaltAuctionResponse\x12\x66\n\rResumeAuction\x12).iso_exchange.api.v1.ResumeAuctionRequest\x1a*.iso_exchange.api.v1.ResumeAuctionResponse\x12]\n\nGetAuction\x12&.iso_exchange.api.v1.GetAuctionRequest\x1a\'.iso_exchange.api.v1.GetAuctionResponse\x12\x63\n\x0cListAuctions\x12(.iso_exchange.api.v1.ListAuctionsRequest\x1a).iso_exchange.api.v1.ListAuctionsResponse\x12]\n\nListPrices\x12&.iso_exchange.api.v1.ListPricesRequest\x1a\'.iso_exchange.api.v1.ListPricesResponse\x12Z\n\tGetCurves\x12%.iso_exchange.api.v1.GetCurvesRequest\x1a&.iso_exchange.api.v1.GetCurvesResponse\x12h\n\rWatchAuctions\x12).iso_exchange.api.v1.WatchAuctionsRequest\x1a*.iso_exchange.api.v1.WatchAuctionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)iso_exchange/api/v1/auction_service.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!iso_exchange/api/v1/auction.proto\x1a\x1fiso_exchange/api/v1/price.proto\x1a!iso_exchange/api/v1/receipt.proto\".\n\x18GetSeedCommitmentRequest\x12\x12\n\nauction_id\x18\x01 \x01(\t\"I\n\x19GetSeedCommitmentResponse\x12\x17\n\x0fseed_commitment\x18\x01 \x01(\x0c\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"<\n\x14\x43reateAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"u\n\x15\x43reateAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\":\n\x12HaltAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"s\n\x13HaltAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\"<\n\x14ResumeAuctionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"u\n\x15ResumeAuctionResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12-\n\x07\x61uction\x18\x02 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\"\'\n\x11GetAuctionRequest\x12\x12\n\nauction_id\x18\x01 \x01(\t\"X\n\x12GetAuctionResponse\x12-\n\x07\x61uction\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"\xa4\x01\n\x13ListAuctionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x34\n\x07product\x18\x03 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32!.iso_exchange.api.v1.AuctionState\"t\n\x14ListAuctionsResponse\x12.\n\x08\x61uctions\x18\x01 \x03(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xf3\x01\n\x11ListPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\nauction_id\x18\x03 \x01(\t\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07product\x18\x07 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\"n\n\x12ListPricesResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xab\x01\n\x10GetCurvesRequest\x12\x12\n\nauction_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x03\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x11GetCurvesResponse\x12*\n\x06\x63urves\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Curve\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"{\n\x14WatchAuctionsRequest\x12\x19\n\x11start_entry_index\x18\x01 \x01(\x03\x12\x34\n\x07product\x18\x02 \x01(\x0e\x32#.iso_exchange.api.v1.AuctionProduct\x12\x12\n\nauction_id\x18\x03 \x01(\t\"\x8a\x01\n\x15WatchAuctionsResponse\x12-\n\x07\x61uction\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Auction\x12\x13\n\x0b\x65ntry_index\x18\x02 \x01(\x03\x12\x18\n\x10next_entry_index\x18\x03 \x01(\x03\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\x32\x9f\x07\n\x0e\x41uctionService\x12r\n\x11GetSeedCommitment\x12-.iso_exchange.api.v1.GetSeedCommitmentRequest\x1a..iso_exchange.api.v1.GetSeedCommitmentResponse\x12\x66\n\rCreateAuction\x12).iso_exchange.api.v1.CreateAuctionRequest\x1a*.iso_exchange.api.v1.CreateAuctionResponse\x12`\n\x0bHaltAuction\x12\'.iso_exchange.api.v1.HaltAuctionRequest\x1a(.iso_exchange.api.v1.HaltAuctionResponse\x12\x66\n\rResumeAuction\x12).iso_exchange.api.v1.ResumeAuctionRequest\x1a*.iso_exchange.api.v1.ResumeAuctionResponse\x12]\n\nGetAuction\x12&.iso_exchange.api.v1.GetAuctionRequest\x1a\'.iso_exchange.api.v1.GetAuctionResponse\x12\x63\n\x0cListAuctions\x12(.iso_exchange.api.v1.ListAuctionsRequest\x1a).iso_exchange.api.v1.ListAuctionsResponse\x12]\n\nListPrices\x12&.iso_exchange.api.v1.ListPricesRequest\x1a\'.iso_exchange.api.v1.ListPricesResponse\x12Z\n\tGetCurves\x12%.iso_exchange.api.v1.GetCurvesRequest\x1a&.iso_exchange.api.v1.GetCurvesResponse\x12h\n\rWatchAuctions\x12).iso_exchange.api.v1.WatchAuctionsRequest\x1a*.iso_exchange.api.v1.WatchAuctionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.auction_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEAUCTIONREQUEST']._serialized_start=202
-  _globals['_CREATEAUCTIONREQUEST']._serialized_end=262
-  _globals['_CREATEAUCTIONRESPONSE']._serialized_start=264
-  _globals['_CREATEAUCTIONRESPONSE']._serialized_end=381
-  _globals['_HALTAUCTIONREQUEST']._serialized_start=383
-  _globals['_HALTAUCTIONREQUEST']._serialized_end=441
-  _globals['_HALTAUCTIONRESPONSE']._serialized_start=443
-  _globals['_HALTAUCTIONRESPONSE']._serialized_end=558
-  _globals['_RESUMEAUCTIONREQUEST']._serialized_start=560
-  _globals['_RESUMEAUCTIONREQUEST']._serialized_end=620
-  _globals['_RESUMEAUCTIONRESPONSE']._serialized_start=622
-  _globals['_RESUMEAUCTIONRESPONSE']._serialized_end=739
-  _globals['_GETAUCTIONREQUEST']._serialized_start=741
-  _globals['_GETAUCTIONREQUEST']._serialized_end=780
-  _globals['_GETAUCTIONRESPONSE']._serialized_start=782
-  _globals['_GETAUCTIONRESPONSE']._serialized_end=870
-  _globals['_LISTAUCTIONSREQUEST']._serialized_start=873
-  _globals['_LISTAUCTIONSREQUEST']._serialized_end=1037
-  _globals['_LISTAUCTIONSRESPONSE']._serialized_start=1039
-  _globals['_LISTAUCTIONSRESPONSE']._serialized_end=1155
-  _globals['_LISTPRICESREQUEST']._serialized_start=1158
-  _globals['_LISTPRICESREQUEST']._serialized_end=1401
-  _globals['_LISTPRICESRESPONSE']._serialized_start=1403
-  _globals['_LISTPRICESRESPONSE']._serialized_end=1513
-  _globals['_GETCURVESREQUEST']._serialized_start=1516
-  _globals['_GETCURVESREQUEST']._serialized_end=1687
-  _globals['_GETCURVESRESPONSE']._serialized_start=1689
-  _globals['_GETCURVESRESPONSE']._serialized_end=1798
-  _globals['_WATCHAUCTIONSREQUEST']._serialized_start=1800
-  _globals['_WATCHAUCTIONSREQUEST']._serialized_end=1923
-  _globals['_WATCHAUCTIONSRESPONSE']._serialized_start=1926
-  _globals['_WATCHAUCTIONSRESPONSE']._serialized_end=2064
-  _globals['_AUCTIONSERVICE']._serialized_start=2067
-  _globals['_AUCTIONSERVICE']._serialized_end=2878
+  _globals['_GETSEEDCOMMITMENTREQUEST']._serialized_start=202
+  _globals['_GETSEEDCOMMITMENTREQUEST']._serialized_end=248
+  _globals['_GETSEEDCOMMITMENTRESPONSE']._serialized_start=250
+  _globals['_GETSEEDCOMMITMENTRESPONSE']._serialized_end=323
+  _globals['_CREATEAUCTIONREQUEST']._serialized_start=325
+  _globals['_CREATEAUCTIONREQUEST']._serialized_end=385
+  _globals['_CREATEAUCTIONRESPONSE']._serialized_start=387
+  _globals['_CREATEAUCTIONRESPONSE']._serialized_end=504
+  _globals['_HALTAUCTIONREQUEST']._serialized_start=506
+  _globals['_HALTAUCTIONREQUEST']._serialized_end=564
+  _globals['_HALTAUCTIONRESPONSE']._serialized_start=566
+  _globals['_HALTAUCTIONRESPONSE']._serialized_end=681
+  _globals['_RESUMEAUCTIONREQUEST']._serialized_start=683
+  _globals['_RESUMEAUCTIONREQUEST']._serialized_end=743
+  _globals['_RESUMEAUCTIONRESPONSE']._serialized_start=745
+  _globals['_RESUMEAUCTIONRESPONSE']._serialized_end=862
+  _globals['_GETAUCTIONREQUEST']._serialized_start=864
+  _globals['_GETAUCTIONREQUEST']._serialized_end=903
+  _globals['_GETAUCTIONRESPONSE']._serialized_start=905
+  _globals['_GETAUCTIONRESPONSE']._serialized_end=993
+  _globals['_LISTAUCTIONSREQUEST']._serialized_start=996
+  _globals['_LISTAUCTIONSREQUEST']._serialized_end=1160
+  _globals['_LISTAUCTIONSRESPONSE']._serialized_start=1162
+  _globals['_LISTAUCTIONSRESPONSE']._serialized_end=1278
+  _globals['_LISTPRICESREQUEST']._serialized_start=1281
+  _globals['_LISTPRICESREQUEST']._serialized_end=1524
+  _globals['_LISTPRICESRESPONSE']._serialized_start=1526
+  _globals['_LISTPRICESRESPONSE']._serialized_end=1636
+  _globals['_GETCURVESREQUEST']._serialized_start=1639
+  _globals['_GETCURVESREQUEST']._serialized_end=1810
+  _globals['_GETCURVESRESPONSE']._serialized_start=1812
+  _globals['_GETCURVESRESPONSE']._serialized_end=1921
+  _globals['_WATCHAUCTIONSREQUEST']._serialized_start=1923
+  _globals['_WATCHAUCTIONSREQUEST']._serialized_end=2046
+  _globals['_WATCHAUCTIONSRESPONSE']._serialized_start=2049
+  _globals['_WATCHAUCTIONSRESPONSE']._serialized_end=2187
+  _globals['_AUCTIONSERVICE']._serialized_start=2190
+  _globals['_AUCTIONSERVICE']._serialized_end=3117
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,56 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class GetSeedCommitmentRequest(_message.Message):
+    """Request of GetSeedCommitment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUCTION_ID_FIELD_NUMBER: _builtins.int
+    auction_id: _builtins.str
+    """Identifier that the auction will have, 1 to 64 characters of a-z, 0-9, "-", "_" and ".". Required."""
+    def __init__(
+        self,
+        *,
+        auction_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction_id", b"auction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSeedCommitmentRequest: _TypeAlias = GetSeedCommitmentRequest  # noqa: Y015
+
+@_typing.final
+class GetSeedCommitmentResponse(_message.Message):
+    """Response of GetSeedCommitment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_COMMITMENT_FIELD_NUMBER: _builtins.int
+    LEDGER_SIZE_FIELD_NUMBER: _builtins.int
+    seed_commitment: _builtins.bytes
+    """SHA-256 of the tie seed, 32 bytes; the same for every call with this identifier. CreateAuction refuses a spec
+    with another one.
+    """
+    ledger_size: _builtins.int
+    """Number of log entries that this response reflects, >= 0."""
+    def __init__(
+        self,
+        *,
+        seed_commitment: _builtins.bytes = ...,
+        ledger_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_size", b"ledger_size", "seed_commitment", b"seed_commitment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSeedCommitmentResponse: _TypeAlias = GetSeedCommitmentResponse  # noqa: Y015
+
+@_typing.final
 class CreateAuctionRequest(_message.Message):
     """Request of CreateAuction."""
 

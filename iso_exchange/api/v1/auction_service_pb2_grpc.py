@@ -36,6 +36,11 @@ class AuctionServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetSeedCommitment = channel.unary_unary(
+                '/iso_exchange.api.v1.AuctionService/GetSeedCommitment',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentResponse.FromString,
+                _registered_method=True)
         self.CreateAuction = channel.unary_unary(
                 '/iso_exchange.api.v1.AuctionService/CreateAuction',
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.CreateAuctionRequest.SerializeToString,
@@ -82,6 +87,14 @@ class AuctionServiceServicer:
     """AuctionService runs auctions and publishes their results. Mutations are signed by the operator; everybody may
     read.
     """
+
+    def GetSeedCommitment(self, request, context):
+        """Answers the commitment to the tie seed of an auction that is to be created: the seed stays with the exchange
+        until the result reveals it. INVALID_ARGUMENT when the identifier cannot be an auction's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateAuction(self, request, context):
         """Creates an auction. Operator. ALREADY_EXISTS when the identifier is taken; INVALID_ARGUMENT when the spec is
@@ -144,6 +157,11 @@ class AuctionServiceServicer:
 
 def add_AuctionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetSeedCommitment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSeedCommitment,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentResponse.SerializeToString,
+            ),
             'CreateAuction': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateAuction,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.CreateAuctionRequest.FromString,
@@ -196,6 +214,33 @@ class AuctionService:
     """AuctionService runs auctions and publishes their results. Mutations are signed by the operator; everybody may
     read.
     """
+
+    @staticmethod
+    def GetSeedCommitment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.AuctionService/GetSeedCommitment',
+            iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_auction__service__pb2.GetSeedCommitmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateAuction(request,

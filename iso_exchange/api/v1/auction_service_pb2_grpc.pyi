@@ -18,6 +18,10 @@ class AuctionServiceStub:
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetSeedCommitment: _aio.UnaryUnaryMultiCallable[_auction_service_pb2.GetSeedCommitmentRequest, _auction_service_pb2.GetSeedCommitmentResponse]
+    """Answers the commitment to the tie seed of an auction that is to be created: the seed stays with the exchange
+    until the result reveals it. INVALID_ARGUMENT when the identifier cannot be an auction's.
+    """
     CreateAuction: _aio.UnaryUnaryMultiCallable[_auction_service_pb2.CreateAuctionRequest, _auction_service_pb2.CreateAuctionResponse]
     """Creates an auction. Operator. ALREADY_EXISTS when the identifier is taken; INVALID_ARGUMENT when the spec is
     not one the engine clears.
@@ -43,6 +47,16 @@ class AuctionServiceServicer(metaclass=_abc_1.ABCMeta):
     """AuctionService runs auctions and publishes their results. Mutations are signed by the operator; everybody may
     read.
     """
+
+    @_abc_1.abstractmethod
+    def GetSeedCommitment(
+        self,
+        request: _auction_service_pb2.GetSeedCommitmentRequest,
+        context: _aio.ServicerContext[_auction_service_pb2.GetSeedCommitmentRequest, _abc.Awaitable[_auction_service_pb2.GetSeedCommitmentResponse]],
+    ) -> _abc.Awaitable[_auction_service_pb2.GetSeedCommitmentResponse]:
+        """Answers the commitment to the tie seed of an auction that is to be created: the seed stays with the exchange
+        until the result reveals it. INVALID_ARGUMENT when the identifier cannot be an auction's.
+        """
 
     @_abc_1.abstractmethod
     def CreateAuction(

@@ -128,7 +128,8 @@ Global___ContractReadings: _TypeAlias = ContractReadings  # noqa: Y015
 class MeterBatch(_message.Message):
     """MeterBatch is the signed body with the readings of one pool in one metering interval. Signed by the meter;
     confidential to the pool's supplier, and each contract's readings to its buyer. One batch for each pool and
-    interval. A node that is not listed is a gap: never zero and never full. Payload type application/vnd.iso-exchange.meter-batch.v1+protobuf.
+    interval. A node that is not listed is a gap: never zero and never full.
+    Payload type application/vnd.iso-exchange.meter-batch.v1+protobuf.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

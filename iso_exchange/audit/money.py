@@ -1,0 +1,242 @@
+"""Audit of settlement: hours, statements, community totals and the books are recomputed.
+
+Balances are added up here from the transfers, apart from the books that the rules keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from clearing import codec
+from clearing.errors import InvariantError
+from clearing.types import Interval
+from clearing.units import MicroUsd, UnixSeconds, energy_charge
+from iso_exchange.audit.report import Record, Step
+from iso_exchange.audit.results import EntryContext
+from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
+from iso_exchange.sequencer.effects import STATED_PREFIXES
+from iso_exchange.sequencer.state import Auction, State
+from iso_exchange.settler.interval import settle_interval
+from settlement.invariants import Settled, check_all, highest_limits
+from settlement.ledger import accounts
+from settlement.ledger.accounts import AccountKind
+from settlement.metering.billable import METERING_INTERVAL_S, MeteredHour
+from settlement.postings.deposits import payable
+from settlement.statements import statement
+from settlement.storage.store import AppliedTransfer
+from settlement.types import USD, MeterBatch, Phase, Statement
+
+OPERATOR_ID = "operator"
+END_OF_LOG = "end of the log"
+
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class MoneyAudit:
+    """What the audit keeps of money besides the replayed state.
+
+    Attributes:
+        hours: Delivery hours recomputed.
+        statements: Statements recomputed.
+        meter_gaps: Contract-hours with a gap.
+    """
+
+    record: Record
+    hours: int = 0
+    statements: int = 0
+    meter_gaps: int = 0
+    _moved: list[AppliedTransfer] = field(default_factory=list)
+    _balances: dict[_Key, int] = field(default_factory=lambda: defaultdict(int))
+    _unstated: dict[_Key, list[AppliedTransfer]] = field(default_factory=dict)
+    _stated: dict[_Key, MicroUsd] = field(default_factory=dict)
+
+    def before(self, state: State, command: Command, entry: EntryContext) -> None:
+        """Check what an entry says against the state that it is about to change."""
+        if isinstance(command, SettleHour):
+            with self.record.guard(Step.HOURS, entry.place):
+                self._hour(state, command, entry)
+        elif isinstance(command, IssueStatement):
+            with self.record.guard(Step.STATEMENTS, entry.place):
+                self._statement(state, command, entry)
+        elif isinstance(command, PublishCommunityTotal):
+            with self.record.guard(Step.COMMUNITIES, entry.place):
+                self._total(state, command, entry)
+
+    def after(self, transfers: Iterable[AppliedTransfer]) -> None:
+        """Add up what an accepted entry moved."""
+        for item in transfers:
+            self._moved.append(item)
+            transfer = item.transfer
+            if transfer.phase is Phase.PENDING:
+                continue
+            self._balances[transfer.debit, transfer.asset] -= item.applied
+            self._balances[transfer.credit, transfer.asset] += item.applied
+            for account in (transfer.debit, transfer.credit):
+                if item.applied and account.startswith(STATED_PREFIXES):
+                    self._unstated.setdefault((account, transfer.asset), []).append(item)
+
+    def finish(self, state: State) -> None:
+        """Check the books at the end of the log."""
+        with self.record.guard(Step.BALANCES, END_OF_LOG):
+            self._books(state)
+            self._laws(state)
+
+    def _hour(self, state: State, command: SettleHour, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        table = state.chip_table()
+        if auction is None or auction.assignment is None or table is None:
+            return  # refused on replay
+        settled = settle_interval(
+            assignment=auction.assignment,
+            interval=command.interval,
+            batches=_batches(state, auction, command.interval),
+            table=table,
+            pool_balance=state.books.balance(accounts.POOL).posted,
+            earlier=tuple(
+                item
+                for start in auction.settled
+                for item in state.delivered[command.auction_id, start]
+            ),
+        )
+        for value, digest, what in (
+            (settled.delivered, command.delivered_sha256, "delivered hours"),
+            (settled.postings, command.postings_sha256, "postings"),
+        ):
+            if hashlib.sha256(codec.encode(value)).hexdigest() != digest:
+                detail = (
+                    f"{what} of {command.auction_id} at {command.interval.start}"
+                    " do not follow from the readings"
+                )
+                self.record.fail(Step.HOURS, entry.place, detail)
+        self.hours += 1
+        self.meter_gaps += sum(1 for item in settled.delivered.hours if item.gap)
+        self.record.count(Step.HOURS, "hours")
+
+    def _statement(self, state: State, command: IssueStatement, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        body = entry.documents.get(command.statement_sha256)
+        if auction is None or body is None:
+            return  # refused on replay, or a finding of step DOCUMENTS
+        issued = codec.decode(body, Statement)
+        key = (issued.account, issued.asset)
+        party_id = _party(state, issued.account)
+        if party_id != command.party_id:
+            detail = f"{issued.account} belongs to {party_id}, not to {command.party_id}"
+            self.record.fail(Step.STATEMENTS, entry.place, detail)
+        intervals = auction.spec.intervals
+        due = statement(
+            party_id=party_id,
+            account=issued.account,
+            asset=issued.asset,
+            period=Interval(start=intervals[0].start, end=intervals[-1].end),
+            opening=self._stated.get(key, MicroUsd(0)),
+            applied=self._unstated.pop(key, ()),
+            payout=_payout(state, issued.account, issued.asset, party_id),
+        )
+        if codec.encode(due) != body:
+            detail = f"{issued.statement_id} is not what moved the account and may be paid out"
+            self.record.fail(Step.STATEMENTS, entry.place, detail)
+        if due.closing != self._balances[key]:
+            detail = f"{issued.statement_id} closes at {due.closing}, not {self._balances[key]}"
+            self.record.fail(Step.STATEMENTS, entry.place, detail)
+        self._stated[key] = due.closing
+        self.statements += 1
+        self.record.count(Step.STATEMENTS, "statements")
+
+    def _total(self, state: State, command: PublishCommunityTotal, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        site = state.sites.get(command.site_id)
+        if auction is None or auction.assignment is None or site is None:
+            self.record.fail(Step.COMMUNITIES, entry.place, f"no site {command.site_id}")
+            return
+        prices = {
+            (contract.contract_id, hour.interval.start): hour.legs.surcharge
+            for contract in auction.assignment.contracts
+            if contract.site_id == command.site_id
+            for hour in contract.hours
+        }
+        quantity = amount = 0
+        for start in auction.settled:
+            for item in state.delivered[command.auction_id, start]:
+                price = prices.get((item.contract_id, item.interval.start))
+                if price is not None:
+                    quantity += item.delivered
+                    amount += energy_charge(price, item.delivered)
+        said = (command.community_id, command.delivered, command.surcharge)
+        due = (site.community_id, quantity, amount)
+        if said != due:
+            self.record.fail(Step.COMMUNITIES, entry.place, f"says {said}, the readings {due}")
+        self.record.count(Step.COMMUNITIES, "totals")
+
+    def _books(self, state: State) -> None:
+        try:
+            state.books.check()
+        except InvariantError as error:
+            self.record.fail(Step.BALANCES, END_OF_LOG, str(error))
+        totals: dict[str, int] = defaultdict(int)
+        kept = {(item.account, item.asset): item.posted for item in state.books.balances()}
+        for key, amount in self._balances.items():
+            totals[key[1]] += amount
+            if kept.get(key, 0) != amount:
+                detail = f"{key[0]} holds {kept.get(key, 0)} {key[1]}, its transfers give {amount}"
+                self.record.fail(Step.BALANCES, END_OF_LOG, detail)
+        for asset, total in totals.items():
+            if total:
+                self.record.fail(Step.BALANCES, END_OF_LOG, f"{asset} sums to {total}")
+        self.record.count(Step.BALANCES, "transfers", len(self._moved))
+
+    def _laws(self, state: State) -> None:
+        for finding in check_all([*_settled(state)], self._moved):
+            if not finding.ok:
+                detail = f"{finding.name}: {finding.detail}"
+                self.record.fail(Step.BALANCES, END_OF_LOG, detail)
+
+
+def _settled(state: State) -> Iterable[Settled]:
+    for name, auction in state.auctions.items():
+        if auction.assignment is None or auction.book is None:
+            continue
+        closed = tuple(item for item in auction.spec.intervals if item.start in auction.settled)
+        yield Settled(
+            assignment=auction.assignment,
+            closed=closed,
+            metered=tuple(
+                # Step HOURS recomputed them; the laws need the quantities only.
+                MeteredHour(delivered=item, failures=(), findings=())
+                for interval in closed
+                for item in state.delivered[name, interval.start]
+            ),
+            limits=highest_limits(auction.book),
+        )
+
+
+def _batches(state: State, auction: Auction, interval: Interval) -> Iterable[MeterBatch]:
+    assert auction.assignment is not None  # looked at by the caller
+    for pool_id in sorted({contract.pool_id for contract in auction.assignment.contracts}):
+        for start in range(interval.start, interval.end, METERING_INTERVAL_S):
+            batch = state.batches.get((pool_id, UnixSeconds(start)))
+            if batch is not None:
+                yield batch
+
+
+def _party(state: State, account: str) -> str:
+    parsed = accounts.parse(account)
+    if parsed.kind is AccountKind.COMMUNITY:
+        return state.sites[parsed.parts[0]].community_id
+    if parsed.kind is AccountKind.OPERATOR_FEE:
+        return OPERATOR_ID
+    return parsed.parts[0]
+
+
+def _payout(state: State, account: str, asset: str, party_id: str) -> MicroUsd:
+    """Everything payable is paid out; collateral and compute are not."""
+    if asset != USD or accounts.parse(account).kind is AccountKind.COLLATERAL:
+        return MicroUsd(0)
+    guarantee = None
+    if accounts.parse(account).kind is AccountKind.CASH:
+        guarantee = state.books.balance(accounts.collateral(party_id))
+    return payable(state.books.balance(account), guarantee)

@@ -1,0 +1,232 @@
+"""Audit of auctions: book, certificate, contracts, prices and notices are recomputed.
+
+Every check looks at the state before the entry is applied to it, as the exchange's
+services did when they drew the entry up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from clearing import codec
+from clearing.outcome import Outcome
+from clearing.verify import verify
+from iso_exchange.audit.report import Record, Step
+from iso_exchange.commands import (
+    CancelAllOrders,
+    CancelOrder,
+    CloseAuction,
+    Command,
+    CreateAuction,
+    Nominate,
+    NotifyAward,
+    PublishPrices,
+    PublishResult,
+    SubmitOrder,
+)
+from iso_exchange.publication import PricesDocument, award_notice, prices_document
+from iso_exchange.sequencer.state import Auction, State, intervals_of
+from settlement.contracts import assign
+from settlement.ledger import proofs
+from settlement.ledger.merkle import Frontier
+from settlement.postings.award import award_postings
+
+PPB_PER_PPM = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryContext:
+    """The entry that is being looked at.
+
+    Attributes:
+        documents: Bodies of the documents it names that are in the bundle, by hex digest.
+    """
+
+    index: int
+    leaf_hash: bytes
+    documents: Mapping[str, bytes]
+
+    @property
+    def place(self) -> str:
+        """How a finding names it."""
+        return f"entry {self.index}"
+
+
+@dataclass(slots=True, kw_only=True)
+class ResultAudit:
+    """What the audit keeps of auctions besides the replayed state.
+
+    Attributes:
+        auctions: Outcomes checked.
+        largest_gap_ppb: Largest certified gap of them.
+    """
+
+    record: Record
+    auctions: int = 0
+    largest_gap_ppb: int = 0
+    # Leaves of the orders that stand, kept from the commands alone.
+    _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
+    _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
+    _commitments: dict[str, str] = field(default_factory=dict)
+
+    def before(self, state: State, command: Command, entry: EntryContext) -> None:
+        """Check what an entry says against the state that it is about to change."""
+        if isinstance(command, CloseAuction):
+            with self.record.guard(Step.BOOKS, entry.place):
+                self._close(command, entry)
+        elif isinstance(command, PublishResult):
+            auction = state.auctions.get(command.auction_id)
+            if auction is not None and auction.book is not None:
+                self._result(state, auction, command, entry)
+        elif isinstance(command, PublishPrices):
+            auction = state.auctions.get(command.auction_id)
+            with self.record.guard(Step.RESULTS, entry.place):
+                self._prices(auction, command, entry)
+        elif isinstance(command, NotifyAward):
+            auction = state.auctions.get(command.auction_id)
+            with self.record.guard(Step.RESULTS, entry.place):
+                self._notice(auction, command, entry)
+
+    def after(self, command: Command, entry: EntryContext) -> None:
+        """Remember an accepted order command."""
+        if isinstance(command, SubmitOrder):
+            self._orders[command.order_id] = (
+                command.auction_id,
+                command.participant_id,
+                entry.index,
+                entry.leaf_hash,
+            )
+        elif isinstance(command, CancelOrder):
+            self._orders.pop(command.order_id, None)
+        elif isinstance(command, CancelAllOrders):
+            gone = [
+                order_id
+                for order_id, (auction_id, participant_id, _, _) in self._orders.items()
+                if participant_id == command.participant_id and auction_id not in self._commitments
+            ]
+            for order_id in gone:
+                del self._orders[order_id]
+        elif isinstance(command, Nominate):
+            key = (command.auction_id, command.entitlement_id)
+            self._nominations[key] = (entry.index, entry.leaf_hash)
+
+    def _close(self, command: CloseAuction, entry: EntryContext) -> None:
+        name = command.auction_id
+        leaves = [(index, leaf) for auction, _, index, leaf in self._orders.values() if auction == name]
+        leaves.extend(leaf for (auction, _), leaf in self._nominations.items() if auction == name)
+        leaves.sort()
+        root = Frontier().extend(leaf for _, leaf in leaves).root().hex()
+        if (command.order_count, command.book_root) != (len(leaves), root):
+            detail = f"the log has {len(leaves)} orders with root {root}"
+            self.record.fail(Step.BOOKS, entry.place, detail)
+        self._commitments[name] = command.book_commitment
+        self.record.count(Step.BOOKS, "book roots")
+
+    def _result(
+        self, state: State, auction: Auction, command: PublishResult, entry: EntryContext
+    ) -> None:
+        book = entry.documents.get(command.book_sha256, b"")
+        with self.record.guard(Step.BOOKS, entry.place):
+            if book != codec.encode(auction.book):
+                self.record.fail(Step.BOOKS, entry.place, "the book is not that of the log")
+            salt = bytes.fromhex(command.book_salt)
+            if proofs.commit(salt, book).hex() != self._commitments.get(command.auction_id):
+                detail = "the book is not the one committed to at gate closure"
+                self.record.fail(Step.BOOKS, entry.place, detail)
+        with self.record.guard(Step.CERTIFICATES, entry.place):
+            body = entry.documents.get(command.outcome_sha256, b"")
+            outcome = codec.decode(body, Outcome)
+            self._certificate(auction, outcome, entry)
+            with self.record.guard(Step.CONTRACTS, entry.place):
+                self._contracts(state, auction, outcome, command, entry)
+
+    def _certificate(self, auction: Auction, outcome: Outcome, entry: EntryContext) -> None:
+        assert auction.book is not None  # looked at by the caller
+        report = verify(auction.book, outcome)
+        for check in report.failures:
+            detail = f"{outcome.auction_id}: {check.name}: {check.detail}"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
+        gap = outcome.certificate.gap_ppb
+        limit = auction.spec.tariff.withhold_gap_ppm * PPB_PER_PPM
+        if gap > limit:
+            detail = f"{outcome.auction_id}: gap {gap} ppb is above the tariff's {limit} ppb"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
+        self.auctions += 1
+        self.largest_gap_ppb = max(self.largest_gap_ppb, gap)
+        self.record.count(Step.CERTIFICATES, "outcomes")
+
+    def _contracts(
+        self,
+        state: State,
+        auction: Auction,
+        outcome: Outcome,
+        command: PublishResult,
+        entry: EntryContext,
+    ) -> None:
+        assert auction.book is not None
+        assignment = assign(
+            auction.book,
+            outcome,
+            derates={name: record.derate_ppm for name, record in state.pools.items()},
+            precisions={
+                record.pool.chip_class: record.precision for record in state.pools.values()
+            },
+            nomination_suppliers={
+                name: entitlement.supplier_id for name, entitlement in state.entitlements.items()
+            },
+        )
+        holds = {
+            order_id: hold
+            for order_id in auction.order_ids
+            if (hold := state.orders[order_id].hold) is not None
+        }
+        for value, digest, what in (
+            (assignment, command.assignment_sha256, "contracts"),
+            (award_postings(assignment, holds), command.postings_sha256, "award postings"),
+        ):
+            if hashlib.sha256(codec.encode(value)).hexdigest() != digest:
+                detail = f"{what} of {command.auction_id} do not follow from the outcome"
+                self.record.fail(Step.CONTRACTS, entry.place, detail)
+        self.record.count(Step.CONTRACTS, "contracts", len(assignment.contracts))
+
+    def _prices(self, auction: Auction | None, command: PublishPrices, entry: EntryContext) -> None:
+        if auction is None or auction.book is None or auction.outcome is None:
+            return  # refused on replay
+        document = prices_document(auction.book, auction.outcome)
+        if hashlib.sha256(codec.encode(document)).hexdigest() != command.prices_sha256:
+            detail = f"the prices of {command.auction_id} do not follow from book and outcome"
+            self.record.fail(Step.RESULTS, entry.place, detail)
+        if command.certified_gap_ppb != auction.outcome.certificate.gap_ppb:
+            detail = f"the gap of {command.auction_id} is not that of its certificate"
+            self.record.fail(Step.RESULTS, entry.place, detail)
+        self.record.count(Step.RESULTS, "documents")
+
+    def _notice(self, auction: Auction | None, command: NotifyAward, entry: EntryContext) -> None:
+        if auction is None or auction.outcome is None or auction.assignment is None:
+            return  # refused on replay
+        notice = award_notice(auction.outcome, auction.assignment, command.participant_id)
+        if hashlib.sha256(codec.encode(notice)).hexdigest() != command.notice_sha256:
+            detail = f"the notice to {command.participant_id} is not its result"
+            self.record.fail(Step.RESULTS, entry.place, detail)
+        self.record.count(Step.RESULTS, "documents")
+
+
+def check_public_prices(
+    record: Record, created: CreateAuction, command: PublishPrices, entry: EntryContext
+) -> None:
+    """What anybody can check of published prices: intervals, and the tie seed's commitment."""
+    body = entry.documents.get(command.prices_sha256)
+    if body is None:
+        return  # a finding of step DOCUMENTS
+    with record.guard(Step.RESULTS, entry.place):
+        prices = codec.decode(body, PricesDocument)
+        if (prices.auction_id, prices.intervals) != (created.auction_id, intervals_of(created)):
+            detail = f"the prices are not of the intervals of {created.auction_id}"
+            record.fail(Step.RESULTS, entry.place, detail)
+        seed = hashlib.sha256(bytes.fromhex(prices.tie_seed)).hexdigest()
+        if seed != created.seed_commitment:
+            detail = f"the tie seed of {created.auction_id} is not the one committed to"
+            record.fail(Step.RESULTS, entry.place, detail)
+        record.count(Step.RESULTS, "documents")

@@ -1,0 +1,144 @@
+"""Verify an audit bundle from its files alone: no server, no database, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iso_exchange.audit.bundle import BUNDLE_NAME, CHECKPOINT_NAME, DOCUMENT_PREFIX, LOG_PREFIX
+from iso_exchange.audit.bundle import Bundle, BundleKind
+from iso_exchange.audit.files import BundleFiles, check_files
+from iso_exchange.audit.report import Record, Report, Step
+from iso_exchange.audit.walk import Walk
+from settlement.ledger import tiles
+from settlement.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, parse_note
+from settlement.ledger.errors import LedgerFormatError, TileError
+from settlement.ledger.keys import NoteKey, parse_vkey
+
+OPENINGS_NEEDED = "a public bundle holds no openings"
+CONFIDENTIAL_STEPS = (
+    Step.COMMITMENTS,
+    Step.REPLAY,
+    Step.BOOKS,
+    Step.CERTIFICATES,
+    Step.RESULTS,
+    Step.CONTRACTS,
+    Step.HOURS,
+    Step.BALANCES,
+    Step.STATEMENTS,
+    Step.COMMUNITIES,
+)
+"""Steps that need openings."""
+
+
+def verify(directory: Path, vkey: str | None = None) -> Report:
+    """Check a bundle completely, as far as its kind allows.
+
+    Args:
+        directory: A bundle, from anybody: whatever is wrong with it is a finding of a step
+            and never an exception.
+        vkey: Verifier key of the log from a place that is trusted; None takes the
+            bundle's own, which shows that the bundle is consistent, not whose it is.
+
+    Returns:
+        One result for each ``Step``; ``report.ok`` when none failed.
+    """
+    record = Record()
+    files = BundleFiles(directory)
+    bundle: Bundle | None = None
+    walk: Walk | None = None
+    with record.guard(Step.FILES, BUNDLE_NAME):
+        bundle = files.bundle()
+    if bundle is None:
+        _skip_all(record, f"{BUNDLE_NAME} cannot be read")
+        return _report(record, None, vkey, None)
+    with record.guard(Step.FILES, BUNDLE_NAME):
+        check_files(record, files, bundle)
+    if bundle.kind is BundleKind.PUBLIC:
+        for step in CONFIDENTIAL_STEPS:
+            record.skip(step, OPENINGS_NEEDED)
+    with record.guard(Step.CHECKPOINT, LOG_PREFIX + CHECKPOINT_NAME):
+        key = parse_vkey(bundle.vkey if vkey is None else vkey)
+        checkpoint = _checkpoint(record, files, bundle, key)
+        walk = Walk(
+            record=record,
+            files=files,
+            kind=bundle.kind,
+            origin=bundle.origin,
+            log_key=key.public,
+        )
+        with record.guard(Step.TREE, LOG_PREFIX):
+            _walk(record, files, checkpoint, walk)
+            _check_documents(record, bundle, walk)
+    if walk is None:
+        _skip_all(record, "the checkpoint cannot be read")
+    return _report(record, bundle, vkey, walk)
+
+
+def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey) -> Checkpoint:
+    """The checkpoint; one that the key did not sign is a finding and read all the same.
+
+    Raises:
+        LedgerFormatError: it cannot be read at all.
+    """
+    place = LOG_PREFIX + CHECKPOINT_NAME
+    note = files.read_log(CHECKPOINT_NAME) or b""
+    record.count(Step.CHECKPOINT, "signatures")
+    try:
+        checkpoint = open_checkpoint(note, key).checkpoint
+    except LedgerFormatError as error:
+        record.fail(Step.CHECKPOINT, place, str(error))
+        checkpoint = parse_checkpoint(parse_note(note).text)
+    if (checkpoint.origin, checkpoint.size) != (bundle.origin, bundle.size):
+        detail = f"is of {checkpoint.origin} with {checkpoint.size} leaves, {BUNDLE_NAME} says else"
+        record.fail(Step.CHECKPOINT, place, detail)
+    return checkpoint
+
+
+def _walk(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk) -> None:
+    leaves = tiles.replay(files.read_log, size=checkpoint.size, root=checkpoint.root)
+    while True:
+        try:
+            found = next(leaves, None)
+        except TileError as error:
+            record.fail(Step.TREE, LOG_PREFIX + error.place, str(error))
+            reason = f"the log can be read up to entry {walk.entries} only"
+            for step in Step:
+                if step.number > Step.TREE.number:
+                    record.skip(step, reason)
+            return
+        if found is None:
+            break
+        record.count(Step.TREE, "leaves")
+        walk.take(*found)
+    walk.finish()
+
+
+def _check_documents(record: Record, bundle: Bundle, walk: Walk) -> None:
+    """A document that no entry names has no place in a bundle."""
+    for file in bundle.files:
+        name = file.path.removeprefix(DOCUMENT_PREFIX)
+        if name != file.path and name not in walk.named_documents:
+            if not record.has_failed(Step.TREE) and not record.has_failed(Step.REPLAY):
+                record.fail(Step.DOCUMENTS, file.path, "no entry names it")
+
+
+def _skip_all(record: Record, reason: str) -> None:
+    for step in Step:
+        record.skip(step, reason)
+
+
+def _report(record: Record, bundle: Bundle | None, vkey: str | None, walk: Walk | None) -> Report:
+    own = "" if bundle is None else bundle.vkey
+    return Report(
+        kind=None if bundle is None else bundle.kind,
+        origin="" if bundle is None else bundle.origin,
+        vkey=own if vkey is None else vkey,
+        trusts_own_key=vkey is None,
+        entries=0 if walk is None else walk.entries,
+        auctions=0 if walk is None else walk.results.auctions,
+        largest_gap_ppb=0 if walk is None else walk.results.largest_gap_ppb,
+        meter_gaps=0 if walk is None else walk.money.meter_gaps,
+        hours=0 if walk is None else walk.money.hours,
+        statements=0 if walk is None else walk.money.statements,
+        steps=record.steps(),
+    )

@@ -1,0 +1,300 @@
+"""One walk along the log: batches, signatures, openings, documents, rules.
+
+Leaves are gathered until the header that closes their batch, because only it says when
+they were accepted. The registry is replayed for every bundle; everything else needs the
+openings that only an auditor has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clearing import codec
+from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
+from iso_exchange.audit.files import BundleFiles
+from iso_exchange.audit.money import MoneyAudit
+from iso_exchange.audit.report import Record, Step
+from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
+from iso_exchange.authority import Authorised, authorise, command_of
+from iso_exchange.commands import (
+    Command,
+    CreateAuction,
+    PublishChipTable,
+    PublishPrices,
+    RegisterMeter,
+    RegisterParticipant,
+    RegisterPool,
+    RegisterSite,
+    ReinstateParticipant,
+    RevokeKey,
+    SuspendParticipant,
+)
+from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
+from iso_exchange.sequencer.machine import apply
+from iso_exchange.sequencer.refusals import Rejected
+from iso_exchange.sequencer.state import State
+from settlement.ledger import envelope, merkle, proofs
+from settlement.ledger.errors import LedgerFormatError
+from settlement.ledger.keys import key_id
+from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
+
+PUBLIC_STATE = (
+    RegisterParticipant,
+    RevokeKey,
+    SuspendParticipant,
+    ReinstateParticipant,
+    RegisterSite,
+    RegisterPool,
+    RegisterMeter,
+    PublishChipTable,
+    CreateAuction,
+)
+"""Commands whose acceptance depends on public entries alone."""
+
+AFTER_REPLAY = (
+    Step.SIGNATURES,
+    Step.REPLAY,
+    Step.BOOKS,
+    Step.CERTIFICATES,
+    Step.RESULTS,
+    Step.CONTRACTS,
+    Step.HOURS,
+    Step.BALANCES,
+    Step.STATEMENTS,
+    Step.COMMUNITIES,
+)
+"""Steps that end where the replay ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Leaf:
+    index: int
+    data: bytes
+    payload_type: str
+
+    @property
+    def place(self) -> str:
+        return f"entry {self.index}"
+
+
+class Walk:
+    """State of one walk."""
+
+    def __init__(
+        self, *, record: Record, files: BundleFiles, kind: BundleKind, origin: str, log_key: bytes
+    ) -> None:
+        """Start before the first leaf.
+
+        Args:
+            log_key: Raw public key that must have signed every batch header.
+        """
+        self.results = ResultAudit(record=record)
+        self.money = MoneyAudit(record=record)
+        self.entries = 0
+        self._record = record
+        self._files = files
+        self._kind = kind
+        self._log_keys = {key_id(log_key): log_key}
+        self._state = State(origin=origin)
+        self._openings: Iterator[Opening] = iter(())
+        if kind is BundleKind.AUDITOR:
+            self._openings = files.openings()
+        self._pending: list[_Leaf] = []
+        self._time_us = 0
+        self._epoch = 0
+        self._requests: set[tuple[str, str]] = set()
+        self._named: set[str] = set()
+        self._stopped = ""
+
+    @property
+    def named_documents(self) -> set[str]:
+        """Hex digests of all documents that readable entries name."""
+        return self._named
+
+    def take(self, index: int, data: bytes) -> None:
+        """Next leaf, already verified against the root."""
+        self.entries = index + 1
+        try:
+            payload_type = envelope.decode(data, allow_unsigned=True).payload_type
+        except LedgerFormatError as error:
+            self._record.fail(Step.SIGNATURES, f"entry {index}", str(error))
+            payload_type = ""
+        leaf = _Leaf(index=index, data=data, payload_type=payload_type)
+        if payload_type != BATCH_PAYLOAD_TYPE:
+            self._pending.append(leaf)
+            return
+        with self._record.guard(Step.BATCHES, leaf.place):
+            self._header(leaf)
+        for entry in self._pending:
+            self._entry(entry)
+        self._pending.clear()
+        self._state.books.release()
+
+    def finish(self) -> None:
+        """End of the log."""
+        if self._pending:
+            first = self._pending[0]
+            detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
+            self._record.fail(Step.BATCHES, first.place, detail)
+            self._stop(first.place, "no batch header says when it was accepted")
+        if self._kind is BundleKind.PUBLIC:
+            return
+        self.money.finish(self._state)
+        with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
+            extra = next(self._openings, None)
+            if extra is not None:
+                detail = "opens no commitment of the log"
+                self._record.fail(Step.COMMITMENTS, f"entry {extra.index}", detail)
+
+    def _header(self, leaf: _Leaf) -> None:
+        """Check a batch header against the leaves before it."""
+        parsed = envelope.verify(leaf.data, self._log_keys)
+        header = codec.decode(parsed.payload, BatchHeader)
+        hashes = [merkle.leaf_hash(entry.data) for entry in self._pending]
+        root = merkle.Frontier().extend(hashes).root().hex()
+        for said, found, what in (
+            (header.first_index, leaf.index - len(hashes), "first index"),
+            (header.count, len(hashes), "count"),
+            (header.root, root, "root"),
+        ):
+            if said != found:
+                detail = f"the {what} is {said}, the leaves give {found}"
+                self._record.fail(Step.BATCHES, leaf.place, detail)
+        if not hashes:
+            self._record.fail(Step.BATCHES, leaf.place, "covers no leaf")
+        if header.time_us < self._time_us or header.epoch < self._epoch:
+            detail = f"time {header.time_us} or epoch {header.epoch} falls"
+            self._record.fail(Step.BATCHES, leaf.place, detail)
+        self._time_us = max(self._time_us, header.time_us)
+        self._epoch = max(self._epoch, header.epoch)
+        self._record.count(Step.BATCHES, "batches")
+
+    def _entry(self, leaf: _Leaf) -> None:
+        opening: Opening | None = None
+        data = leaf.data
+        if leaf.payload_type == COMMITMENT_PAYLOAD_TYPE:
+            if self._kind is BundleKind.PUBLIC:
+                self._record.count(Step.COMMITMENTS, "commitments")
+                return
+            opening = self._open(leaf)
+            if opening is None:
+                self._stop(leaf.place, "its commitment is not opened")
+                return
+            data = opening.envelope_bytes()
+        if self._stopped:
+            return
+        command: Command | None = None
+        with self._record.guard(Step.SIGNATURES, leaf.place):
+            command = self._authorise(leaf, data)
+        if command is None:
+            self._stop(leaf.place, "it cannot be read")
+            return
+        self._visible(leaf, command, opening)
+        entry = EntryContext(
+            index=leaf.index,
+            leaf_hash=merkle.leaf_hash(leaf.data),
+            documents=self._documents(leaf, command),
+        )
+        if self._kind is BundleKind.PUBLIC and not isinstance(command, PUBLIC_STATE):
+            if isinstance(command, PublishPrices):
+                auction = self._state.auctions.get(command.auction_id)
+                if auction is not None:
+                    check_public_prices(self._record, auction.created, command, entry)
+            return
+        self._apply(command, entry)
+
+    def _open(self, leaf: _Leaf) -> Opening | None:
+        """Opening of a commitment leaf, None when there is none that fits."""
+        with self._record.guard(Step.COMMITMENTS, leaf.place):
+            commitment = proofs.parse_commitment_leaf(leaf.data)
+            opening = next(self._openings, None)
+            if opening is None or opening.index != leaf.index:
+                found = "none" if opening is None else f"one for entry {opening.index}"
+                self._record.fail(Step.COMMITMENTS, leaf.place, f"needs an opening, found {found}")
+                # The openings are out of step from here on.
+                self._openings = iter(())
+                return None
+            proofs.open_commitment(commitment, opening.salt, opening.envelope_bytes())
+            self._record.count(Step.COMMITMENTS, "commitments")
+            return opening
+        return None
+
+    def _authorise(self, leaf: _Leaf, data: bytes) -> Command | None:
+        answer = authorise(self._state, data)
+        self._record.count(Step.SIGNATURES, "envelopes")
+        if isinstance(answer, Authorised):
+            return answer.command
+        place = f"{answer.code.value} {answer.field}: {answer.advice} (got {answer.got})"
+        self._record.fail(Step.SIGNATURES, leaf.place, place)
+        # Go on with what it says, so that more than the first forgery is found.
+        command = command_of(data)
+        return None if isinstance(command, Rejected) else command
+
+    def _visible(self, leaf: _Leaf, command: Command, opening: Opening | None) -> None:
+        """A public kind is a plain leaf, a confidential one a commitment, and named as it is."""
+        kind = ENTRY_KINDS[type(command)]
+        if kind.public != (opening is None):
+            form = "a plain leaf" if opening is None else "a commitment"
+            self._record.fail(Step.COMMITMENTS, leaf.place, f"{kind.name} must not be {form}")
+        if opening is None:
+            return
+        if opening.kind != kind.name:
+            detail = f"the opening says {opening.kind}, the envelope is {kind.name}"
+            self._record.fail(Step.COMMITMENTS, leaf.place, detail)
+        if opening.documents != tuple(sorted(set(documents_of(command)))):
+            detail = "the opening lists other documents than the envelope names"
+            self._record.fail(Step.COMMITMENTS, leaf.place, detail)
+
+    def _documents(self, leaf: _Leaf, command: Command) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for digest in documents_of(command):
+            self._named.add(digest)
+            body = self._files.document(digest)
+            if body is None:
+                detail = f"document {digest[:64]} is missing or has another digest"
+                self._record.fail(Step.DOCUMENTS, leaf.place, detail)
+                continue
+            found[digest] = body
+            self._record.count(Step.DOCUMENTS, "documents")
+        return found
+
+    def _apply(self, command: Command, entry: EntryContext) -> None:
+        request = (command.header.signer_id, command.header.request_id)
+        if request in self._requests:
+            detail = f"request {request[1]} of {request[0]} was accepted before"
+            self._record.fail(Step.REPLAY, entry.place, detail)
+        self._requests.add(request)
+        if self._kind is BundleKind.AUDITOR:
+            self.results.before(self._state, command, entry)
+            self.money.before(self._state, command, entry)
+        answer: Accepted | Rejected | None = None
+        with self._record.guard(Step.REPLAY, entry.place):
+            answer = apply(self._state, command, self._meta(entry))
+        if isinstance(answer, Accepted):
+            self.results.after(command, entry)
+            self.money.after(answer.transfers)
+            self._record.count(Step.REPLAY, "entries")
+            return
+        if answer is not None:
+            name = ENTRY_KINDS[type(command)].name
+            detail = f"{name} is refused: {answer.code.value} {answer.field}: {answer.advice}"
+            self._record.fail(Step.REPLAY, entry.place, detail)
+        self._stop(entry.place, "the rules refuse it")
+
+    def _meta(self, entry: EntryContext) -> Meta:
+        return Meta(
+            time_us=self._time_us,
+            index=entry.index,
+            leaf_hash=entry.leaf_hash,
+            documents={bytes.fromhex(name): body for name, body in entry.documents.items()},
+        )
+
+    def _stop(self, place: str, reason: str) -> None:
+        """End the replay: what follows from a state that is not the log's would mean nothing."""
+        if not self._stopped:
+            self._stopped = f"the replay ends at {place}: {reason}"
+            for step in AFTER_REPLAY:
+                self._record.skip(step, self._stopped)

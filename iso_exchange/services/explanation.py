@@ -1,0 +1,78 @@
+"""What became of an order, pool by pool, in words that say what would have changed it."""
+
+from __future__ import annotations
+
+from clearing.eligibility import resolve
+from clearing.outcome import Outcome
+from clearing.types import Eligibility, Offer
+from clearing.units import MicroUsdPerChipHour, usd_text
+from iso_exchange.api.v1 import market_service_pb2
+from iso_exchange.convert import views
+from iso_exchange.sequencer.state import Auction, AuctionState, Order, OrderState, State
+from iso_exchange.services.disclosure import is_published
+from iso_exchange.services.order_prices import best_limit, mean_price, prices_of
+
+Pools = list[market_service_pb2.PoolExplanation]
+
+
+def explain(state: State, order: Order) -> tuple[Pools, str]:
+    """Pools, cheapest first and then those not eligible, and a few sentences."""
+    auction = state.auctions[order.submitted.auction_id]
+    if not is_published(state, auction.spec.auction_id) or auction.outcome is None:
+        return [], _waiting(auction, order)
+    if order.state is OrderState.CANCELLED:
+        return [], f"It was cancelled before gate closure: {order.cancel_reason}."
+    outcome = next(
+        item for item in auction.outcome.orders if item.order_id == order.submitted.order_id
+    )
+    sentences = [f"{outcome.fill.value}, {outcome.reason.value}: {outcome.detail}"]
+    if outcome.shortfall:
+        sentences.append(
+            f"Its limit missed the price by {usd_text(outcome.shortfall)} USD per chip-hour."
+        )
+    return _pools(auction, auction.outcome, order), " ".join(sentences)
+
+
+def _waiting(auction: Auction, order: Order) -> str:
+    if order.state is OrderState.CANCELLED:
+        return f"It was cancelled: {order.cancel_reason}."
+    if auction.state in (AuctionState.OPEN, AuctionState.HALTED):
+        return (
+            f"It is open, revision {order.submitted.revision}; it can be amended and cancelled "
+            "until gate closure and is decided after it."
+        )
+    return "It is in the frozen book; the result is not published yet."
+
+
+def _pools(auction: Auction, outcome: Outcome, order: Order) -> Pools:
+    book_order = order.order
+    where = (
+        Eligibility(pool_ids=(book_order.pool_id,))
+        if isinstance(book_order, Offer)
+        else book_order.where
+    )
+    # The frozen grid, not today's: a pool registered since had no part in the result.
+    book = auction.book
+    pools = book.pools if book else ()
+    sites = {site.site_id: site for site in (book.sites if book else ())}
+    resolution = resolve(where, sites, pools)
+    prices = prices_of(outcome)
+    limit = best_limit(book_order)
+    answered: Pools = []
+    for pool_id in resolution.eligible:
+        price = mean_price(prices, auction.spec.tariff, pool_id, book_order)
+        missed = 0
+        if price is not None:
+            missed = limit - price if isinstance(book_order, Offer) else price - limit
+        answered.append(
+            views.pool_explanation(
+                pool_id,
+                price=None if price is None else MicroUsdPerChipHour(price),
+                shortfall=MicroUsdPerChipHour(max(0, missed)),
+            )
+        )
+    answered.sort(key=lambda item: (item.price_micro_usd_per_chip_hour, item.pool_id))
+    answered.extend(
+        views.pool_explanation(pool_id, mismatch=reason) for pool_id, reason in resolution.refused
+    )
+    return answered

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from clearing import auction
+from clearing.auction import clear
+from clearing.errors import BookError, InvariantError
+from clearing.outcome import Fill, Reason, RunStatus, Side
+from clearing.types import Conversion, Cover, Eligibility, ServiceClass
+from clearing.units import Chips, Ppm, Watts
+from clearing.verify_report import Check, Report
+from tests.golden.clearing.books import SEED, bid, book, gang, nomination, offer, pool, price, site
+
+
+def test_wrong_seed_is_refused() -> None:
+    with pytest.raises(BookError) as refused:
+        clear(book(offer("S", (8, "2"))), b"another")
+    assert refused.value.code == "SEED_MISMATCH"
+
+
+def test_empty_book_clears_to_nothing() -> None:
+    outcome = clear(book(), SEED)
+    assert outcome.awards == outcome.orders == outcome.make_whole == ()
+    assert [price.indicative for price in outcome.prices] == [True]
+    assert outcome.status is RunStatus.OPTIMAL
+
+
+def test_outcome_that_the_verifier_refuses_is_never_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finding = Check(name="BALANCE", ok=False, count=1, detail="one chip too many")
+    monkeypatch.setattr(auction, "verify", lambda *_: Report(ok=False, checks=(finding,)))
+    with pytest.raises(InvariantError, match="BALANCE: one chip too many"):
+        clear(book(offer("S", (8, "2"))), SEED)
+
+
+def test_unawarded_pool_publishes_the_range_between_bid_and_offer() -> None:
+    outcome = clear(book(offer("S", (8, "4")), bid("b", (4, "3"))), SEED)
+    (found,) = outcome.prices
+    assert (found.indicative, found.low, found.high) == (True, price("3"), price("4"))
+    assert found.low <= found.energy <= found.high
+
+
+def test_order_without_a_pool_says_so() -> None:
+    lost = replace(bid("b", (4, "9")), where=Eligibility(countries=("NO",)))
+    outcome = clear(book(offer("S", (8, "2")), lost), SEED)
+    reasons = {order.order_id: order.reason for order in outcome.orders}
+    assert reasons["b"] is Reason.NO_ELIGIBLE_POOL
+
+
+def test_paradoxically_rejected_gang_is_told_what_it_missed() -> None:
+    # The gang of 10 at 5 would need 2 chips at 9: 10 x 5 - 8 x 2 - 2 x 9 = 16 < 7 x 4 - 7 x 2
+    # plus nothing; with the step served first the gang does not fit under its limit.
+    outcome = clear(
+        book(offer("S", (8, "2")), offer("T", (20, "9")), bid("b", (7, "8")), gang("g", 8, "5")), SEED
+    )
+    told = next(order for order in outcome.orders if order.order_id == "g")
+    assert told.fill is Fill.NONE
+    assert told.reason is Reason.PARADOXICALLY_REJECTED
+    assert told.foregone == 8 * (price("5") - outcome.prices[0].energy) * 3_600 > 0
+
+
+def test_exclusive_group_runs_one_member() -> None:
+    terms = {"participant_id": "p", "exclusive_group": "either"}
+    outcome = clear(
+        book(offer("S", (20, "2")), gang("g", 8, "5", **terms), gang("h", 9, "5", **terms)), SEED
+    )
+    assert [award.order_id for award in outcome.awards] == ["S", "h"]
+
+
+def test_conversion_factor_scales_the_value() -> None:
+    # One chip of class d is worth 1.5 of the bid's: 6 there, against 4 in c; d costs 5.5.
+    worth = (Conversion(chip_class="d", factor_ppm=Ppm(1_500_000)),)
+    outcome = clear(
+        book(
+            offer("C", (8, "3.5")),
+            offer("D", (8, "4"), at="B"),
+            bid("b", (4, "4"), at=("A", "B"), conversions=worth),
+            pools=(pool("A"), pool("B", chip_class="d")),
+        ),
+        SEED,
+    )
+    assert [(a.order_id, a.pool_id) for a in outcome.awards] == [("D", "B"), ("b", "B")]
+    assert outcome.certificate.welfare == 4 * (price("6") - price("4")) * 3_600
+
+
+def test_base_load_is_served_before_anything_takes_its_power() -> None:
+    outcome = clear(
+        book(
+            offer("S", (16, "2")),
+            bid("b", (16, "5")),
+            nomination("n", 6),
+            pools=(pool(chip_power=Watts(1_000)),),
+            sites=(site(power_limit=10_000),),
+        ),
+        SEED,
+    )
+    chips = {award.order_id: sum(award.chips) for award in outcome.awards}
+    assert chips == {"S": 4, "b": 4, "n": 6}
+    assert next(a.side for a in outcome.awards if a.order_id == "n") is Side.BASE
+
+
+def test_cover_shortage_of_base_load_enters_no_price() -> None:
+    # Base load 10 at theta 50 % needs 5, all supply is 3: everything offered is held, firm
+    # load that would need cover stays out, and no penalty reaches a price.
+    outcome = clear(
+        book(
+            offer("S", (3, "2")),
+            bid("b", (2, "9"), cover=Cover.NODE),
+            nomination("n", 10, cover=Cover.NODE),
+            pools=(pool(node_spare_ppm=Ppm(500_000)),),
+        ),
+        SEED,
+    )
+    (found,) = outcome.prices
+    reasons = {order.order_id: order.reason for order in outcome.orders}
+    assert reasons["n"] is Reason.COVER_SHORTAGE
+    assert [(a.order_id, a.chips, a.reserve) for a in outcome.awards] == [
+        ("S", (0,), (3,)),
+        ("n", (10,), (0,)),
+    ]
+    assert found.firm <= price("100")
+
+
+def test_interruptible_gang_counts_as_reserve_above_its_minimum_only() -> None:
+    interruptible = ServiceClass.INTERRUPTIBLE
+    outcome = clear(
+        book(
+            offer("S", (30, "2")),
+            bid("F", (10, "9"), cover=Cover.NODE),
+            gang("g", 10, "5", service_class=interruptible, least=800_000),
+            pools=(pool(node_spare_ppm=Ppm(500_000), capacity=Chips(30)),),
+        ),
+        SEED,
+    )
+    counted = {a.order_id: sum(a.reserve) for a in outcome.awards}
+    assert counted["g"] <= 2
+    assert counted["g"] + counted["S"] == 5
