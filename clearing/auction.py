@@ -13,7 +13,7 @@ from typing import Final
 from clearing import codec
 from clearing.book import canonical
 from clearing.certificate import row_duals
-from clearing.errors import BookError, InvariantError
+from clearing.errors import BookError, InvariantError, SolverError
 from clearing.explain import explain
 from clearing.market import read_market
 from clearing.model import Model, build
@@ -73,8 +73,14 @@ def clear(book: Book, seed: bytes) -> Outcome:
 
 def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
     settled = settle(model, choice)
+    try:
+        quantities = award_nodes(model, choice, settled, seed)
+    except SolverError:
+        # The chosen blocks fit only with a fraction of a node held in reserve.
+        choice = choose(model, book.spec.node_limit, whole_reserves=True)
+        settled = settle(model, choice)
+        quantities = award_nodes(model, choice, settled, seed)
     duals = choose_prices(model, choice, settled, book.spec, seed)
-    quantities = award_nodes(model, choice, settled, seed)
     awards = _awards(book, model, quantities)
     grid = model.market.grid
     surcharge = {site.site_id: site.surcharge for site in book.sites}
@@ -169,7 +175,8 @@ def _awards(book: Book, model: Model, quantities: Quantities) -> tuple[Award, ..
     pools_of: dict[str, list[int]] = defaultdict(list)
     for order_id, pool in quantities.taken:
         pools_of[order_id].append(pool)
-    for bid in (*book.step_bids, *book.block_bids):
+    bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
+    for bid in bids:
         for pool in pools_of[bid.order_id]:
             key = (bid.order_id, pool)
             series = _series(quantities.taken.get(key, {}), quantities.reserve.get(key, {}))

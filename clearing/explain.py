@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from clearing.outcome import Fill, OrderOutcome, Reason
 from clearing.types import Nomination, Offer
-from clearing.units import SECONDS_PER_HOUR, MicroUsdPerChipHour, PriceSeconds
-from clearing.units import divide_half_even, usd_text
+from clearing.units import (
+    SECONDS_PER_HOUR,
+    MicroUsdPerChipHour,
+    PriceSeconds,
+    divide_half_even,
+    usd_text,
+)
 from clearing.verify_bound import Charges, charges_at_prices, cheapest
 from clearing.verify_reasons import allowed_reasons, fill_of, foregone_of, shortfall_of
 from clearing.verify_view import Bid, View
@@ -104,9 +109,7 @@ def _detail(
             return "Site power does not carry all nominated base load; the rest was curtailed."
 
 
-def _missed(
-    view: View, charges: Charges, shortfall: int, order: Offer | Nomination | Bid
-) -> str:
+def _missed(view: View, charges: Charges, shortfall: int, order: Offer | Nomination | Bid) -> str:
     gap = f"{usd_text(shortfall)} USD per chip-hour"
     if isinstance(order, Offer):
         return f"{gap} above what pool {order.pool_id} pays."

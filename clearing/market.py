@@ -16,8 +16,19 @@ from typing import Final
 
 from clearing import ties
 from clearing.eligibility import resolve
-from clearing.types import BlockBid, Book, Cover, Eligibility, Nomination, Pool, Segment
-from clearing.types import ServiceClass, Step, StepBid, Tariff
+from clearing.types import (
+    BlockBid,
+    Book,
+    Cover,
+    Eligibility,
+    Nomination,
+    Pool,
+    Segment,
+    ServiceClass,
+    Step,
+    StepBid,
+    Tariff,
+)
 from clearing.units import MICRO_USD_PER_USD, PPM, divide_up, share_ppm
 
 
@@ -100,7 +111,7 @@ class DemandGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """One way to accept a block.
+    """One way to accept a block; there is none in a pool that offers less than its minimum.
 
     Attributes:
         family: Position of its family: at most one alternative of a family is chosen.
@@ -130,7 +141,6 @@ class Market:
         base_covered: The part of it with NODE cover.
         base_served: Chips served per nomination and interval.
         offered: Offered nodes per (pool, interval) without released base; ``released`` those of it.
-        unplaceable: Blocks whose minimum fits in no eligible pool, with the largest supply seen.
     """
 
     grid: Grid
@@ -143,7 +153,6 @@ class Market:
     base_served: dict[str, tuple[int, ...]]
     offered: tuple[int, ...]
     released: tuple[int, ...]
-    unplaceable: dict[str, int]
     eligible: dict[str, tuple[str, ...]]
 
 
@@ -184,9 +193,10 @@ def read_market(book: Book, seed: bytes) -> Market:
             base[grid.at(pool, interval)] += chips
             if nomination.cover is Cover.NODE:
                 base_covered[grid.at(pool, interval)] += chips
-    eligible = {bid.order_id: lookup(bid.where) for bid in (*book.step_bids, *book.block_bids)}
+    bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
+    eligible = {bid.order_id: lookup(bid.where) for bid in bids}
     families = _families(book)
-    alternatives, unplaceable = _alternatives(book, grid, eligible, families, (offered, released))
+    alternatives = _alternatives(book, grid, eligible, families, (offered, released))
     return Market(
         grid=grid,
         supply=supply,
@@ -198,7 +208,6 @@ def read_market(book: Book, seed: bytes) -> Market:
         base_served=served,
         offered=tuple(offered),
         released=tuple(released),
-        unplaceable=unplaceable,
         eligible=eligible,
     )
 
@@ -257,9 +266,9 @@ def _supply_groups(book: Book, grid: Grid) -> tuple[SupplyGroup, ...]:
 def _demand_groups(
     book: Book, grid: Grid, eligible: dict[str, tuple[str, ...]]
 ) -> tuple[DemandGroup, ...]:
-    members: dict[
-        tuple[int, tuple[int, ...], tuple[int, ...], str], list[tuple[str, int]]
-    ] = defaultdict(list)
+    members: dict[tuple[int, tuple[int, ...], tuple[int, ...], str], list[tuple[str, int]]] = (
+        defaultdict(list)
+    )
     for bid in book.step_bids:
         pools = tuple(grid.position[name] for name in eligible[bid.order_id])
         if not pools:
@@ -300,27 +309,21 @@ def _alternatives(
     eligible: dict[str, tuple[str, ...]],
     families: list[tuple[str, ...]],
     supply: tuple[list[int], list[int]],
-) -> tuple[tuple[Alternative, ...], dict[str, int]]:
+) -> tuple[Alternative, ...]:
     family_of = {name: position for position, ids in enumerate(families) for name in ids}
     offered, released = supply
     found: list[Alternative] = []
-    unplaceable: dict[str, int] = {}
     for bid in book.block_bids:
         product = product_of(bid, book.spec.tariff)
         first, stop = bid.earliest_start, bid.earliest_start + bid.duration
-        placed, largest = False, 0
         for name in eligible[bid.order_id]:
             pool = grid.position[name]
             size = grid.pools[pool].chips_per_node
             spots = range(grid.at(pool, first), grid.at(pool, first) + bid.duration)
-            room = min(
-                offered[s] + (released[s] if product in RECALLED else 0) for s in spots
-            )
-            largest = max(largest, room * size)
+            room = min(offered[s] + (released[s] if product in RECALLED else 0) for s in spots)
             least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), size)
             if least > room:
                 continue
-            placed = True
             found.append(
                 Alternative(
                     order_id=bid.order_id,
@@ -334,9 +337,7 @@ def _alternatives(
                     most_nodes=bid.chips // size,
                 )
             )
-        if not placed and eligible[bid.order_id]:
-            unplaceable[bid.order_id] = largest
-    return tuple(found), unplaceable
+    return tuple(found)
 
 
 def _serve_base(book: Book, grid: Grid, seed: bytes) -> dict[str, tuple[int, ...]]:

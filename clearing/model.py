@@ -110,7 +110,10 @@ def build(market: Market, spec: AuctionSpec, seed: bytes) -> Model:
         seed: Tie seed; it reaches the credits only.
     """
     draft = _Draft(
-        market=market, builder=Builder(), covered=_covered_places(market), countable=_countable(market)
+        market=market,
+        builder=Builder(),
+        covered=_covered_places(market),
+        countable=_countable(market),
     )
     _add_rows(draft)
     _add_supply(draft)
@@ -120,9 +123,9 @@ def build(market: Market, spec: AuctionSpec, seed: bytes) -> Model:
     fill = _add_alternatives(draft, spec, seed)
     spare, reclaim, short = _add_reserves(draft, spec)
     program = draft.builder.freeze()
-    credits = np.zeros(program.objective.size)
+    tie_credits = np.zeros(program.objective.size)
     for column, credit in draft.credits.items():
-        credits[column] = credit
+        tie_credits[column] = credit
     rows = draft.rows
     layout = Layout(
         delivery=delivery,
@@ -144,7 +147,7 @@ def build(market: Market, spec: AuctionSpec, seed: bytes) -> Model:
     )
     penalties = tuple(column for column in short if column != NONE)
     return Model(
-        market=market, program=program, layout=layout, credits=credits, penalties=penalties
+        market=market, program=program, layout=layout, credits=tie_credits, penalties=penalties
     )
 
 
@@ -379,7 +382,7 @@ def _add_reserves(
 
 
 def _coverable(market: Market, place: int) -> bool:
-    """Whether offered chips alone could cover the base load, in whole nodes, without power limits."""
+    """Whether offered chips alone could cover the base load whatever site power allows."""
     grid = market.grid
     pool = grid.pools[place // grid.intervals]
     needed = divide_up(pool.node_spare_ppm * market.base_covered[place], PPM)

@@ -1,12 +1,12 @@
 """Whole-node awards: a second solve with the same alternatives (DESIGN 4.2, "Whole nodes").
 
 Nodes are sold whole, while cover shares and power limits make the priced quantities
-fractional. Interval by interval (together where a block has a fractional fill) a small exact program keeps what is whole and decides
-what is not, with the cover requirement rounded up to a node. It is tried with growing
-freedom, always in the same order: fractional quantities go to a neighbouring whole one; then
-they may go anywhere; then full ones may lose one node and tied ones may move; then every
-divisible quantity may. Prices are never
-computed from it. Quantities of a group are shared over its members pro rata.
+fractional. Interval by interval (together where a block has a fractional fill) a small
+exact program keeps what is whole and decides what is not, with the cover requirement
+rounded up to a node. It is tried with growing freedom, always in the same order:
+fractional quantities go to a neighbouring whole one; then they may go anywhere; then full
+ones may lose one node and tied ones may move; then every divisible quantity may. Prices are
+never computed from it. Quantities of a group are shared over its members pro rata.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class Quantities:
         }
 
 
-def award_nodes(
-    model: Model, choice: Choice, settled: Settled, seed: bytes
-) -> Quantities:
+def award_nodes(model: Model, choice: Choice, settled: Settled, seed: bytes) -> Quantities:
     """Round the priced solution to whole nodes and share it over orders.
 
     Raises:
@@ -126,9 +124,7 @@ def _whole_values(model: Model, choice: Choice, settled: Settled) -> Integers:
         failure: SolverError | None = None
         for freedom in _FREEDOMS:
             try:
-                found = _solve_part(
-                    model, choice, settled, columns, slices, part, freedom
-                )
+                found = _solve_part(model, choice, settled, columns, slices, part, freedom)
             except SolverError as error:
                 failure = error
                 continue
@@ -220,12 +216,11 @@ def _solve_part(
             upper = float(np.ceil(program.upper[column])) if shortage[column] > FACE else 0.0
         elif column in reserves:
             gain -= _HOLDING_COST * (1 if np.isfinite(upper) else 2)
+        elif column in part.fills:
+            near = (float(np.floor(values[column])), float(np.ceil(values[column])))
+            lower, upper = (0.0, upper) if freedom == "ALL" else near
         else:
-            if column in part.fills:
-                near = (float(np.floor(values[column])), float(np.ceil(values[column])))
-                lower, upper = (0.0, upper) if freedom == "ALL" else near
-            else:
-                lower, upper = _range(settled, float(values[column]), column, upper, freedom)
+            lower, upper = _range(settled, float(values[column]), column, upper, freedom)
         local[column] = builder.column(gain, lower, upper, whole=True)
     rows = np.flatnonzero(np.isin(slices.row, list(part.intervals)))
     new_row: dict[int, int] = {}

@@ -271,7 +271,7 @@ class Cash:
             nodes paid for power.
         residual: Cover money of whole-node rounding that no row owns; goes to rebate. When it
             is negative the missing money is a ``MakeWhole`` entry without orders.
-        make_whole: Total moved between participants by make-whole; inside the identity it nets to 0.
+        make_whole: Total moved between participants by make-whole; it nets to 0 in the identity.
     """
 
     buyers: MicroUsd

@@ -56,9 +56,7 @@ class Builder:
     columns: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
-    def column(
-        self, objective: float, lower: float, upper: float, *, whole: bool = False
-    ) -> int:
+    def column(self, objective: float, lower: float, upper: float, *, whole: bool = False) -> int:
         """Add a column and return its position."""
         self.objective.append(objective)
         self.lower.append(lower)

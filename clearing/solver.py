@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from ortools.math_opt import callback_pb2 as callback
 from ortools.math_opt import (
     model_parameters_pb2,
     model_pb2,
     parameters_pb2,
     result_pb2,
 )
-from ortools.math_opt import callback_pb2 as callback
 from ortools.math_opt.core.python import solver as math_opt
 from ortools.math_opt.solvers import highs_pb2
 
 from clearing.errors import SolverError
 from clearing.program import Floats, Integers, Program
+
+Message: TypeAlias = Any
+"""A protocol buffer of MathOpt; its fields carry no types."""
 
 SNAP: Final = 1e-6
 """Values this near to a whole number are that number."""
@@ -33,7 +36,7 @@ FACE: Final = 1e-7
 """Reduced costs and duals above it hold a column or row at its bound."""
 
 _GLOP_ENTRIES_MAX: Final = 60_000
-"""GLOP is quicker on small programs, HiGHS on large ones (measured: 188,000 columns 86 s to 8 s)."""
+"""GLOP is quicker on small programs, HiGHS on large ones (188,000 columns: 86 s to 8 s)."""
 
 
 class Ended(Enum):
@@ -132,7 +135,7 @@ def restrict_to_best(program: Program, best: Solution) -> Program:
     return replace(program, lower=lower, upper=upper, row_lower=row_lower, row_upper=row_upper)
 
 
-def _proto(program: Program, *, whole: bool) -> Any:
+def _proto(program: Program, *, whole: bool) -> Message:
     columns, rows = program.objective.size, program.row_lower.size
     proto = model_pb2.ModelProto()
     proto.variables.ids.extend(range(columns))
@@ -167,11 +170,15 @@ def _row_major(program: Program) -> tuple[Integers, Integers, Floats]:
     return unique // program.objective.size, unique % program.objective.size, values
 
 
-def _parameters(kind: int, *, node_limit: int | None, relative_gap: float = 0.0) -> Any:
+def _parameters(kind: int, *, node_limit: int | None, relative_gap: float = 0.0) -> Message:
     parameters = parameters_pb2.SolveParametersProto()
     parameters.random_seed = 1
     if kind == parameters_pb2.SOLVER_TYPE_HIGHS:
-        parameters.highs.CopyFrom(highs_pb2.HighsOptionsProto(string_options={"parallel": "off"}, double_options={"mip_heuristic_effort": 0.01}))
+        parameters.highs.CopyFrom(
+            highs_pb2.HighsOptionsProto(
+                string_options={"parallel": "off"}, double_options={"mip_heuristic_effort": 0.01}
+            )
+        )
         parameters.relative_gap_tolerance = relative_gap
         parameters.absolute_gap_tolerance = 1e-9
         if node_limit is not None:
@@ -181,7 +188,7 @@ def _parameters(kind: int, *, node_limit: int | None, relative_gap: float = 0.0)
     return parameters
 
 
-def _run(proto: Any, kind: int, parameters: Any) -> Any:
+def _run(proto: Message, kind: int, parameters: Message) -> Message:
     if not proto.variables.ids:
         return _empty_result()
     return math_opt.solve(
@@ -197,7 +204,7 @@ def _run(proto: Any, kind: int, parameters: Any) -> Any:
     )
 
 
-def _empty_result() -> Any:
+def _empty_result() -> Message:
     """Answer to a program without columns; every row of ours allows zero."""
     result = result_pb2.SolveResultProto()
     result.termination.reason = result_pb2.TERMINATION_REASON_OPTIMAL
@@ -206,7 +213,7 @@ def _empty_result() -> Any:
     return result
 
 
-def _read_linear(program: Program, result: Any) -> Solution:
+def _read_linear(program: Program, result: Message) -> Solution:
     duals = np.zeros(program.row_lower.size)
     reduced = np.zeros(program.objective.size)
     for solution in result.solutions[:1]:
@@ -224,7 +231,7 @@ def _read_linear(program: Program, result: Any) -> Solution:
     )
 
 
-def _column_values(program: Program, result: Any) -> Floats:
+def _column_values(program: Program, result: Message) -> Floats:
     values = np.zeros(program.objective.size)
     primal = result.solutions[0].primal_solution.variable_values
     values[np.asarray(primal.ids, dtype=np.int64)] = primal.values
@@ -233,6 +240,6 @@ def _column_values(program: Program, result: Any) -> Floats:
     return np.clip(values, program.lower, program.upper)
 
 
-def _reason(result: Any) -> str:
+def _reason(result: Message) -> str:
     reason = result_pb2.TerminationReasonProto.Name(result.termination.reason)
     return f"{reason.removeprefix('TERMINATION_REASON_')} {result.termination.detail}".strip()

@@ -25,9 +25,7 @@ def alternative_credit(
     return MicroUsdPerChipHour(number % (credit_max + 1))
 
 
-def pool_credit(
-    seed: bytes, pool_id: str, credit_max: MicroUsdPerChipHour
-) -> MicroUsdPerChipHour:
+def pool_credit(seed: bytes, pool_id: str, credit_max: MicroUsdPerChipHour) -> MicroUsdPerChipHour:
     """Tie credit of step and work columns: it ranks pools and leaves equal steps tied."""
     number = int.from_bytes(_hash(seed, pool_id)[:8], "big")
     return MicroUsdPerChipHour(number % (credit_max + 1))

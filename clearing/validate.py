@@ -35,10 +35,25 @@ from typing import Final
 
 from clearing.eligibility import resolve
 from clearing.errors import BookError
-from clearing.types import MAX_CHIPS, MAX_PRICE_MICRO_USD_PER_CHIP_HOUR, AuctionSpec, BlockBid
-from clearing.types import Book, Conversion, Cover, Eligibility, Nomination, Offer, Pool
-from clearing.types import PricingRule, Segment, ServiceClass, Step, StepBid
-from clearing.units import PPM
+from clearing.types import (
+    MAX_CHIPS,
+    MAX_PRICE_MICRO_USD_PER_CHIP_HOUR,
+    AuctionSpec,
+    BlockBid,
+    Book,
+    Conversion,
+    Cover,
+    Eligibility,
+    Nomination,
+    Offer,
+    Pool,
+    PricingRule,
+    Segment,
+    ServiceClass,
+    Step,
+    StepBid,
+)
+from clearing.units import PPM, Chips
 
 _TIE_CREDIT_MAX: Final = 100
 
@@ -61,14 +76,22 @@ def validate(book: Book) -> None:
     for nomination in book.nominations:
         _check_nomination(nomination, book.spec, pools)
     known: dict[Eligibility, int] = {}
-    for bid in (*book.step_bids, *book.block_bids):
+    for bid in _bids(book):
         _check_terms(bid)
-        node = _common_node(bid, book, pools, known)
+        node = Chips(_common_node(bid, book, pools, known))
         if isinstance(bid, StepBid):
             _check_segments(bid.order_id, bid.segments, book.spec, node, rising=False)
         else:
             _check_block(bid, book.spec, node)
     _check_capacity(book)
+
+
+def _bids(book: Book) -> tuple[StepBid | BlockBid, ...]:
+    return (*book.step_bids, *book.block_bids)
+
+
+def _supplied(book: Book) -> tuple[Offer | Nomination, ...]:
+    return (*book.offers, *book.nominations)
 
 
 def _not_cleared(subject: str, field: str, what: str) -> BookError:
@@ -92,7 +115,7 @@ def _check_features(book: Book) -> None:
     for nomination in book.nominations:
         if nomination.cover is Cover.SITE:
             raise _not_cleared(nomination.order_id, "cover", "SITE cover")
-    for bid in (*book.step_bids, *book.block_bids):
+    for bid in _bids(book):
         if bid.cover is Cover.SITE:
             raise _not_cleared(bid.order_id, "cover", "SITE cover")
     for block in book.block_bids:
@@ -110,7 +133,7 @@ def _check_spec(spec: AuctionSpec) -> None:
         advice = "Give contiguous intervals of one positive length."
         raise BookError("BAD_INTERVALS", name, "intervals", advice)
     numbers = (
-        ("tick", 1 <= spec.tick),
+        ("tick", spec.tick >= 1),
         ("price_cap", spec.price_floor < spec.price_cap <= MAX_PRICE_MICRO_USD_PER_CHIP_HOUR),
         ("operator_fee", 0 <= spec.operator_fee <= MAX_PRICE_MICRO_USD_PER_CHIP_HOUR),
         ("tie_credit", 0 <= spec.tie_credit <= _TIE_CREDIT_MAX),
@@ -132,7 +155,9 @@ def _check_grid(book: Book) -> None:
         if not 0 <= site.surcharge <= MAX_PRICE_MICRO_USD_PER_CHIP_HOUR:
             raise BookError("BAD_PARAMETER", site.site_id, "surcharge", "It must not be negative.")
         if site.power_limit is not None and site.power_limit < 0:
-            raise BookError("BAD_PARAMETER", site.site_id, "power_limit", "It must not be negative.")
+            raise BookError(
+                "BAD_PARAMETER", site.site_id, "power_limit", "It must not be negative."
+            )
     for pool in book.pools:
         if pool.site_id not in sites:
             raise BookError("UNKNOWN_SITE", pool.pool_id, "site_id", "Name a site of the book.")
@@ -148,8 +173,9 @@ def _check_grid(book: Book) -> None:
 
 
 def _check_identifiers(book: Book) -> None:
-    orders = (*book.offers, *book.step_bids, *book.block_bids, *book.nominations)
-    _check_unique([order.order_id for order in orders], "order_id")
+    names = [bid.order_id for bid in _bids(book)]
+    names += [order.order_id for order in _supplied(book)]
+    _check_unique(names, "order_id")
 
 
 def _check_unique(names: Iterable[str], field: str) -> None:
@@ -272,13 +298,13 @@ def _check_block(block: BlockBid, spec: AuctionSpec, node: int) -> None:
 
 def _check_capacity(book: Book) -> None:
     used: dict[tuple[str, int], int] = defaultdict(int)
-    for order in (*book.offers, *book.nominations):
+    for order in _supplied(book):
         for segment in order.segments:
             chips = sum(step.chips for step in segment.steps)
             for interval in range(segment.first, segment.stop):
                 used[order.pool_id, interval] += chips
-    capacity = {pool.pool_id: pool.capacity for pool in book.pools}
-    for (pool_id, interval), chips in sorted(used.items()):
-        if chips > capacity[pool_id]:
-            advice = f"Offers and nominations name {chips} chips in interval {interval}."
+    capacity: dict[str, int] = {pool.pool_id: pool.capacity for pool in book.pools}
+    for (pool_id, interval), named in sorted(used.items()):
+        if named > capacity[pool_id]:
+            advice = f"Offers and nominations name {named} chips in interval {interval}."
             raise BookError("OVER_CAPACITY", pool_id, "capacity", advice)

@@ -16,7 +16,6 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from clearing.errors import InvariantError
 from clearing.market import RECALLED, Market, Product
 from clearing.model import NONE, Model
 from clearing.nodes import Quantities
@@ -26,7 +25,7 @@ from clearing.program import Integers
 from clearing.search import Settled
 from clearing.solver import FACE
 from clearing.types import AuctionSpec
-from clearing.units import PPM, MicroUsdPerChipHour, share_ppm
+from clearing.units import PPM, MicroUsdPerChipHour, Ppm, share_ppm
 
 _NOISE: Final = 1e-3
 """Micro-USD: far above solver noise, far below anything that money sees."""
@@ -170,9 +169,18 @@ def _round(duals: Duals, place: int, theta: int, adders: int, tight: _Tight) -> 
         float(series[place])
         for series in (duals.energy, duals.power, duals.spare, duals.availability, duals.recall)
     )
+    energy_exact, power_exact, spare_exact, availability_exact, recall_exact = exact
+    sums_exact = _sums(
+        energy_exact,
+        power_exact,
+        spare_exact,
+        availability_exact,
+        recall_exact,
+        spare_exact * theta / PPM,
+    )
     wanted = {
         name: nearest(value + (adders if name in _PAID else 0))
-        for name, value in _sums(*exact, exact[2] * theta / PPM).items()
+        for name, value in sums_exact.items()
     }
     reach = (1, 1, 3, 1, 1)
     around = [
@@ -182,36 +190,31 @@ def _round(duals: Duals, place: int, theta: int, adders: int, tight: _Tight) -> 
         for value, width in zip(exact, reach, strict=True)
     ]
     if not any(nearest(value) for value in exact[1:]):
-        return _Parts(
-            energy=nearest(exact[0]), power=0, spare=0, cover=0, availability=0, recall=0
+        return _Parts(energy=nearest(exact[0]), power=0, spare=0, cover=0, availability=0, recall=0)
+    tried = [
+        _Parts(
+            energy=energy,
+            power=power,
+            spare=spare if theta else 0,
+            cover=share_ppm(spare, Ppm(theta)),
+            availability=availability,
+            recall=recall,
         )
-    best: tuple[int, int, _Parts] | None = None
-    for energy, power, spare, availability, recall in product(*around):
-        cover = share_ppm(spare, theta)
-        sums = _sums(energy, power, spare, availability, recall, cover)
+        for energy, power, spare, availability, recall in product(*around)
+    ]
+
+    def miss(part: _Parts) -> tuple[int, int]:
+        sums = _sums(
+            part.energy, part.power, part.spare, part.availability, part.recall, part.cover
+        )
         cost = sum(
             abs(value + (adders if name in _PAID else 0) - wanted[name])
             * ((_HARD if name in _PAID else _FIRM) if name in tight.names else 1)
             for name, value in sums.items()
         )
-        away = abs(spare - nearest(exact[2])) + abs(energy - nearest(exact[0]))
-        if best is None or (cost, away) < best[:2]:
-            best = (
-                int(cost),
-                away,
-                _Parts(
-                    energy=energy,
-                    power=power,
-                    spare=spare if theta else 0,
-                    cover=cover,
-                    availability=availability,
-                    recall=recall,
-                ),
-            )
-    if best is None:
-        message = "no candidate prices"
-        raise InvariantError(message)
-    return best[2]
+        return cost, abs(part.spare - nearest(spare_exact)) + abs(part.energy - around[0][-1] + 1)
+
+    return min(tried, key=miss)
 
 
 _Number = TypeVar("_Number", int, float)

@@ -96,7 +96,7 @@ def _choose(
     cap: float,
 ) -> Duals:
     face = _open_face(model, settled, spec, cap)
-    _add_step_conditions(face, model, settled)
+    _add_step_conditions(face, settled)
     lost = _add_lost_opportunity(face, model, choice, settled)
     program = face.builder.freeze()
     for objective in (lost, _scarcity(face, model)):
@@ -162,7 +162,7 @@ def _open_face(model: Model, settled: Settled, spec: AuctionSpec, cap: float) ->
     return _Face(builder=builder, variable=variable, scale=scale, sign=sign, by_column=by_column)
 
 
-def _add_step_conditions(face: _Face, model: Model, settled: Settled) -> None:
+def _add_step_conditions(face: _Face, settled: Settled) -> None:
     """Complementary slackness of every divisible column; equal conditions are one row."""
     program = settled.program
     merged: dict[tuple[tuple[int, float], ...], list[float]] = {}

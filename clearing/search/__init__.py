@@ -64,8 +64,14 @@ class Settled:
     best: Solution
 
 
-def choose(model: Model, node_limit: int) -> Choice:
+def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Choice:
     """Choose alternatives for the largest welfare plus tie credit.
+
+    Args:
+        model: Problem.
+        node_limit: Branch-and-bound nodes, at most.
+        whole_reserves: Hold reserves in whole nodes here already. Dearer to solve, so only
+            asked for when the blocks of the usual choice leave no room for whole nodes.
 
     Raises:
         SolverError: no solution within the node limit.
@@ -82,7 +88,14 @@ def choose(model: Model, node_limit: int) -> Choice:
         )
     nodes = max(1, min(node_limit, _NODE_WORK // max(1, program.values.size)))
     credited = replace(program, objective=program.objective + model.credits)
-    solution = _search(credited, nodes)
+    if whole_reserves:
+        reserves = [c for c in (*model.layout.spare, *model.layout.reclaim) if c != NONE]
+        whole = program.whole.copy()
+        whole[reserves] = True
+        strict = replace(credited, whole=whole)
+        solution = solve_whole(strict, node_limit=nodes, relative_gap=_LARGE_GAP)
+    else:
+        solution = _search(credited, nodes)
     return Choice(
         ended=solution.ended,
         chosen=solution.values[program.whole] > _HALF,

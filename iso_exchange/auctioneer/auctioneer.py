@@ -58,6 +58,8 @@ class Auctioneer:
         self._clock = clock
         self._signer = ServiceSigner(key=secrets.service_key, origin=origin, clock=clock)
         self._workers: ProcessPoolExecutor | None = None
+        # Auctions without a missing notice; only saves looking again.
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         """Step for ever."""
@@ -89,7 +91,9 @@ class Auctioneer:
         if auction.state is AuctionState.CLEARED:
             await self._publish_prices(auction)
             return True
-        if auction.state is AuctionState.PUBLISHED:
+        # A quick settler may be done before every notice is given.
+        told = auction.spec.auction_id in self._told
+        if auction.state in (AuctionState.PUBLISHED, AuctionState.SETTLED) and not told:
             return await self._notify(auction)
         return False
 
@@ -200,6 +204,8 @@ class Auctioneer:
             for participant_id in (contract.buyer_id, contract.supplier_id)
         }
         missing = sorted(concerned - auction.notified)
+        if not missing:
+            self._told.add(name)
         for participant_id in missing:
             notice = make_document(
                 "AWARD",

@@ -74,8 +74,7 @@ async def export(
         ExportError: with a stable code.
         OSError: the file system failed; a directory without ``bundle.json`` is no bundle.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise ExportError("DIRECTORY_NOT_EMPTY", f"{directory} exists and is not empty")
+    _refuse_used(directory)
     # Read once: a working exchange may publish the next one meanwhile.
     note, size = _checkpoint(log_directory, origin, vkey)
     files = [_write(directory, LOG_PREFIX + CHECKPOINT_NAME, note)]
@@ -99,6 +98,13 @@ async def export(
     )
     replace(directory / BUNDLE_NAME, codec.encode(bundle))
     return bundle
+
+
+def _refuse_used(directory: Path) -> None:
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    if directory.exists():
+        raise ExportError("DIRECTORY_NOT_EMPTY", f"{directory} exists and is no empty directory")
 
 
 def _checkpoint(log_directory: Path, origin: str, vkey: str) -> tuple[bytes, int]:

@@ -114,7 +114,9 @@ class ResultAudit:
 
     def _close(self, command: CloseAuction, entry: EntryContext) -> None:
         name = command.auction_id
-        leaves = [(index, leaf) for auction, _, index, leaf in self._orders.values() if auction == name]
+        leaves = [
+            (index, leaf) for auction, _, index, leaf in self._orders.values() if auction == name
+        ]
         leaves.extend(leaf for (auction, _), leaf in self._nominations.items() if auction == name)
         leaves.sort()
         root = Frontier().extend(leaf for _, leaf in leaves).root().hex()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iso_exchange.audit.bundle import BUNDLE_NAME, CHECKPOINT_NAME, DOCUMENT_PREFIX, LOG_PREFIX
-from iso_exchange.audit.bundle import Bundle, BundleKind
+from iso_exchange.audit.bundle import (
+    BUNDLE_NAME,
+    CHECKPOINT_NAME,
+    DOCUMENT_PREFIX,
+    LOG_PREFIX,
+    Bundle,
+    BundleKind,
+)
 from iso_exchange.audit.files import BundleFiles, check_files
 from iso_exchange.audit.report import Record, Report, Step
 from iso_exchange.audit.walk import Walk
+from iso_exchange.sequencer.state import State
 from settlement.ledger import tiles
 from settlement.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, parse_note
 from settlement.ledger.errors import LedgerFormatError, TileError
@@ -42,6 +49,15 @@ def verify(directory: Path, vkey: str | None = None) -> Report:
     Returns:
         One result for each ``Step``; ``report.ok`` when none failed.
     """
+    return verify_and_replay(directory, vkey)[0]
+
+
+def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report, State | None]:
+    """``verify``, and the state of the exchange that the bundle replays to.
+
+    Returns:
+        The report, and the state: None where the bundle could not be replayed to its end.
+    """
     record = Record()
     files = BundleFiles(directory)
     bundle: Bundle | None = None
@@ -50,7 +66,7 @@ def verify(directory: Path, vkey: str | None = None) -> Report:
         bundle = files.bundle()
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
-        return _report(record, None, vkey, None)
+        return _report(record, None, vkey, None), None
     with record.guard(Step.FILES, BUNDLE_NAME):
         check_files(record, files, bundle)
     if bundle.kind is BundleKind.PUBLIC:
@@ -71,7 +87,8 @@ def verify(directory: Path, vkey: str | None = None) -> Report:
             _check_documents(record, bundle, walk)
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
-    return _report(record, bundle, vkey, walk)
+    complete = walk is not None and bundle.kind is BundleKind.AUDITOR and not walk.stopped
+    return _report(record, bundle, vkey, walk), walk.state if walk and complete else None
 
 
 def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey) -> Checkpoint:
@@ -115,11 +132,12 @@ def _walk(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk
 
 def _check_documents(record: Record, bundle: Bundle, walk: Walk) -> None:
     """A document that no entry names has no place in a bundle."""
+    if walk.stopped or record.has_failed(Step.TREE):
+        return  # entries that may name it were not read
     for file in bundle.files:
         name = file.path.removeprefix(DOCUMENT_PREFIX)
         if name != file.path and name not in walk.named_documents:
-            if not record.has_failed(Step.TREE) and not record.has_failed(Step.REPLAY):
-                record.fail(Step.DOCUMENTS, file.path, "no entry names it")
+            record.fail(Step.DOCUMENTS, file.path, "no entry names it")
 
 
 def _skip_all(record: Record, reason: str) -> None:

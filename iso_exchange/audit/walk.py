@@ -114,6 +114,16 @@ class Walk:
         """Hex digests of all documents that readable entries name."""
         return self._named
 
+    @property
+    def state(self) -> State:
+        """State after the last entry that was applied; read only."""
+        return self._state
+
+    @property
+    def stopped(self) -> str:
+        """Where and why the replay ended early, empty when it did not."""
+        return self._stopped
+
     def take(self, index: int, data: bytes) -> None:
         """Next leaf, already verified against the root."""
         self.entries = index + 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 
-from clearing.types import AuctionSpec, PricingRule
+from clearing.types import AuctionSpec, PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange.api.v1 import auction_pb2, price_pb2
 from iso_exchange.cli import output, values
@@ -39,7 +39,7 @@ GATE_BEFORE_DAY_S: Final = 12 * SECONDS_PER_HOUR
 DEFAULTS: Final = AuctionSpec(auction_id="", intervals=())
 
 
-class Product(str, Enum):
+class Product(StrEnum):
     """Calendars."""
 
     DAY_AHEAD = "day-ahead"
@@ -47,7 +47,7 @@ class Product(str, Enum):
     FORWARD = "forward"
 
 
-class State(str, Enum):
+class State(StrEnum):
     """States of an auction, for filters."""
 
     OPEN = "open"
@@ -66,11 +66,10 @@ def create(
     day: Annotated[str, typer.Option("--day", help="24 hours from midnight UTC.")] = "",
     start: Annotated[str, typer.Option("--start", help="First interval, instead of --day.")] = "",
     intervals: Annotated[int, typer.Option("--intervals", min=1, max=10_000)] = HOURS_OF_A_DAY,
-    interval_seconds: Annotated[
-        int, typer.Option("--interval-seconds", min=1)
-    ] = SECONDS_PER_HOUR,
+    interval_seconds: Annotated[int, typer.Option("--interval-seconds", min=1)] = SECONDS_PER_HOUR,
     close: Annotated[
-        str, typer.Option("--close", help="Gate closure. Default with --day: 12:00Z the day before.")
+        str,
+        typer.Option("--close", help="Gate closure. Default with --day: 12:00Z the day before."),
     ] = "",
     product: Annotated[
         Product, typer.Option("--product", case_sensitive=False)
@@ -112,6 +111,7 @@ def create(
                 pricing_rule=pricing_rule,
                 tie_credit=MicroUsdPerChipHour(min(DEFAULTS.tie_credit, prices["tick"] - 1)),
                 seed_commitment=await client.seed_commitment(identifier),
+                tariff=Tariff(),
             )
         )
 

@@ -75,12 +75,8 @@ def read_conditions(
         regions=values.split_names(region or ()),
         countries=tuple(name.upper() for name in values.split_names(country or ())),
         data_residency=tuple(name.upper() for name in values.split_names(residency or ())),
-        excluded_legal_controls=tuple(
-            dict.fromkeys((*laws, CLOUD_ACT) if no_cloud_act else laws)
-        ),
-        certifications=values.parse_names(
-            certification or (), "--certification", CERTIFICATIONS
-        ),
+        excluded_legal_controls=tuple(dict.fromkeys((*laws, CLOUD_ACT) if no_cloud_act else laws)),
+        certifications=values.parse_names(certification or (), "--certification", CERTIFICATIONS),
         fabrics=values.parse_names(fabric or (), "--fabric", FABRICS),
     )
     if where == Eligibility():
@@ -117,7 +113,7 @@ def with_conditions(command: Callable[..., None]) -> Callable[..., None]:
     ]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
-    del wrapped.__wrapped__  # type: ignore[attr-defined]
+    del wrapped.__wrapped__
     return wrapped
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
@@ -15,7 +15,7 @@ from iso_exchange.cli.session import Json, call
 app: Final = typer.Typer(no_args_is_help=True, help="Own contracts: list, show.")
 
 
-class State(str, Enum):
+class State(StrEnum):
     """States of a contract, for filters."""
 
     AWARDED = "awarded"

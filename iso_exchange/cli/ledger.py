@@ -19,7 +19,7 @@ from iso_exchange.cli.session import (
 from iso_exchange.client import Client, UntrustedAnswer, load_exchange
 from settlement.ledger import merkle, proofs
 from settlement.ledger.checkpoint import OpenedCheckpoint, open_checkpoint
-from settlement.ledger.errors import LedgerError
+from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import NoteKey, parse_vkey
 
 app: Final = typer.Typer(no_args_is_help=True, help="Transparency log: checkpoint, entry, proof.")
@@ -34,9 +34,7 @@ LogKey = Annotated[
 def checkpoint(context: typer.Context, log_key: LogKey = "", as_json: Json = False) -> None:
     """Show the latest checkpoint, its signature checked."""
     key = _log_key(context, log_key)
-    found = call(
-        context, lambda client: client.checkpoint(), as_json=as_json, default=OPERATOR_ID
-    )
+    found = call(context, lambda client: client.checkpoint(), as_json=as_json, default=OPERATOR_ID)
     opened = _open(found.note, key)
     output.answer(
         {
@@ -54,9 +52,7 @@ def checkpoint(context: typer.Context, log_key: LogKey = "", as_json: Json = Fal
 @app.command("entry")
 def entry(context: typer.Context, index: EntryIndex, as_json: Json = False) -> None:
     """Show a log entry, with its opening where this identity may see it."""
-    found = call(
-        context, lambda client: client.entry(index), as_json=as_json, default=OPERATOR_ID
-    )
+    found = call(context, lambda client: client.entry(index), as_json=as_json, default=OPERATOR_ID)
     if merkle.leaf_hash(found.leaf) != found.leaf_hash:
         message = f"the leaf of entry {index} has another hash"
         raise UntrustedAnswer(message)
@@ -99,15 +95,13 @@ def proof(
         opened = _open(latest.note, key)
         found = await client.entry(index)
         path = await client.inclusion_proof(index, tree_size=opened.checkpoint.size)
-        log_proof = proofs.LogProof(
-            index=index, path=tuple(path.hashes), checkpoint=latest.note
-        )
+        log_proof = proofs.LogProof(index=index, path=tuple(path.hashes), checkpoint=latest.note)
         return proofs.encode_proof(log_proof), found.leaf
 
     text, leaf = call(context, work, as_json=as_json, default=OPERATOR_ID)
     try:
         opened = proofs.verify_proof(leaf, text, key)
-    except LedgerError as error:
+    except LedgerFormatError as error:
         message = f"the proof of entry {index} does not hold: {error}"
         raise UntrustedAnswer(message) from error
     if file is not None:
@@ -134,13 +128,13 @@ def _log_key(context: typer.Context, given: str) -> NoteKey:
         text = load_exchange(directory).log_vkey
     try:
         return parse_vkey(text)
-    except LedgerError as error:
+    except LedgerFormatError as error:
         raise BadValue("--log-key", f"expected a verifier key: {error}", got=text) from error
 
 
 def _open(note: bytes, key: NoteKey) -> OpenedCheckpoint:
     try:
         return open_checkpoint(note, key)
-    except LedgerError as error:
+    except LedgerFormatError as error:
         message = f"the checkpoint does not verify: {error}"
         raise UntrustedAnswer(message) from error

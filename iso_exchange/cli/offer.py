@@ -26,9 +26,7 @@ def step(
     auction: Annotated[str, typer.Option("--auction", help="Open auction.")],
     steps: Annotated[
         list[str],
-        typer.Option(
-            "--step", metavar="CHIPS@PRICE", help="At least this price; may be repeated."
-        ),
+        typer.Option("--step", metavar="CHIPS@PRICE", help="At least this price; may be repeated."),
     ],
     start: Annotated[str, typer.Option("--from", help="Default: start of the auction.")] = "",
     end: Annotated[str, typer.Option("--to", help="Default: end of the auction.")] = "",
@@ -44,9 +42,7 @@ def step(
     if first is None or last is None:
         period = auction_period(context, auction, as_json=as_json)
         first, last = first or period[0], last or period[1]
-    terms = OfferTerms(
-        pool_id=pool, segments=(TimedSegment(start=first, end=last, steps=curve),)
-    )
+    terms = OfferTerms(pool_id=pool, segments=(TimedSegment(start=first, end=last, steps=curve),))
     command = new_order(
         context,
         order_id=order_id or values.new_identifier("offer"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
@@ -28,7 +28,7 @@ app: Final = typer.Typer(no_args_is_help=True, help="Own orders: list, show, why
 OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="Own order.")]
 
 
-class State(str, Enum):
+class State(StrEnum):
     """States of an order, for filters."""
 
     OPEN = "open"

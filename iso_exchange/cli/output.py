@@ -8,6 +8,7 @@ standard error.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -35,9 +36,18 @@ def answer(document: object, *blocks: RenderableType, as_json: bool) -> None:
     if as_json:
         print(json_text(document))
         return
-    console = _console()
+    if sys.stdout.isatty():
+        console = Console(markup=False, highlight=False)
+        for block in blocks:
+            console.print(block)
+        return
+    # Off a terminal nothing is folded to 80 columns: the reader is a file or a program.
+    page = io.StringIO()
+    wide = Console(file=page, markup=False, highlight=False, width=WIDE_COLUMNS)
     for block in blocks:
-        console.print(block)
+        wide.print(block)
+    for text in page.getvalue().splitlines():
+        print(text.rstrip())
 
 
 def line(document: object) -> None:
@@ -172,9 +182,3 @@ def _cell(value: object) -> str:
 
 def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "").lstrip("$-").isdigit() or not text
-
-
-def _console() -> Console:
-    # Off a terminal nothing is folded to 80 columns: the reader is a file or a program.
-    width = None if sys.stdout.isatty() else WIDE_COLUMNS
-    return Console(markup=False, highlight=False, width=width)

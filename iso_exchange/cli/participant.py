@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -39,7 +39,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Identifier of the par
 Reason = Annotated[str, typer.Option("--reason", help="Why; public and kept for ever.")]
 
 
-class RoleName(str, Enum):
+class RoleName(StrEnum):
     """Roles that can be given on the command line."""
 
     SUPPLIER = "supplier"
@@ -85,7 +85,7 @@ def register(
         as_json=as_json,
     )
     steps = [f"export ISO_IDENTITY={name}"]
-    if RoleName.BUYER in role:
+    if {RoleName.BUYER, RoleName.SUPPLIER} & set(role):
         steps.append(f"iso deposit {name} 250000.00 --reference WIRE-1")
     if RoleName.SUPPLIER in role:
         steps.append(f"iso pool register POOL --supplier {name} --site SITE ...")

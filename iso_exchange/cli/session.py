@@ -87,9 +87,7 @@ def call(
         return asyncio.run(connected())
 
 
-def send(
-    context: typer.Context, command: Command, *, as_json: bool, default: str = ""
-) -> Receipt:
+def send(context: typer.Context, command: Command, *, as_json: bool, default: str = "") -> Receipt:
     """Sign and send one command."""
     return call(context, lambda client: client.send(command), as_json=as_json, default=default)
 

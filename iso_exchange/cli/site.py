@@ -72,9 +72,7 @@ def register(
     """Register a site with the surcharge of its community."""
     limit = None
     if power_limit_watts:
-        limit = Watts(
-            values.parse_count(power_limit_watts, "--power-limit-watts", most=WATTS_MAX)
-        )
+        limit = Watts(values.parse_count(power_limit_watts, "--power-limit-watts", most=WATTS_MAX))
     command = RegisterSite(
         header=BLANK_HEADER,
         site_id=site_id,
@@ -122,8 +120,7 @@ def list_sites(
             site.community_id,
             output.price_text(site.surcharge_micro_usd_per_chip_hour),
             " ".join(
-                output.enum_text(regimes, regime)
-                for regime in site.location.legal_control.regimes
+                output.enum_text(regimes, regime) for regime in site.location.legal_control.regimes
             ),
         )
         for site in found

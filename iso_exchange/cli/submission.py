@@ -13,13 +13,19 @@ from clearing.units import UnixSeconds, chip_hours_text
 from iso_exchange.api.v1 import auction_pb2, market_service_pb2
 from iso_exchange.cli import output
 from iso_exchange.cli.refusals import BadValue, exit_code_of
-from iso_exchange.cli.session import accepted, call, receipt_document, send
-from iso_exchange.client import BLANK_HEADER, Client, Refused, load_identity
-from iso_exchange.cli.session import identity_directory, settings_of
-from iso_exchange.commands import OfferTerms, OrderTerms, SubmitOrder
+from iso_exchange.cli.session import (
+    accepted,
+    call,
+    identity_directory,
+    receipt_document,
+    send,
+    settings_of,
+)
+from iso_exchange.client import BLANK_HEADER, Client, load_identity
+from iso_exchange.client.errors import from_item
 from iso_exchange.client.reads import microseconds
-
-MICROSECONDS = 1_000_000
+from iso_exchange.client.signing import MICROSECONDS
+from iso_exchange.commands import OfferTerms, OrderTerms, SubmitOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +99,7 @@ def submit(context: typer.Context, command: SubmitOrder, manner: Manner) -> None
         _show_dry_run(command, quote, as_json=manner.as_json)
         return
     if quote.preview.refusals:
-        raise _first_refusal(quote)
+        raise from_item(quote.preview.refusals[0])
     if not manner.yes:
         output.answer({}, *_quote_blocks(command, quote), as_json=False)
         typer.confirm(f"Submit {command.order_id}?", abort=True, err=True)
@@ -121,32 +127,33 @@ def _show_dry_run(command: SubmitOrder, quote: Quote, *, as_json: bool) -> None:
         raise typer.Exit(exit_code_of(quote.preview.refusals[0].reason))
 
 
-def _first_refusal(quote: Quote) -> Refused:
-    refusal = quote.preview.refusals[0]
-    return Refused(
-        refusal.reason, field=refusal.field, advice=refusal.advice, got=refusal.description
-    )
-
-
 def _quote_blocks(command: SubmitOrder, quote: Quote) -> list[RenderableType]:
     preview, spec = quote.preview, quote.auction.spec
     hours = chip_hours_text(preview.quantity_chip_seconds)
     left_s = max(0, microseconds(spec.close_time) - quote.now_us) // MICROSECONDS
     blocks: list[RenderableType] = [
-        f"{spec.auction_id} is {output.named(quote.auction, 'state')}, gate closes in "
-        f"{duration_text(left_s)} ({output.stamp_text(spec.close_time)})"
+        (
+            f"{spec.auction_id} is {output.named(quote.auction, 'state')}, gate closes in "
+            f"{duration_text(left_s)} ({output.stamp_text(spec.close_time)})"
+        )
     ]
     if isinstance(command.terms, OfferTerms):
         blocks.append(f"Offered at most: {hours} chip-hours in {command.terms.pool_id}")
     else:
         blocks += [
-            f"Worst case at your limit: {output.money_text(preview.worst_case_micro_usd)} "
-            f"({hours} chip-hours)",
-            f"  of it community surcharge {output.money_text(preview.surcharge_micro_usd)}, "
-            f"operator's fee {output.money_text(preview.operator_fee_micro_usd)}",
-            "Collateral left after: "
-            f"{output.money_text(preview.collateral_after_micro_usd)} "
-            f"of {output.money_text(preview.collateral_before_micro_usd)}",
+            (
+                f"Worst case at your limit: {output.money_text(preview.worst_case_micro_usd)} "
+                f"({hours} chip-hours)"
+            ),
+            (
+                f"  of it community surcharge {output.money_text(preview.surcharge_micro_usd)}, "
+                f"operator's fee {output.money_text(preview.operator_fee_micro_usd)}"
+            ),
+            (
+                "Collateral left after: "
+                f"{output.money_text(preview.collateral_after_micro_usd)} "
+                f"of {output.money_text(preview.collateral_before_micro_usd)}"
+            ),
         ]
     blocks.append(f"Eligible: {len(preview.eligible_pools)}")
     if preview.eligible_pools:
@@ -185,7 +192,7 @@ def _eligible_table(preview: market_service_pb2.PreviewOrderResponse) -> Any:  #
 
 def duration_text(seconds: int) -> str:
     """Short text of a duration, such as ``1d2h`` or ``38m``."""
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         if seconds >= size and len(parts) < 2:  # noqa: PLR2004 - two units say enough
             parts.append(f"{seconds // size}{unit}")

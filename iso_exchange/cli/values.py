@@ -30,7 +30,8 @@ SECONDS_PER_DAY: Final = 86_400
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d))?(?:([Zz])|([+-])(\d\d):(\d\d))"
 )
-_DAY: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_DAY_EXPECTED: Final = "expected a day such as 2026-10-06"
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _MONEY: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?")
 _COUNT: Final = re.compile(r"0|[1-9]\d{0,17}")
@@ -71,15 +72,13 @@ def parse_day(text: str, field: str) -> UnixSeconds:
     Raises:
         BadValue: not ``YYYY-MM-DD``, or a day that does not exist.
     """
-    match = _DAY.fullmatch(text)
+    if _DAY.fullmatch(text) is None:
+        raise BadValue(field, _DAY_EXPECTED, got=text)
     try:
-        if match is None:
-            raise ValueError(text)
-        return UnixSeconds(
-            int(datetime(int(match[1]), int(match[2]), int(match[3]), tzinfo=UTC).timestamp())
-        )
+        midnight = datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError as error:
-        raise BadValue(field, "expected a day such as 2026-10-06", got=text) from error
+        raise BadValue(field, _DAY_EXPECTED, got=text) from error
+    return UnixSeconds(int(midnight.timestamp()))
 
 
 def parse_duration(text: str, field: str) -> Seconds:
@@ -168,7 +167,9 @@ def parse_share(text: str, field: str) -> Ppm:
     if _SHARE.fullmatch(number):
         ppm = Decimal(number) * (PPM // 100 if text.endswith("%") else PPM)
     if not 0 < ppm <= PPM or ppm != ppm.to_integral_value():
-        raise BadValue(field, "expected a share such as 0.5 or 50%, above 0 and at most 1", got=text)
+        raise BadValue(
+            field, "expected a share such as 0.5 or 50%, above 0 and at most 1", got=text
+        )
     return Ppm(int(ppm))
 
 
@@ -220,9 +221,7 @@ def split_names(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def resolve_chip_classes(
-    texts: Iterable[str], field: str, known: Sequence[str]
-) -> tuple[str, ...]:
+def resolve_chip_classes(texts: Iterable[str], field: str, known: Sequence[str]) -> tuple[str, ...]:
     """Chip classes by their full key, or by any part of it that fits only one.
 
     Args:
@@ -257,6 +256,4 @@ def _micro(text: str, field: str, what: str, typed: str) -> int:
 
 
 def _bad_time(text: str, field: str) -> BadValue:
-    return BadValue(
-        field, "expected a time with its zone, such as 2026-10-06T09:00:00Z", got=text
-    )
+    return BadValue(field, "expected a time with its zone, such as 2026-10-06T09:00:00Z", got=text)

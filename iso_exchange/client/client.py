@@ -222,6 +222,12 @@ class Client(Reads):
         request = market_service_pb2.PreviewOrderRequest(order=order)
         return await self._ask(self._market.PreviewOrder, request)
 
+    async def seed_commitment(self, auction_id: str) -> str:
+        """What the exchange commits to as tie seed of an auction to be, lower-case hex SHA-256."""
+        request = auction_service_pb2.GetSeedCommitmentRequest(auction_id=auction_id)
+        answer = await self._ask(self._auctions.GetSeedCommitment, request)
+        return answer.seed_commitment.hex()
+
     async def advance_time(self, to: UnixSeconds) -> int:
         """Move a simulated clock; everything that falls due happens first.
 

@@ -118,11 +118,12 @@ def from_call(error: grpc.aio.AioRpcError) -> ClientError:
 
 def from_item(refusal: receipt_pb2.Refusal) -> Refused:
     """Typed error of one refused item of a batch."""
+    found = "" if refusal.description == refusal.advice else refusal.description
     return Refused(
         refusal.reason,
         field=refusal.field,
         advice=refusal.advice,
-        got=refusal.description,
+        got=found.removeprefix("got "),
     )
 
 

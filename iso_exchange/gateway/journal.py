@@ -149,8 +149,9 @@ class Journal:
     async def run(self) -> None:
         """Keep up with the log, so that ``refresh`` never has much to read."""
         while True:
-            await self.refresh()
-            await self._wait(len(self._times), HEARTBEAT_SECONDS)
+            size = await self.refresh()
+            async with self._sequencer.changed:
+                await self._sequencer.changed.wait_for(lambda: self._sequencer.size > size)
 
     async def follow(self, start: int) -> AsyncIterator[Entry | None]:
         """Entries from ``start`` on, for ever; None as a heartbeat when nothing happens.
@@ -168,6 +169,20 @@ class Journal:
                 yield None
             self.refuse_when_stopping()
 
+    async def growth(self, start: int) -> AsyncIterator[int]:
+        """Size of the log when it is beyond ``start``, then each time it grew or a while passed.
+
+        Raises:
+            Refused: UNAVAILABLE: the exchange is stopping.
+        """
+        size = start
+        while True:
+            reached = await self.refresh()
+            if reached > size or not await self._wait(size, HEARTBEAT_SECONDS):
+                size = max(size, reached)
+                yield size
+            self.refuse_when_stopping()
+
     async def stop(self) -> None:
         """Let every ``follow`` end, so that a drain does not wait for watchers."""
         self._stopping = True
@@ -175,8 +190,10 @@ class Journal:
             self._sequencer.changed.notify_all()
 
     def refuse_when_stopping(self) -> None:
-        """Raises:
-        Refused: UNAVAILABLE: the exchange is stopping.
+        """End a stream in order.
+
+        Raises:
+            Refused: UNAVAILABLE: the exchange is stopping.
         """
         if self._stopping:
             raise refuse(

@@ -27,23 +27,21 @@ from rich.console import Console
 
 from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import auction_pb2
-from iso_exchange.audit import verify
 from iso_exchange.audit.report import Report
+from iso_exchange.audit.verify import verify_and_replay
 from iso_exchange.client import (
     Client,
-    Identity,
     IdentityError,
     Refused,
     load_exchange,
-    load_identity,
-    write_identity,
 )
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, Role
 from iso_exchange.identity.ca import DevelopmentAuthority
+from iso_exchange.identity.directory import signing_key, write_address, write_identity
 from iso_exchange.replay import script
 from iso_exchange.replay.agent import PATIENCE, load_script
-from iso_exchange.replay.printout import percent, print_report
+from iso_exchange.replay.printout import percent, print_audit, print_report
 from iso_exchange.replay.report import DayReport, day_report
 from iso_exchange.replay.script import HOUR_S, Script
 from settlement.ledger.keys import SigningKey
@@ -233,19 +231,15 @@ class Demo:
     def _issue(self, authority: DevelopmentAuthority, party_id: str) -> SigningKey:
         """Certificate and signing key of a party, once; a second run finds them."""
         directory = self._identities / party_id
-        try:
-            identity = load_identity(directory)
-        except IdentityError:
+        address = load_exchange(self._identities / "operator")
+        key = signing_key(directory, os.urandom(32))
+        if (directory / "cert.pem").exists():
+            write_address(directory, address)
+        else:
             issued = authority.issue(party_id, now=datetime.now(UTC))
-            identity = Identity(
-                participant_id=party_id,
-                signing_key=SigningKey.from_seed(os.urandom(32)),
-                certificate_pem=issued.certificate_pem,
-                private_key_pem=issued.private_key_pem,
-                ca_pem=authority.certificate_pem,
-            )
-        write_identity(directory, identity, load_exchange(self._identities / "operator"))
-        return identity.signing_key
+            ca_pem = authority.certificate_pem
+            write_identity(directory, ca_pem=ca_pem, issued=issued, address=address)
+        return key
 
     def _scenario_arguments(self) -> tuple[str, ...]:
         options = self._options
@@ -347,10 +341,10 @@ class Demo:
             raise DemoError(f"export failed: see {self._options.data}/logs")
         await self._stop()
         self._say("ledger exported; exchange stopped; verifying offline")
-        report = verify(bundle, vkey)
-        if report.state is None:
-            raise DemoError(f"the ledger does not replay: {report}")
-        return day_report(report.state, AUCTION_ID, plan.scenario), report
+        report, state = verify_and_replay(bundle, vkey)
+        if state is None:
+            raise DemoError(f"the ledger does not replay: {report.summary()}")
+        return day_report(state, AUCTION_ID, plan.scenario), report
 
     def _say(self, text: str) -> None:
         elapsed = time.monotonic() - self._started
@@ -369,14 +363,17 @@ def main() -> None:
         console.print(f"[red]The demo failed:[/red] {error}")
         raise SystemExit(1) from error
     if options.as_json:
-        document = {"day": dataclasses.asdict(day), "audit": audit.as_document()}
+        document = {
+            "day": dataclasses.asdict(day),
+            "audit": {"ok": audit.ok, **dataclasses.asdict(audit)},
+        }
         print(json.dumps(document, default=str))
     else:
         print_report(console, day)
         console.print(
             f"Certified welfare gap of the auction: {percent(divide_ppb(day.certified_gap_ppb), 4)}"
         )
-        audit.print(console)
+        print_audit(console, audit)
     if not audit.ok:
         raise SystemExit(1)
 

@@ -57,7 +57,7 @@ _SITE_ROWS: Final = (
     ("tx-1", "com-tx-1", "us-south", "US", "US-TX", ("US",), "US", "US", True,
      ("ISO27001", "SOC2_TYPE2"), 370, 500_000),
     ("oh-1", "com-oh-1", "us-east", "US", "US-OH", ("US",), "US", "US", True,
-     ("FEDRAMP_MOD", "ISO27001", "SOC2_TYPE2"), 420, 350_000),
+     ("FEDRAMP_MODERATE", "ISO27001", "SOC2_TYPE2"), 420, 350_000),
     ("no-1", "com-no-1", "eu-north", "NO", "NO", ("EEA", "NO"), "NO", "NO", False,
      ("ISO27001", "SOC2_TYPE2"), 30, 500_000),
     ("fi-1", "com-fi-1", "eu-north", "FI", "FI", ("EEA", "FI"), "FI", "FI", False,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clearing.units import chip_hours_text, usd_text
+from iso_exchange.audit.report import Report
 from iso_exchange.replay.report import DayReport, PriceRow
 from settlement.metering.rated import pflop_hours_text
 
@@ -21,6 +22,26 @@ def print_report(console: Console, report: DayReport) -> None:
     _print_money(console, report)
     _print_compute(console, report)
     _print_orders(console, report)
+
+
+def print_audit(console: Console, report: Report) -> None:
+    """Print the audit's numbered steps and its summary."""
+    table = Table(title="Offline verification of the ledger", header_style="bold")
+    table.add_column("", justify="right")
+    for name in ("step", "result"):
+        table.add_column(name)
+    table.add_column("checked", justify="right")
+    table.add_column("first finding")
+    for step in report.steps:
+        table.add_row(
+            str(step.number),
+            step.title,
+            step.result.value,
+            f"{step.checked:,} {step.unit}",
+            f"{step.place} {step.detail}".strip(),
+        )
+    console.print(table)
+    console.print(report.summary())
 
 
 def percent(share_ppm: int, places: int = 1) -> str:

@@ -17,15 +17,13 @@ from iso_exchange.publication import PricesDocument, prices_document
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.services.access import Context
-from iso_exchange.services.backend import Backend
+from iso_exchange.services.backend import NO_ENTRY, Backend, Pulse
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.mutations import SignedRequest
 from iso_exchange.services.pages import cut, page_of
 from iso_exchange.services.periods import starts_within
 
 C = TypeVar("C")
-NOTHING = -1
-"""Entry index of a heartbeat."""
 
 
 class AuctionService(AuctionServiceServicer):
@@ -176,22 +174,27 @@ class AuctionService(AuctionServiceServicer):
         """Follow state changes of auctions from a log entry on."""
         self._backend.caller(context)
         journal = self._backend.journal
-        start = await self._backend.first_entry(request.start_entry_index)
+        start = self._backend.first_entry(request.start_entry_index)
         product = enums.AUCTION_PRODUCT.value(request.product)
         if request.auction_id:
             self._known(request.auction_id)
         next_index = start
+        pulse = Pulse()
         async for size in journal.growth(start):
             # One pass over the stages: auctions have few, the log has many entries.
             changes = sorted(
-                (stage.mark.entry_index, auction_id, stage)
-                for auction_id, stages in journal.stages.items()
-                if request.auction_id in ("", auction_id)
-                and product in (None, self._known(auction_id).created.product)
-                for stage in stages
-                if next_index <= stage.mark.entry_index < size
+                (
+                    (stage.mark.entry_index, auction_id, stage)
+                    for auction_id, stages in journal.stages.items()
+                    if request.auction_id in ("", auction_id)
+                    and product in (None, self._known(auction_id).created.product)
+                    for stage in stages
+                    if next_index <= stage.mark.entry_index < size
+                ),
+                key=lambda change: change[:2],
             )
             for entry_index, auction_id, stage in changes:
+                pulse.beat()
                 yield auction_service_pb2.WatchAuctionsResponse(
                     auction=await self._view(auction_id, stage),
                     entry_index=entry_index,
@@ -199,9 +202,9 @@ class AuctionService(AuctionServiceServicer):
                     ledger_size=self._backend.size,
                 )
             next_index = max(next_index, size)
-            if not changes:
+            if pulse.is_due():
                 yield auction_service_pb2.WatchAuctionsResponse(
-                    entry_index=NOTHING,
+                    entry_index=NO_ENTRY,
                     next_entry_index=next_index,
                     ledger_size=self._backend.size,
                 )

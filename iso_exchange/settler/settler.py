@@ -190,13 +190,21 @@ def party_of(state: State, account: str) -> str:
 
 
 def community_total(state: State, auction: Auction, site_id: str) -> tuple[ChipSeconds, MicroUsd]:
-    """Delivered chip-seconds and surcharge earned at a site over an auction's delivery."""
+    """Delivered chip-seconds and surcharge earned at a site over an auction's delivery.
+
+    Quantities are those delivered, also where a community asks for no surcharge and nothing
+    is posted to it.
+    """
+    assert auction.assignment is not None  # a settled auction has its contracts
     name = auction.spec.auction_id
     account = accounts.community(site_id)
+    here = {item.contract_id for item in auction.assignment.contracts if item.site_id == site_id}
     quantity, amount = 0, 0
     for start in sorted(auction.settled):
+        quantity += sum(
+            item.delivered for item in state.delivered[(name, start)] if item.contract_id in here
+        )
         for transfer in state.postings[f"hour/{name}/{start}"].transfers:
             if transfer.code is TransferCode.SURCHARGE and transfer.credit == account:
-                quantity += transfer.quantity
                 amount += transfer.amount
     return ChipSeconds(quantity), MicroUsd(amount)

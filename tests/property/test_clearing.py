@@ -32,8 +32,15 @@ from clearing.types import (
     Step,
     StepBid,
 )
-from clearing.units import SECONDS_PER_HOUR, Chips, MicroUsdPerChipHour, Ppm, Seconds
-from clearing.units import UnixSeconds, Watts
+from clearing.units import (
+    SECONDS_PER_HOUR,
+    Chips,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    UnixSeconds,
+    Watts,
+)
 
 SEED = b"laws"
 INTERVALS = 2
@@ -68,9 +75,7 @@ def terms(draw: st.DrawFn, *, cover: bool) -> dict[str, Any]:
 
 
 @st.composite
-def books(draw: st.DrawFn) -> Book:
-    """Either cover or scarce power: both at once in books of a few nodes is another matter."""
-    cover = draw(st.booleans())
+def grids(draw: st.DrawFn, *, cover: bool) -> tuple[tuple[Site, ...], tuple[Pool, ...]]:
     limit = None if cover else Watts(draw(st.integers(4, 20)) * NODE * 700)
     sites = (
         Site(site_id="s", surcharge=MicroUsdPerChipHour(500_000), power_limit=limit),
@@ -89,6 +94,40 @@ def books(draw: st.DrawFn) -> Book:
         )
         for name, site in zip(POOLS, "st", strict=True)
     )
+    return sites, pools
+
+
+BASE = Nomination(
+    order_id="n",
+    entitlement_id="e",
+    participant_id="h",
+    pool_id="B",
+    segments=(
+        Segment(
+            first=0,
+            stop=INTERVALS,
+            steps=(Step(price=MicroUsdPerChipHour(2_000_000), chips=Chips(5)),),
+        ),
+    ),
+    cover=Cover.NONE,
+)
+
+SPEC = AuctionSpec(
+    auction_id="laws",
+    intervals=tuple(
+        Interval(start=UnixSeconds(300 * t), end=UnixSeconds(300 * (t + 1)))
+        for t in range(INTERVALS)
+    ),
+    operator_fee=MicroUsdPerChipHour(20_000),
+    seed_commitment=hashlib.sha256(SEED).hexdigest(),
+)
+
+
+@st.composite
+def books(draw: st.DrawFn) -> Book:
+    """Either cover or scarce power: both at once in books of a few nodes is another matter."""
+    cover = draw(st.booleans())
+    sites, pools = draw(grids(cover=cover))
     offers = tuple(
         Offer(
             order_id=f"o{n}",
@@ -110,39 +149,14 @@ def books(draw: st.DrawFn) -> Book:
         for n in range(draw(st.integers(0, 6)))
     )
     blocks = tuple(draw(gangs(n, cover=cover)) for n in range(draw(st.integers(0, 4))))
-    bases = tuple(
-        Nomination(
-            order_id=f"n{n}",
-            entitlement_id="e",
-            participant_id="h",
-            pool_id="B",
-            segments=(
-                Segment(
-                    first=0,
-                    stop=INTERVALS,
-                    steps=(Step(price=MicroUsdPerChipHour(2_000_000), chips=Chips(5)),),
-                ),
-            ),
-            cover=Cover.NONE,
-        )
-        for n in range(draw(st.integers(0, 1)))
-    )
     return Book(
-        spec=AuctionSpec(
-            auction_id="laws",
-            intervals=tuple(
-                Interval(start=UnixSeconds(300 * t), end=UnixSeconds(300 * (t + 1)))
-                for t in range(INTERVALS)
-            ),
-            operator_fee=MicroUsdPerChipHour(20_000),
-            seed_commitment=hashlib.sha256(SEED).hexdigest(),
-        ),
+        spec=SPEC,
         sites=sites,
         pools=pools,
         offers=offers,
         step_bids=steps,
         block_bids=blocks,
-        nominations=bases,
+        nominations=(BASE,) if draw(st.booleans()) else (),
     )
 
 
@@ -195,7 +209,9 @@ def test_cash_adds_up_and_the_operator_keeps_its_fee_only(book: Book) -> None:
 @given(books())
 def test_nobody_ends_past_its_limit(book: Book) -> None:
     outcome = clear(book, SEED)
-    net = {order.order_id: order.surplus for order in outcome.orders if order.order_id[0] != "n"}
+    net: dict[str, int] = {
+        order.order_id: order.surplus for order in outcome.orders if order.order_id[0] != "n"
+    }
     for payment in outcome.make_whole:
         for name in payment.order_ids:
             net[name] += payment.amount * SECONDS_PER_HOUR

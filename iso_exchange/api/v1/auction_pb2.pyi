@@ -234,7 +234,7 @@ class AuctionSpec(_message.Message):
     interval_seconds: _builtins.int
     """Length of each delivery interval, seconds, > 0: 3,600 day-ahead, 300 spot. Required."""
     interval_count: _builtins.int
-    """Number of delivery intervals, 1 to 10,000. Required."""
+    """Number of delivery intervals, 1 to 168. Required."""
     price_floor_micro_usd_per_chip_hour: _builtins.int
     """Lowest limit price and clearing price, micro-USD per chip-hour. Default 0: supply may be left over."""
     price_cap_micro_usd_per_chip_hour: _builtins.int

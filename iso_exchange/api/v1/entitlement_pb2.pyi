@@ -152,7 +152,7 @@ class Nomination(_message.Message):
 
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChipSegment]:
-        """Quantities; periods do not overlap and lie inside the entitlement. At least one."""
+        """Quantities, 1 to 168; periods do not overlap and lie inside the entitlement."""
 
     def __init__(
         self,

@@ -227,7 +227,7 @@ class OutageReport(_message.Message):
 
     @_builtins.property
     def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Nodes concerned; empty for the whole subject. Only with pool_id."""
+        """Nodes concerned, at most 2,000, none twice; empty for the whole subject. Only with pool_id."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

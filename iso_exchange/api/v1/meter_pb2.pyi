@@ -108,7 +108,7 @@ class ContractReadings(_message.Message):
     """Contract. Required; at most once per batch."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeReading]:
-        """Nodes that serve it, at least one."""
+        """Nodes that serve it, 1 to 2,000."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class MeterBatch(_message.Message):
 
     @_builtins.property
     def contracts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractReadings]:
-        """Readings by contract; empty says that the meter is alive and no contract is served."""
+        """Readings by contract, at most 1,000; empty says that the meter is alive and no contract is served."""
 
     def __init__(
         self,

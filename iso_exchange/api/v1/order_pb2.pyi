@@ -290,7 +290,7 @@ class Segment(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Steps, at least one, strictly ascending in price for offers and strictly descending for bids."""
+        """Steps, 1 to 64, strictly ascending in price for offers and strictly descending for bids."""
 
     def __init__(
         self,
@@ -336,7 +336,8 @@ Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
 @_typing.final
 class Eligibility(_message.Message):
     """Eligibility says where a bid may be served: named pools, or a requirement that resolves to pools. Conditions
-    hold together; an empty list is no condition, and a bid without any condition is refused.
+    hold together; a list has at most 64 items, none twice; an empty list is no condition, and a bid without any
+    condition is refused.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -433,7 +434,7 @@ class BidTerms(_message.Message):
 
     @_builtins.property
     def conversions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversion]:
-        """Own factors; a class that is not named counts 1,000,000 ppm."""
+        """Own factors, at most 32; a class that is not named counts 1,000,000 ppm."""
 
     def __init__(
         self,
@@ -507,7 +508,7 @@ class Offer(_message.Message):
     """
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
-        """Curves; periods do not overlap. At least one."""
+        """Curves, 1 to 168; periods do not overlap."""
 
     @_builtins.property
     def commitment(self) -> Global___Commitment:
@@ -543,7 +544,7 @@ class StepBid(_message.Message):
 
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Segment]:
-        """Curves of all-in limit prices; periods do not overlap. At least one."""
+        """Curves of all-in limit prices, 1 to 168; periods do not overlap."""
 
     def __init__(
         self,

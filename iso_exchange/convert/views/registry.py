@@ -109,7 +109,6 @@ def resource_view(pool: Pool, chips: Chips, table: ChipTable | None) -> resource
         node_count=divide_up(chips, pool.chips_per_node),
         min_node_count=1,
         node_count_increment=1,
-        interconnect_domain_id=pool.pool_id,
     )
     if pool.fabric != NO_FABRIC:
         resource.scale_out.kind = number_of(enums.FABRIC, pool.fabric, "resource.scale_out.kind")

@@ -76,7 +76,9 @@ def offer(order_id: str, *steps: tuple[int, str], at: str = "A", **terms: Any) -
     )
 
 
-def bid(order_id: str, *steps: tuple[int, str], at: tuple[str, ...] = ("A",), **terms: Any) -> StepBid:
+def bid(
+    order_id: str, *steps: tuple[int, str], at: tuple[str, ...] = ("A",), **terms: Any
+) -> StepBid:
     span = {key: terms.pop(key) for key in ("first", "stop") if key in terms}
     terms.setdefault("cover", Cover.NONE)
     return StepBid(
@@ -89,7 +91,13 @@ def bid(order_id: str, *steps: tuple[int, str], at: tuple[str, ...] = ("A",), **
 
 
 def gang(
-    order_id: str, chips: int, limit: str, *, at: tuple[str, ...] = ("A",), least: int = 1_000_000, **terms: Any
+    order_id: str,
+    chips: int,
+    limit: str,
+    *,
+    at: tuple[str, ...] = ("A",),
+    least: int = 1_000_000,
+    **terms: Any,
 ) -> BlockBid:
     terms.setdefault("cover", Cover.NONE)
     start = terms.pop("start", 0)
@@ -107,7 +115,9 @@ def gang(
     )
 
 
-def nomination(order_id: str, chips: int, *, at: str = "A", cover: Cover = Cover.NONE) -> Nomination:
+def nomination(
+    order_id: str, chips: int, *, at: str = "A", cover: Cover = Cover.NONE
+) -> Nomination:
     return Nomination(
         order_id=order_id,
         entitlement_id=f"right {order_id}",

@@ -50,9 +50,7 @@ class Result:
     def cash(self) -> dict[str, int]:
         lines = self.outcome.cash
         named = {name: getattr(lines, name) for name in type(lines).__dataclass_fields__}
-        assert named["buyers"] == sum(
-            named[n] for n in named if n not in {"buyers", "make_whole"}
-        )
+        assert named["buyers"] == sum(named[n] for n in named if n not in {"buyers", "make_whole"})
         return {name: amount for name, amount in named.items() if amount}
 
 
@@ -62,7 +60,12 @@ def cleared(given: Book) -> Result:
 
 def test_1_surcharge_moves_which_trades_happen() -> None:
     found = cleared(
-        book(offer("S", (8, "4")), bid("b1", (4, "4.75")), bid("b2", (4, "4.30")), sites=(site(surcharge="0.5"),))
+        book(
+            offer("S", (8, "4")),
+            bid("b1", (4, "4.75")),
+            bid("b2", (4, "4.30")),
+            sites=(site(surcharge="0.5"),),
+        )
     )
     assert (found.chips("b1"), found.chips("b2")) == (4, 0)
     assert found.price().energy == price("4")

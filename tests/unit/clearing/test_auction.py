@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_wrong_seed_is_refused() -> None:
 
 def test_empty_book_clears_to_nothing() -> None:
     outcome = clear(book(), SEED)
-    assert outcome.awards == outcome.orders == outcome.make_whole == ()
+    assert len(outcome.awards) + len(outcome.orders) + len(outcome.make_whole) == 0
     assert [price.indicative for price in outcome.prices] == [True]
     assert outcome.status is RunStatus.OPTIMAL
 
@@ -51,10 +52,11 @@ def test_order_without_a_pool_says_so() -> None:
 
 
 def test_paradoxically_rejected_gang_is_told_what_it_missed() -> None:
-    # The gang of 10 at 5 would need 2 chips at 9: 10 x 5 - 8 x 2 - 2 x 9 = 16 < 7 x 4 - 7 x 2
-    # plus nothing; with the step served first the gang does not fit under its limit.
+    # 8 chips at 2, the rest at 9: the step alone gains 7 x 6 = 42, the gang alone 8 x 3 = 24,
+    # both 42 + 3 - 7 x 4 = 17. One chip at 2 is left over, so pi is 2, where the gang gains.
     outcome = clear(
-        book(offer("S", (8, "2")), offer("T", (20, "9")), bid("b", (7, "8")), gang("g", 8, "5")), SEED
+        book(offer("S", (8, "2")), offer("T", (20, "9")), bid("b", (7, "8")), gang("g", 8, "5")),
+        SEED,
     )
     told = next(order for order in outcome.orders if order.order_id == "g")
     assert told.fill is Fill.NONE
@@ -63,7 +65,7 @@ def test_paradoxically_rejected_gang_is_told_what_it_missed() -> None:
 
 
 def test_exclusive_group_runs_one_member() -> None:
-    terms = {"participant_id": "p", "exclusive_group": "either"}
+    terms: dict[str, Any] = {"participant_id": "p", "exclusive_group": "either"}
     outcome = clear(
         book(offer("S", (20, "2")), gang("g", 8, "5", **terms), gang("h", 9, "5", **terms)), SEED
     )
@@ -71,7 +73,7 @@ def test_exclusive_group_runs_one_member() -> None:
 
 
 def test_conversion_factor_scales_the_value() -> None:
-    # One chip of class d is worth 1.5 of the bid's: 6 there, against 4 in c; d costs 5.5.
+    # One chip of class d is worth 1.5 of the bid's: 6 there, against 4 in c; d costs 4, c 3.5.
     worth = (Conversion(chip_class="d", factor_ppm=Ppm(1_500_000)),)
     outcome = clear(
         book(

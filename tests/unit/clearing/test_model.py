@@ -18,7 +18,9 @@ def model_of(given: Book) -> Model:
 
 def test_equal_steps_are_one_group() -> None:
     market = read_market(
-        canonical(book(offer("S", (9, "2")), bid("a", (3, "5")), bid("b", (4, "5")), bid("c", (1, "4")))),
+        canonical(
+            book(offer("S", (9, "2")), bid("a", (3, "5")), bid("b", (4, "5")), bid("c", (1, "4")))
+        ),
         SEED,
     )
     assert [(g.chips, g.members) for g in market.demand] == [

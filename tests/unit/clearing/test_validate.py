@@ -35,7 +35,6 @@ WORK = WorkBid(
 )
 
 
-
 def with_offer(**changes: object) -> Book:
     return replace(GOOD, offers=(replace(GOOD.offers[0], **changes),))  # type: ignore[arg-type]
 
@@ -53,7 +52,12 @@ def with_pool(**changes: object) -> Book:
 
 
 CASES = (
-    (with_spec(GOOD, pricing_rule=PricingRule.STRICT_UNIFORM), "NOT_CLEARED_YET", "own", "pricing_rule"),
+    (
+        with_spec(GOOD, pricing_rule=PricingRule.STRICT_UNIFORM),
+        "NOT_CLEARED_YET",
+        "own",
+        "pricing_rule",
+    ),
     (with_spec(GOOD, price_floor=MicroUsdPerChipHour(-1)), "NOT_CLEARED_YET", "own", "price_floor"),
     (replace(GOOD, links=(LINK,)), "NOT_CLEARED_YET", "l", "link_id"),
     (replace(GOOD, work_bids=(WORK,)), "NOT_CLEARED_YET", "w", "work"),

@@ -1,0 +1,5 @@
+"""``python -m iso_exchange.cli`` is ``iso``."""
+
+from iso_exchange.cli.main import main
+
+main()

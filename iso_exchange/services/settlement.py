@@ -1,0 +1,247 @@
+"""SettlementService: each participant its own books, auditors all, everybody the community totals."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from iso_exchange.api.v1 import settlement_service_pb2
+from iso_exchange.api.v1.settlement_service_pb2_grpc import SettlementServiceServicer
+from iso_exchange.convert import enums, views
+from iso_exchange.sequencer.refusals import Code
+from iso_exchange.services.access import Caller, Context, subject_of
+from iso_exchange.services.backend import Backend
+from iso_exchange.services.book_accounts import accounts_of, is_account
+from iso_exchange.services.errors import not_taken, refuse
+from iso_exchange.services.pages import Page, cut, page_of
+from iso_exchange.services.periods import overlaps
+from settlement.storage.store import AppliedTransfer
+from settlement.types import Statement
+
+SCAN_COUNT: Final = 1_000
+
+
+class SettlementService(SettlementServiceServicer):
+    """The books as their owners see them."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Keep the parts."""
+        self._backend = backend
+
+    async def GetBalance(
+        self, request: settlement_service_pb2.GetBalanceRequest, context: Context
+    ) -> settlement_service_pb2.GetBalanceResponse:
+        """Read balances in every asset."""
+        caller = self._backend.caller(context)
+        subject = subject_of(caller, request.participant_id)
+        state = self._backend.state
+        owned = set(accounts_of(state, subject))
+        balances = [
+            balance
+            for account in sorted(owned)
+            for balance in state.books.balances(account)
+            if balance.account == account and request.asset in ("", balance.asset)
+        ]
+        balances.sort(key=lambda balance: (balance.asset, balance.account))
+        return settlement_service_pb2.GetBalanceResponse(
+            balances=[views.balance_view(balance) for balance in balances],
+            available_micro_usd=state.books.available_to(subject),
+            ledger_size=self._backend.size,
+        )
+
+    async def ListTransfers(
+        self, request: settlement_service_pb2.ListTransfersRequest, context: Context
+    ) -> settlement_service_pb2.ListTransfersResponse:
+        """List transfers in the order of the books."""
+        caller = self._backend.caller(context)
+        names = self._accounts(caller, request.account)
+        page = page_of(request)
+        start = _start_of(page)
+        size = self._backend.size
+        code = enums.TRANSFER_CODE.value(request.code)
+        found: list[AppliedTransfer] = []
+        while len(found) <= page.size:
+            batch, start, done = await self._merged(names, start)
+            found.extend(
+                item
+                for item in batch
+                if request.contract_id in ("", item.transfer.contract_id)
+                and code in (None, item.transfer.code)
+            )
+            if done:
+                break
+        chosen = found[: page.size]
+        more = len(found) > len(chosen)
+        return settlement_service_pb2.ListTransfersResponse(
+            transfers=[views.transfer_view(item) for item in chosen],
+            next_page_token=page.token(_place(chosen[-1])) if more else "",
+            ledger_size=size,
+        )
+
+    async def ListStatements(
+        self, request: settlement_service_pb2.ListStatementsRequest, context: Context
+    ) -> settlement_service_pb2.ListStatementsResponse:
+        """List statements, newest first."""
+        caller = self._backend.caller(context)
+        await self._backend.journal.refresh()
+        found, token = cut(
+            page_of(request),
+            (
+                statement
+                for statement in self._backend.state.statements.values()
+                if caller.may_read((statement.party_id,))
+                and request.asset in ("", statement.asset)
+                and overlaps(request, statement.period.start, statement.period.end)
+            ),
+            lambda statement: (self._entry_index(statement),),
+            descending=True,
+        )
+        return settlement_service_pb2.ListStatementsResponse(
+            statements=[
+                views.statement_view(statement, entry_index=self._entry_index(statement))
+                for statement in found
+            ],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def GetStatement(
+        self, request: settlement_service_pb2.GetStatementRequest, context: Context
+    ) -> settlement_service_pb2.GetStatementResponse:
+        """Read one statement with its lines, page by page."""
+        caller = self._backend.caller(context)
+        statement = self._backend.state.statements.get(request.statement_id)
+        if statement is None or not caller.may_read((statement.party_id,)):
+            raise refuse(
+                Code.NOT_FOUND, "statement_id", "list your statements", got=request.statement_id
+            )
+        await self._backend.journal.refresh()
+        found, token = cut(
+            page_of(request), enumerate(statement.lines), lambda numbered: (numbered[0],)
+        )
+        return settlement_service_pb2.GetStatementResponse(
+            statement=views.statement_view(statement, entry_index=self._entry_index(statement)),
+            lines=[views.statement_line_view(line) for _, line in found],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def ListPayouts(
+        self, request: settlement_service_pb2.ListPayoutsRequest, context: Context
+    ) -> settlement_service_pb2.ListPayoutsResponse:
+        """List payouts, newest first."""
+        caller = self._backend.caller(context)
+        subject = subject_of(caller, request.participant_id, operator=True)
+        journal = self._backend.journal
+        await journal.refresh()
+        found, token = cut(
+            page_of(request),
+            (
+                statement
+                for statement in self._backend.state.statements.values()
+                if statement.party_id == subject and statement.payout > 0
+            ),
+            lambda statement: (self._entry_index(statement),),
+            descending=True,
+        )
+        return settlement_service_pb2.ListPayoutsResponse(
+            payouts=[
+                views.payout_view(
+                    statement,
+                    book_time_us=journal.statements[statement.statement_id].mark.time_us,
+                    entry_index=self._entry_index(statement),
+                )
+                for statement in found
+            ],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def GetCommunityTotals(
+        self, request: settlement_service_pb2.GetCommunityTotalsRequest, context: Context
+    ) -> settlement_service_pb2.GetCommunityTotalsResponse:
+        """Read what host communities earned; public."""
+        self._backend.caller(context)
+        await self._backend.journal.refresh()
+        auctions = self._backend.state.auctions
+        matching = [
+            total
+            for total in self._backend.journal.totals
+            if request.site_id in ("", total.command.site_id)
+            and overlaps(
+                request,
+                auctions[total.command.auction_id].spec.intervals[0].start,
+                auctions[total.command.auction_id].spec.intervals[-1].end,
+            )
+        ]
+        found, token = cut(
+            page_of(request), matching, lambda total: (total.mark.entry_index,)
+        )
+        return settlement_service_pb2.GetCommunityTotalsResponse(
+            totals=[
+                views.community_total_view(
+                    total.command,
+                    auctions[total.command.auction_id],
+                    entry_index=total.mark.entry_index,
+                )
+                for total in found
+            ],
+            surcharge_sum_micro_usd=str(sum(total.command.surcharge for total in matching)),
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def DisputeHour(
+        self, request: settlement_service_pb2.DisputeHourRequest, context: Context
+    ) -> settlement_service_pb2.DisputeHourResponse:
+        """Refused: disputes are not taken yet."""
+        self._backend.caller(context)
+        raise not_taken("dispute")
+
+    def _accounts(self, caller: Caller, requested: str) -> tuple[str, ...]:
+        own = accounts_of(self._backend.state, caller.participant_id)
+        if not requested:
+            return own
+        if not is_account(requested):
+            raise refuse(
+                Code.INVALID_VALUE, "account", "name an account of the books", got=requested
+            )
+        if requested not in own and not caller.is_auditor:
+            raise refuse(
+                Code.NOT_OWNER, "account", "others' accounts are for auditors", got=requested
+            )
+        return (requested,)
+
+    async def _merged(
+        self, names: tuple[str, ...], start: tuple[int, int]
+    ) -> tuple[list[AppliedTransfer], tuple[int, int], bool]:
+        """Next transfers of several accounts in order, where to go on, and whether that was all."""
+        merged: dict[tuple[int, int], AppliedTransfer] = {}
+        ends = []
+        for name in names:
+            batch = await self._backend.store.transfers(name, start, SCAN_COUNT)
+            merged.update({_place(item): item for item in batch})
+            if len(batch) == SCAN_COUNT:
+                ends.append(_place(batch[-1]))
+        # Beyond the end of a full batch its account may have transfers that were not read yet.
+        limit = min(ends, default=None)
+        places = sorted(place for place in merged if limit is None or place <= limit)
+        if limit is None:
+            return [merged[place] for place in places], start, True
+        return [merged[place] for place in places], (limit[0], limit[1] + 1), False
+
+    def _entry_index(self, statement: Statement) -> int:
+        return self._backend.journal.statements[statement.statement_id].mark.entry_index
+
+
+def _place(item: AppliedTransfer) -> tuple[int, int]:
+    return item.entry_index, item.position
+
+
+def _start_of(page: Page) -> tuple[int, int]:
+    if page.after is None:
+        return 0, 0
+    match page.after:
+        case (int() as entry_index, int() as position):
+            return entry_index, position + 1
+        case _:
+            raise refuse(Code.INVALID_VALUE, "page_token", "send the token as it was given")
