@@ -53,6 +53,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         raise DocumentError(message) from error
     try:
         value: T = _CONVERTER.structure(raw, kind)
+        canonical = encode(value)
     except (
         ClassValidationError,
         IterableValidationError,
@@ -62,7 +63,7 @@ def decode(data: bytes, kind: type[T]) -> T:
     ) as error:
         message = f"not a {kind.__name__}: {_place(error)}"
         raise DocumentError(message) from error
-    if encode(value) != data:
+    if canonical != data:
         message = f"{kind.__name__} is not in canonical form"
         raise DocumentError(message)
     return value

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clearing import codec
 from iso_exchange import convert
 from iso_exchange.commands import (
     Command,
@@ -20,7 +19,7 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
-from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
+from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
 from settlement.ledger import envelope
@@ -80,20 +79,6 @@ def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
 
 
 def _command(parsed: Envelope) -> Command | Rejected:
-    kind = COMMAND_BY_PAYLOAD_TYPE.get(parsed.payload_type)
-    if kind is None:
-        return Rejected(
-            code=Code.MALFORMED_ENVELOPE,
-            field="envelope.payloadType",
-            advice="use a payload type of docs/reference/architecture.md",
-            got=parsed.payload_type,
-        )
-    if parsed.payload_type.endswith("+json"):
-        try:
-            command: Command = codec.decode(parsed.payload, kind)
-        except codec.DocumentError as error:
-            return Rejected(code=Code.MALFORMED_BODY, field="envelope.payload", advice=str(error))
-        return command
     return convert.command_from(parsed.payload_type, parsed.payload)
 
 

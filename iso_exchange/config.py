@@ -78,7 +78,9 @@ class Config:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """Read the command line; the database URL may come from the environment, as it holds a password.
+    """Read the command line.
+
+    The database URL may come from the environment, because it holds a password.
 
     Raises:
         ConfigError: a value that cannot be used.

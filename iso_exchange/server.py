@@ -50,7 +50,7 @@ from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
 from iso_exchange.storage.pool import UnsafeServerError
 from iso_exchange.storage.postgres import PostgresStore
-from settlement.ledger.keys import NoteAlgorithm, NoteKey, SigningKey
+from settlement.ledger.keys import NoteAlgorithm, NoteKey
 from settlement.storage.store import LedgerStore, StoreError
 
 EXIT_OK: Final = 0
@@ -157,7 +157,7 @@ class Exchange:
             StoppedError: the sequencer stopped: the process must exit and be started again.
             Exception: whatever ended another part.
         """
-        assert self._failure is not None, "the exchange is not started"  # noqa: S101
+        assert self._failure is not None, "the exchange is not started"
         await asyncio.shield(self._failure)
 
     async def _start(self) -> None:
@@ -199,14 +199,14 @@ class Exchange:
         await journal.refresh()
         self._spawn("publisher", publisher.run())
         self._spawn("journal", journal.run())
-        parts = {
-            "sequencer": self._sequencer,
-            "secrets": self._secrets,
-            "clock": clock,
-            "origin": config.origin,
-        }
-        self._spawn("auctioneer", Auctioneer(**parts).run())
-        self._spawn("settler", Settler(**parts).run())
+        auctioneer = Auctioneer(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
+        settler = Settler(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
+        self._spawn("auctioneer", auctioneer.run())
+        self._spawn("settler", settler.run())
         await self._start_servers(store, clock, publisher, journal)
 
     async def _start_servers(
@@ -252,7 +252,8 @@ class Exchange:
     async def _open_store(self) -> LedgerStore:
         url = self._config.database_url
         if url is None:
-            embedded = await self._stack.enter_async_context(Embedded(self._config.data / "postgres"))
+            server = Embedded(self._config.data / "postgres")
+            embedded = await self._stack.enter_async_context(server)
             url = embedded.url
         applied = await migrate(url)
         if applied:
@@ -347,10 +348,11 @@ async def _serve(config: Config) -> int:
             failures = [task.exception() for task in done if task.exception() is not None]
             log.info("stopping", failed=bool(failures))
     except StoppedError as error:
-        log.error("stopped while starting", reason=str(error))
+        log.error("stopped while starting", reason=str(error))  # noqa: TRY400 - the cause is logged
         return EXIT_STOPPED
     except STARTUP_ERRORS as error:
-        log.error("the exchange does not start", reason=str(error), kind=type(error).__name__)
+        reason, kind = str(error), type(error).__name__
+        log.error("the exchange does not start", reason=reason, kind=kind)  # noqa: TRY400 - no bug
         return EXIT_REFUSED
     return EXIT_STOPPED if failures else EXIT_OK
 

@@ -90,6 +90,8 @@ class MoneyAudit:
         table = state.chip_table()
         if auction is None or auction.assignment is None or table is None:
             return  # refused on replay
+        if command.interval not in auction.spec.intervals:
+            return  # the same; and its length could be anything
         settled = settle_interval(
             assignment=auction.assignment,
             interval=command.interval,

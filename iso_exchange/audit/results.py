@@ -103,8 +103,8 @@ class ResultAudit:
         elif isinstance(command, CancelAllOrders):
             gone = [
                 order_id
-                for order_id, (auction_id, participant_id, _, _) in self._orders.items()
-                if participant_id == command.participant_id and auction_id not in self._commitments
+                for order_id, (_, participant_id, _, _) in self._orders.items()
+                if participant_id == command.participant_id
             ]
             for order_id in gone:
                 del self._orders[order_id]
@@ -123,6 +123,8 @@ class ResultAudit:
         if (command.order_count, command.book_root) != (len(leaves), root):
             detail = f"the log has {len(leaves)} orders with root {root}"
             self.record.fail(Step.BOOKS, entry.place, detail)
+        # None of them can change any more: keep those of open auctions only.
+        self._orders = {key: order for key, order in self._orders.items() if order[0] != name}
         self._commitments[name] = command.book_commitment
         self.record.count(Step.BOOKS, "book roots")
 

@@ -60,10 +60,7 @@ def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report,
     """
     record = Record()
     files = BundleFiles(directory)
-    bundle: Bundle | None = None
-    walk: Walk | None = None
-    with record.guard(Step.FILES, BUNDLE_NAME):
-        bundle = files.bundle()
+    bundle = _bundle(record, files)
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
         return _report(record, None, vkey, None), None
@@ -72,8 +69,25 @@ def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report,
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
+    walk = _walk(record, files, bundle, bundle.vkey if vkey is None else vkey)
+    if walk is None:
+        _skip_all(record, "the checkpoint cannot be read")
+    report = _report(record, bundle, vkey, walk)
+    if walk is None or walk.stopped or bundle.kind is BundleKind.PUBLIC:
+        return report, None
+    return report, None if record.has_failed(Step.TREE) else walk.state
+
+
+def _bundle(record: Record, files: BundleFiles) -> Bundle | None:
+    with record.guard(Step.FILES, BUNDLE_NAME):
+        return files.bundle()
+    return None
+
+
+def _walk(record: Record, files: BundleFiles, bundle: Bundle, vkey: str) -> Walk | None:
+    """Walk along the log; None when there is no checkpoint to start from."""
     with record.guard(Step.CHECKPOINT, LOG_PREFIX + CHECKPOINT_NAME):
-        key = parse_vkey(bundle.vkey if vkey is None else vkey)
+        key = parse_vkey(vkey)
         checkpoint = _checkpoint(record, files, bundle, key)
         walk = Walk(
             record=record,
@@ -83,12 +97,10 @@ def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report,
             log_key=key.public,
         )
         with record.guard(Step.TREE, LOG_PREFIX):
-            _walk(record, files, checkpoint, walk)
+            _read_leaves(record, files, checkpoint, walk)
             _check_documents(record, bundle, walk)
-    if walk is None:
-        _skip_all(record, "the checkpoint cannot be read")
-    complete = walk is not None and bundle.kind is BundleKind.AUDITOR and not walk.stopped
-    return _report(record, bundle, vkey, walk), walk.state if walk and complete else None
+        return walk
+    return None
 
 
 def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey) -> Checkpoint:
@@ -111,7 +123,7 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey
     return checkpoint
 
 
-def _walk(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk) -> None:
+def _read_leaves(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk) -> None:
     leaves = tiles.replay(files.read_log, size=checkpoint.size, root=checkpoint.root)
     while True:
         try:

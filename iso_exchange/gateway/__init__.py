@@ -1,1 +1,1 @@
-"""The gateway: gRPC server, interceptors, read model of the log, metrics and log files over HTTP."""
+"""The gateway: gRPC server, interceptor, read model of the log, HTTP for metrics and log files."""

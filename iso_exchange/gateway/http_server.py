@@ -23,6 +23,8 @@ from settlement.ledger.tiles import parse_path
 _LOG: Final = "/log/"
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.05
+"""How often the thread looks whether it is to stop."""
 
 log = structlog.get_logger("http")
 
@@ -43,7 +45,7 @@ class HttpServer:
         self._server = ThreadingHTTPServer((listen.host, listen.port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="iso-http", daemon=True
+            target=self._server.serve_forever, args=(POLL_S,), name="iso-http", daemon=True
         )
         self.url = f"http://{listen.host}:{self._server.server_address[1]}"
 

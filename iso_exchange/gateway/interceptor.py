@@ -49,10 +49,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Replace a method's behaviour by the wrapped one."""
         handler: Any = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OWN_METHODS):
@@ -66,16 +66,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            wrapped: Any = make(self._streaming(name, behaviour), *serializers)
-            return wrapped  # type: ignore[no-any-return]
+            streaming = self._streaming(name, behaviour, reads_stream=handler.request_streaming)
+            return make(streaming, *serializers)  # type: ignore[no-any-return]
         behaviour = handler.stream_unary or handler.unary_unary
         make = (
             grpc.stream_unary_rpc_method_handler
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        wrapped = make(self._unary(name, behaviour), *serializers)
-        return wrapped  # type: ignore[no-any-return]
+        return make(self._unary(name, behaviour), *serializers)  # type: ignore[no-any-return]
 
     def _unary(self, name: str, behaviour: Unary) -> Unary:
         async def call(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
@@ -85,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _refuse_unreadable(request)
                 async with asyncio.timeout(self._call_seconds_max):
                     response = await behaviour(request, context)
-            except BaseException as error:  # noqa: BLE001 - every failure becomes a status, once
+            except BaseException as error:
                 await _fail(name, context, error)
                 raise
             finally:
@@ -95,14 +94,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, name: str, behaviour: Stream) -> Stream:
+    def _streaming(self, name: str, behaviour: Stream, *, reads_stream: bool) -> Stream:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401
             self._bind(name, context)
             try:
-                _refuse_unreadable(request)
-                async for response in behaviour(request, context):
+                requests = _readable(request) if reads_stream else request
+                _refuse_unreadable(requests)
+                async for response in behaviour(requests, context):
                     yield response
-            except BaseException as error:  # noqa: BLE001 - every failure becomes a status, once
+            except BaseException as error:
                 await _fail(name, context, error)
                 raise
             metrics.requests.labels(name, grpc.StatusCode.OK.name).inc()
@@ -112,7 +112,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _bind(self, name: str, context: Context) -> None:
         """Name the call in every log line of its task, and to the client in the trailers."""
         given = {
-            key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+            key: value
+            for key, value in context.invocation_metadata() or ()
+            if isinstance(value, str)
         }.get(CORRELATION_KEY, "")
         usable = 0 < len(given) <= CORRELATION_LENGTH_MAX and given.isprintable()
         correlation = given if usable else self._new_id()
@@ -156,7 +158,7 @@ def _status(error: BaseException) -> status_pb2.Status:
                 Rejected(
                     code=Code.UNAVAILABLE,
                     field="",
-                    advice="the exchange cannot answer now: repeat the same request with the same id",
+                    advice="no answer now: repeat the same request with the same request id",
                 )
             )
         )
@@ -179,6 +181,12 @@ def _refuse_unreadable(request: object) -> None:
                 advice="the bytes are no request of this method: use the published .proto files",
             )
         )
+
+
+async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        _refuse_unreadable(request)
+        yield request
 
 
 def _tolerant(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

@@ -44,8 +44,8 @@ _KEPT: Final = frozenset(
     ENTRY_KINDS[kind].name
     for kind in (
         RegisterParticipant,
-                    RegisterMeter,
-                CreateAuction,
+        RegisterMeter,
+        CreateAuction,
         HaltAuction,
         ResumeAuction,
         CloseAuction,
@@ -139,9 +139,9 @@ class Journal:
 
     async def refresh(self) -> int:
         """Read everything committed so far; returns the size of the log that was read."""
-        if len(self._times) < self._sequencer.size:
+        if self._is_behind():
             async with self._lock:
-                while len(self._times) < self._sequencer.size:
+                while self._is_behind():
                     for entry in await self._store.entries(len(self._times), PAGE_COUNT):
                         self._take(entry)
         return len(self._times)
@@ -149,9 +149,9 @@ class Journal:
     async def run(self) -> None:
         """Keep up with the log, so that ``refresh`` never has much to read."""
         while True:
-            size = await self.refresh()
+            await self.refresh()
             async with self._sequencer.changed:
-                await self._sequencer.changed.wait_for(lambda: self._sequencer.size > size)
+                await self._sequencer.changed.wait_for(self._is_behind)
 
     async def follow(self, start: int) -> AsyncIterator[Entry | None]:
         """Entries from ``start`` on, for ever; None as a heartbeat when nothing happens.
@@ -199,6 +199,9 @@ class Journal:
             raise refuse(
                 Code.UNAVAILABLE, "", "the exchange is restarting: resume where the stream ended"
             )
+
+    def _is_behind(self) -> bool:
+        return len(self._times) < self._sequencer.size
 
     async def _wait(self, size: int, seconds: float) -> bool:
         """Whether the log grew beyond ``size`` (or the exchange is stopping) within a time."""
@@ -274,9 +277,7 @@ class Journal:
             case CloseAuction():
                 new = replace(last, state=AuctionState.CLOSED, closed=command)
             case PublishResult():
-                new = replace(
-                    last, state=AuctionState.CLEARED, result_entry_index=mark.entry_index
-                )
+                new = replace(last, state=AuctionState.CLEARED, result_entry_index=mark.entry_index)
             case PublishPrices():
                 new = replace(
                     last,

@@ -1,1 +1,1 @@
-"""Who a connection belongs to: names in certificates, and a certificate authority for development."""
+"""Who a connection belongs to: names in certificates, a development certificate authority."""

@@ -6,7 +6,7 @@ root certificate. This one keeps an unencrypted key below the data directory.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from iso_exchange.publisher.files import replace
 
 ROOT_DAYS: Final = 3_650
 LEAF_DAYS: Final = 365
-CLOCK_SKEW: Final = datetime.timedelta(hours=1)
+CLOCK_SKEW: Final = dt.timedelta(hours=1)
 CERTIFICATE_FILE: Final = "ca.pem"
 KEY_FILE: Final = "ca-key.pem"
 
@@ -54,13 +54,13 @@ class DevelopmentAuthority:
 
     @classmethod
     def load_or_create(
-        cls, directory: Path, *, origin: str, now: datetime.datetime
+        cls, directory: Path, *, origin: str, now: dt.datetime
     ) -> DevelopmentAuthority:
         """Read the authority of a directory, or make one.
 
         Args:
-            now: Host time with its zone; decides about validity, never the exchange's clock, because
-                the other side of a connection knows no simulated time.
+            now: Host time with its zone. Never the exchange's clock: the other side of a
+                connection knows no simulated time.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate_path, key_path = directory / CERTIFICATE_FILE, directory / KEY_FILE
@@ -88,7 +88,7 @@ class DevelopmentAuthority:
         """Root certificate, which both sides trust."""
         return _certificate_pem(self._certificate)
 
-    def issue(self, participant_id: str, *, now: datetime.datetime) -> IssuedCertificate:
+    def issue(self, participant_id: str, *, now: dt.datetime) -> IssuedCertificate:
         """Client certificate that names a participant or meter.
 
         Raises:
@@ -100,9 +100,7 @@ class DevelopmentAuthority:
         name = x509.UniformResourceIdentifier(participant_uri(self._origin, participant_id))
         return self._leaf(participant_id, [name], ExtendedKeyUsageOID.CLIENT_AUTH, now)
 
-    def issue_server(
-        self, hosts: tuple[str, ...], *, now: datetime.datetime
-    ) -> IssuedCertificate:
+    def issue_server(self, hosts: tuple[str, ...], *, now: dt.datetime) -> IssuedCertificate:
         """Server certificate for host names and addresses."""
         names = [_host(host) for host in hosts]
         return self._leaf(hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, now)
@@ -112,7 +110,7 @@ class DevelopmentAuthority:
         common_name: str,
         names: list[x509.GeneralName],
         usage: x509.ObjectIdentifier,
-        now: datetime.datetime,
+        now: dt.datetime,
     ) -> IssuedCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _sign(
@@ -141,7 +139,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _builder(
-    common_name: str, key: PrivateKey, now: datetime.datetime, days: int
+    common_name: str, key: PrivateKey, now: dt.datetime, days: int
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -149,7 +147,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(now + dt.timedelta(days=days))
     )
 
 

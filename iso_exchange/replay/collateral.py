@@ -22,7 +22,7 @@ from iso_exchange.replay.parts import (
     StepBid,
 )
 
-REFUSAL_REASON: Final = "INSUFFICIENT_COLLATERAL"
+REFUSAL_REASON: Final = "EXPOSURE_ABOVE_COLLATERAL"
 MARGIN_PPM: Final = 1_250_000
 ROUND_MICRO_USD: Final = 1_000_000_000
 """Deposits are whole thousands of dollars."""

@@ -238,10 +238,8 @@ def nominations(script: Script, lab_id: str) -> tuple[Nominate, ...]:
                     start=script.hour(first),
                     end=script.hour(stop),
                     steps=(
-                        Step(
-                            price=MicroUsdPerChipHour(base.contract_price_micro_usd_per_chip_hour),
-                            chips=Chips(chips),
-                        ),
+                        # A nomination names no price: its contract does.
+                        Step(price=MicroUsdPerChipHour(0), chips=Chips(chips)),
                     ),
                 )
                 for first, stop, chips in _runs(base.nominated_chips)

@@ -36,6 +36,7 @@ from settlement.types import Postings
 
 INTERVAL_COUNT_MAX = 168
 INTERVAL_SECONDS_MIN = 300
+INTERVAL_SECONDS_MAX = 86_400
 SHA256_HEX_LENGTH = 64
 TIE_CREDIT_MAX = 100
 
@@ -276,10 +277,10 @@ def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
             f"1 to {INTERVAL_COUNT_MAX} intervals",
         ),
         (
-            command.interval_seconds >= INTERVAL_SECONDS_MIN
+            INTERVAL_SECONDS_MIN <= command.interval_seconds <= INTERVAL_SECONDS_MAX
             and command.interval_seconds % INTERVAL_SECONDS_MIN == 0,
             "interval_seconds",
-            "intervals are multiples of 300 s, the metering interval",
+            "intervals are multiples of 300 s, the metering interval, and at most a day",
         ),
         (
             command.first_interval_start % command.interval_seconds == 0,

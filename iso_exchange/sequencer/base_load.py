@@ -176,11 +176,7 @@ def _refuse_nomination(
             entitlement.period.start <= auction.spec.intervals[curve.first].start
             and auction.spec.intervals[curve.stop - 1].end <= entitlement.period.end
         )
-        if (
-            len(curve.steps) != 1
-            or not inside
-            or not 0 <= curve.steps[0].chips <= entitlement.chips
-        ):
+        if len(curve.steps) != 1 or not inside or not 0 < curve.steps[0].chips <= entitlement.chips:
             return Rejected(
                 code=Code.QUANTITY_ABOVE_CAPACITY,
                 field="segments",

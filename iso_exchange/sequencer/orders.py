@@ -28,6 +28,7 @@ from settlement.storage.store import AppliedTransfer
 from settlement.types import Postings, Transfer
 
 ORDER_ID_LENGTH_MAX = 64
+CANCELLED_BY_OWNER = "cancelled by its owner"
 REVISION_FIRST = 1
 
 
@@ -116,7 +117,7 @@ def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | R
             advice="only an open order can be cancelled",
             got=order.state.value,
         )
-    transfers = _cancel(state, order, meta, "cancelled by its owner")
+    transfers = _cancel(state, order, meta, CANCELLED_BY_OWNER)
     if isinstance(transfers, Rejected):
         return transfers
     return Accepted(owners=(command.header.signer_id,), transfers=transfers)

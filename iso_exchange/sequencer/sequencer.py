@@ -176,7 +176,7 @@ class Sequencer:
                         limit=str(QUEUE_COUNT_MAX),
                     )
                 )
-        return tuple([await item.answer for item in waiting])
+        return tuple(await asyncio.gather(*(item.answer for item in waiting)))
 
     async def run(self) -> None:
         """Drain, apply, commit, answer, for ever.

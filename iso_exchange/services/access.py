@@ -57,9 +57,7 @@ def caller_of(state: State, context: Context) -> Caller:
         Refused: UNAUTHENTICATED: the certificate names no participant of this exchange, or every
             key of the participant is revoked.
     """
-    names = [
-        name.decode("utf-8", "replace") for name in context.auth_context().get(NAMES_KEY, ())
-    ]
+    names = [name.decode("utf-8", "replace") for name in context.auth_context().get(NAMES_KEY, ())]
     participant_id = participant_of(state.origin, names)
     if participant_id is None:
         raise refuse(

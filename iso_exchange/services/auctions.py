@@ -241,8 +241,8 @@ class AuctionService(AuctionServiceServicer):
     def _document(self, auction: Auction) -> PricesDocument:
         name = auction.spec.auction_id
         if name not in self._documents:
-            assert auction.book is not None  # noqa: S101 - the caller asked for a published one
-            assert auction.outcome is not None  # noqa: S101 - the same
+            assert auction.book is not None
+            assert auction.outcome is not None
             self._documents[name] = prices_document(auction.book, auction.outcome)
         return self._documents[name]
 

@@ -140,9 +140,7 @@ class DeliveryService(DeliveryServiceServicer):
             and request.pool_id in ("", contract.pool_id)
             and request.order_id in ("", contract.order_id, contract.supplier_order_id)
             and request.state in (0, self._stage(contract))
-            and overlaps(
-                request, contract.hours[0].interval.start, contract.hours[-1].interval.end
-            )
+            and overlaps(request, contract.hours[0].interval.start, contract.hours[-1].interval.end)
         )
 
     def _stage(self, contract: Contract) -> contract_pb2.ContractState.ValueType:

@@ -102,9 +102,7 @@ def _events(state: State, participant_id: str, command: Command) -> Iterator[eve
             return
 
 
-def _awarded(
-    state: State, participant_id: str, command: NotifyAward
-) -> Iterator[event_pb2.Event]:
+def _awarded(state: State, participant_id: str, command: NotifyAward) -> Iterator[event_pb2.Event]:
     yield event_pb2.Event(
         kind=event_pb2.EVENT_KIND_AWARD,
         auction_id=command.auction_id,

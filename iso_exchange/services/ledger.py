@@ -28,7 +28,7 @@ KINDS: Final = frozenset({kind.name for kind in ENTRY_KINDS.values()} | {BATCH_K
 
 
 class LedgerService(LedgerServiceServicer):
-    """Everybody may read leaves and proofs; openings go to owners, and to auditors once published."""
+    """Leaves and proofs for everybody; openings for owners, and for auditors once published."""
 
     def __init__(self, backend: Backend) -> None:
         """Keep the parts."""
@@ -220,7 +220,7 @@ class LedgerService(LedgerServiceServicer):
 
     def _published(self) -> Published:
         published = self._backend.publisher.published
-        if published is None:
+        if published is None or self._backend.publisher.tree.size < published.size:
             raise refuse(Code.UNAVAILABLE, "", "nothing is published yet: ask again in a second")
         return published
 

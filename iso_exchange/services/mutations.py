@@ -67,7 +67,7 @@ class Mutations:
         if isinstance(answer, Rejected):
             raise Refused(answer, logged=answer.code is not Code.UNAVAILABLE)
         command = checked.command
-        assert isinstance(command, kind)  # noqa: S101 - _check let no other through
+        assert isinstance(command, kind)
         return command, receipt_message(answer)
 
     async def many(
@@ -147,7 +147,7 @@ class Mutations:
 
 
 def receipt_message(receipt: Receipt) -> receipt_pb2.Receipt:
-    """Receipt on the wire; made of the stored one alone, so that a replay answers the same bytes."""
+    """Receipt on the wire, made of the stored one alone: a replay answers the same bytes."""
     return views.receipt_view(receipt, receipt.entry_index + 1)
 
 

@@ -81,7 +81,7 @@ def intervals_of(order: BookOrder) -> list[list[int]]:
 
 
 def best_limit(order: BookOrder) -> int:
-    """Limit that decides about price: a bid's highest, an offer's lowest, micro-USD per chip-hour."""
+    """Limit that decides, micro-USD per chip-hour: a bid's highest, an offer's lowest."""
     match order:
         case Offer():
             return min(step.price for segment in order.segments for step in segment.steps)

@@ -54,8 +54,8 @@ def page_of(request: Message) -> Page:
     Raises:
         Refused: INVALID_ARGUMENT: a negative size, or a token that is not of this request.
     """
-    size = int(request.page_size)  # type: ignore[attr-defined] - every list request has both
-    token = str(request.page_token)  # type: ignore[attr-defined]
+    size: int = getattr(request, "page_size")  # noqa: B009 - every list request has both
+    token: str = getattr(request, "page_token")  # noqa: B009 - and Message has neither
     if size < 0:
         raise refuse(
             Code.INVALID_VALUE,

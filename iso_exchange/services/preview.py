@@ -30,6 +30,7 @@ from settlement.types import Transfer
 
 INT64_MAX: Final = 2**63 - 1
 
+
 def preview(
     backend: Backend, caller: Caller, order: order_pb2.Order
 ) -> market_service_pb2.PreviewOrderResponse:

@@ -35,7 +35,6 @@ from iso_exchange.services.errors import refuse
 from iso_exchange.services.mutations import SignedRequest
 from iso_exchange.services.pages import cut, page_of
 
-
 C = TypeVar("C")
 
 
@@ -146,7 +145,10 @@ class RegistryService(RegistryServiceServicer):
         self._backend.caller(context)
         if request.participant_id not in self._backend.state.participants:
             raise refuse(
-                Code.NOT_FOUND, "participant_id", "list the participants", got=request.participant_id
+                Code.NOT_FOUND,
+                "participant_id",
+                "list the participants",
+                got=request.participant_id,
             )
         return registry_service_pb2.GetParticipantResponse(
             participant=await self._participant(request.participant_id),

@@ -1,4 +1,4 @@
-"""SettlementService: each participant its own books, auditors all, everybody the community totals."""
+"""SettlementService: own books for each participant, all for auditors, totals for everybody."""
 
 from __future__ import annotations
 
@@ -173,9 +173,7 @@ class SettlementService(SettlementServiceServicer):
                 auctions[total.command.auction_id].spec.intervals[-1].end,
             )
         ]
-        found, token = cut(
-            page_of(request), matching, lambda total: (total.mark.entry_index,)
-        )
+        found, token = cut(page_of(request), matching, lambda total: (total.mark.entry_index,))
         return settlement_service_pb2.GetCommunityTotalsResponse(
             totals=[
                 views.community_total_view(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearing import codec
+from iso_exchange import convert
 from iso_exchange.audit.bundle import Bundle, BundleFile, BundleKind, Opening, documents_of
 from iso_exchange.audit.export import export
 from iso_exchange.authority import command_of
@@ -46,9 +47,7 @@ def make_bundles(directory: Path, tamper: Tamper | None = None) -> Made:
             await day.run()
             for kind in BundleKind:
                 await write_bundle(day, directory / kind.value, kind)
-            return Made(
-                auditor=directory / "auditor", public=directory / "public", vkey=day.vkey
-            )
+            return Made(auditor=directory / "auditor", public=directory / "public", vkey=day.vkey)
 
     return asyncio.run(run())
 
@@ -109,8 +108,6 @@ class LogEntry:
 
     def signed_again(self, command: object, *names: str) -> LogEntry:
         """The entry with another command, signed by the owners of the names."""
-        from iso_exchange import convert
-
         kind = ENTRY_KINDS[type(command)]
         payload = (
             codec.encode(command)
@@ -175,7 +172,8 @@ def write_log(directory: Path, batches: list[Batch], key: SigningKey = LOG_KEY) 
                     documents=tuple(sorted(set(documents_of(entry.command)))),
                 )
                 openings.append(codec.encode(opening) + b"\n")
-            leaves.append(leaf_of(kind, entry.data, entry.salt))
+            # Without a salt even an order is written in the open, as the forger likes.
+            leaves.append(leaf_of(kind, entry.data, entry.salt) if entry.salt else entry.data)
         hashes = [merkle.leaf_hash(leaf) for leaf in leaves[first:]]
         header = BatchHeader(
             first_index=first,

@@ -72,7 +72,13 @@ def test_summary_is_one_line_with_the_gap_and_the_meter_gaps(made: Made) -> None
 
 @pytest.mark.parametrize(
     ("ppb", "text"),
-    [(0, "0 %"), (1, "0.0000001 %"), (21_000, "0.0021 %"), (10**9, "100 %"), (-5 * 10**6, "-0.5 %")],
+    [
+        (0, "0 %"),
+        (1, "0.0000001 %"),
+        (21_000, "0.0021 %"),
+        (10**9, "100 %"),
+        (-5 * 10**6, "-0.5 %"),
+    ],
 )
 def test_a_gap_is_written_exactly(ppb: int, text: str) -> None:
     assert percent_text(ppb) == text

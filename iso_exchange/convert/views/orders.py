@@ -17,9 +17,9 @@ from iso_exchange.convert import enums
 from iso_exchange.convert.fields import timestamp, timestamp_of_us
 from iso_exchange.convert.orders import write_order
 from iso_exchange.convert.views.auctions import is_published
+from iso_exchange.sequencer.orders import CANCELLED_BY_OWNER
 from iso_exchange.sequencer.state import Auction, Order, OrderState, PoolRecord, SiteRecord
 
-CANCELLED_BY_OWNER: Final = "cancelled by its owner"
 """``Order.cancel_reason`` of a withdrawal; any other reason is the operator's."""
 
 FILL_STATES: Final[dict[Fill, order_pb2.OrderState.ValueType]] = {

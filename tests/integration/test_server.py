@@ -1,0 +1,160 @@
+"""The whole process: start, restart, orderly stop, and a stop that nobody asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from iso_exchange.client import Client, Retry, Unavailable, load_exchange
+from iso_exchange.sequencer.sequencer import StoppedError
+from iso_exchange.server import EXIT_OK, EXIT_REFUSED, EXIT_STOPPED, Exchange, main
+from settlement.ledger.checkpoint import open_checkpoint
+from settlement.ledger.keys import parse_vkey
+from settlement.storage.memory import MemoryStore
+from settlement.storage.store import Commit, StoreError
+from tests.integration.market import bid, client_of, configuration, offer, open_market
+
+
+class BreakingStore(MemoryStore):
+    """A database whose connection breaks during a commit."""
+
+    broken = False
+
+    async def commit(self, batch: Commit) -> None:
+        if self.broken:
+            raise StoreError("UNKNOWN_OUTCOME", "the connection broke")
+        await super().commit(batch)
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        content: bytes = response.read()
+        return content
+
+
+async def test_a_restart_finds_everything_again(tmp_path: Path, database_url: str) -> None:
+    config = configuration(tmp_path, database_url)
+    async with open_market(config) as market:
+        sealed = await market.buyer.prepare(bid())
+        receipt = await market.buyer.send_sealed(sealed)
+        size = market.exchange.sequencer.size
+        target = market.exchange.target
+        now_us = (await market.buyer.time()).now_us
+    earlier = dataclasses.replace(config, simulated_start_us=1_000_000)
+    async with Exchange(earlier) as exchange:
+        directory = exchange.identity_directory("buyer")
+        assert load_exchange(directory).target == exchange.target != target
+        async with client_of(directory) as buyer:
+            assert (await buyer.time()).now_us == now_us
+            again = await buyer.send_sealed(sealed)
+            assert again.entry_index == receipt.entry_index
+            assert again.salt == receipt.salt
+            assert (await buyer.order("bid-1")).entry_index == receipt.entry_index
+        assert exchange.sequencer.size == size
+
+
+async def test_an_orderly_stop_publishes_what_was_acknowledged(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with open_market(configuration(tmp_path), store) as market:
+        await market.supplier.send(offer())
+        size, vkey = market.exchange.sequencer.size, market.exchange.log_vkey
+    note = (tmp_path / "log" / "checkpoint").read_bytes()
+    assert open_checkpoint(note, parse_vkey(vkey)).checkpoint.size == size
+
+
+async def test_a_broken_commit_ends_the_exchange_and_leaves_the_request_open(
+    tmp_path: Path,
+) -> None:
+    store = BreakingStore()
+    async with open_market(configuration(tmp_path), store) as market:
+        store.broken = True
+        with pytest.raises(Unavailable):
+            await market.buyer.send(bid())
+        with pytest.raises(StoppedError):
+            async with asyncio.timeout(5):
+                await market.exchange.wait()
+    assert (await store.tree_state()).size == (await store.tree_state()).size
+
+
+async def test_metrics_and_log_files_over_http(tmp_path: Path) -> None:
+    async with open_market(configuration(tmp_path), MemoryStore()) as market:
+        url = market.exchange.http_url
+        async with asyncio.timeout(10):
+            while not (tmp_path / "log" / "checkpoint").exists():
+                await asyncio.sleep(0.05)
+        checkpoint = await asyncio.to_thread(fetch, f"{url}/log/checkpoint")
+        assert checkpoint.startswith(b"iso-exchange.example/dev\n")
+        size = int(checkpoint.split(b"\n")[1])
+        bundle = await asyncio.to_thread(fetch, f"{url}/log/tile/entries/000.p/{size}")
+        assert bundle
+        metrics = await asyncio.to_thread(fetch, f"{url}/metrics")
+        assert b'iso_requests_total{method="RegistryService/RegisterSite",status="OK"}' in metrics
+        for path in ("/log/../secrets/log.seed", "/log/tile/0/000.p/1/../../../ca", "/", "/log/"):
+            with pytest.raises(urllib.error.HTTPError) as missing:
+                await asyncio.to_thread(fetch, f"{url}{path}")
+            assert missing.value.code == 404
+            missing.value.close()
+
+
+async def test_the_process_serves_and_stops_on_sigterm(server_directory: Path) -> None:
+    data = server_directory / "var"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "iso_exchange.server",
+        "--data",
+        str(data),
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    events: list[str] = []
+    async with asyncio.timeout(60):
+        while "exchange started" not in events:
+            line = await process.stderr.readline()
+            assert line, events
+            events.append(json.loads(line)["event"])
+    async with Client.from_directory(
+        data / "identities" / "operator", retry=Retry(attempts=2)
+    ) as operator:
+        found = {view.participant.participant_id for view in await operator.participants()}
+    assert found == {"operator", "exchange"}
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        await process.stderr.read()
+        assert await process.wait() == EXIT_OK
+
+
+async def test_it_refuses_to_start_without_assertions(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-O",
+        "-m",
+        "iso_exchange.server",
+        "--data",
+        str(tmp_path / "var"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == EXIT_REFUSED
+    assert b"refusing to start" in errors
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_wrong_setting_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path / "var"), "--listen", "nowhere"]) == EXIT_REFUSED
+    assert "nowhere" in capsys.readouterr().err
+    assert EXIT_STOPPED not in (EXIT_OK, EXIT_REFUSED)
