@@ -107,7 +107,14 @@ class Exchange:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop in the opposite order: refuse new calls, finish those in flight, publish, close."""
+        """Stop."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop in the opposite order: refuse new calls, finish those in flight, publish, close.
+
+        Stopping twice stops once.
+        """
         await self._stack.aclose()
 
     @property

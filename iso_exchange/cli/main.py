@@ -15,6 +15,7 @@ from clearing.errors import InvariantError
 from iso_exchange.cli import (
     account,
     auction,
+    audit,
     bid,
     catalogue,
     chips,
@@ -102,6 +103,7 @@ for _name, _noun in (
     ("community", community.app),
     ("ledger", ledger.app),
     ("clock", clock.app),
+    ("audit", audit.app),
 ):
     app.add_typer(_noun, name=_name)
 app.command("deposit")(account.deposit)

@@ -100,6 +100,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 requests = _readable(request) if reads_stream else request
                 _refuse_unreadable(requests)
+                # A watch may have nothing to say for a while: its client learns that it is open.
+                await context.send_initial_metadata(())
                 async for response in behaviour(requests, context):
                     yield response
             except BaseException as error:

@@ -52,7 +52,7 @@ DAY_START = UnixSeconds(1_760_918_400)
 """2025-10-20T00:00:00Z: the day of the list prices."""
 AUCTION_ID = "day-ahead-2025-10-20"
 START_SECONDS_MAX = 90
-STEP_SECONDS_MAX = 300
+STEP_SECONDS_MAX = 180
 AUDITOR_ID = "auditor-1"
 RESTART_COUNT_MAX = 5
 
@@ -305,7 +305,7 @@ class Demo:
                 raise DemoError(f"a meter failed: see {self._options.data}/logs")
             if time.monotonic() > deadline:
                 raise DemoError(f"hour {count} was not settled in time")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def _await_state(
         self, operator: Client, state: auction_pb2.AuctionState.ValueType
@@ -333,7 +333,7 @@ class Demo:
         shutil.rmtree(bundle, ignore_errors=True)
         child = await self._spawn(
             "audit-export",
-            "iso_exchange.cli.main",
+            "iso_exchange.cli",
             *("--data", str(self._options.data), "audit", "export", "--out", str(bundle)),
         )
         await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)

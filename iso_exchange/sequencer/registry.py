@@ -19,14 +19,14 @@ from iso_exchange.commands import (
 from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Meter, Participant, PoolRecord, SiteRecord, State
-from settlement.ledger.keys import key_id
+from settlement.ledger.errors import KeyFormatError
+from settlement.ledger.keys import key_id, load_public_key
 from settlement.metering import chip_table
 from settlement.postings.deposits import deposit
 from settlement.types import Postings
 
 IDENTIFIER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")
 IDENTIFIER_LENGTH_MAX = 64
-PUBLIC_KEY_BYTES = 32
 DEPOSIT_MAX_MICRO_USD = 10**17
 
 
@@ -333,14 +333,16 @@ def _refuse_identifier(field: str, value: str) -> Rejected | None:
 
 
 def _refuse_key(public_key: bytes) -> Rejected | None:
-    if len(public_key) == PUBLIC_KEY_BYTES:
-        return None
-    return Rejected(
-        code=Code.INVALID_VALUE,
-        field="public_key",
-        advice="send the raw Ed25519 public key, 32 bytes",
-        got=f"{len(public_key)} bytes",
-    )
+    try:
+        load_public_key(public_key)
+    except KeyFormatError as error:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="public_key",
+            advice="send the raw Ed25519 public key, 32 bytes",
+            got=str(error),
+        )
+    return None
 
 
 def _exists(field: str, value: str) -> Rejected:

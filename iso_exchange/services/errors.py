@@ -1,7 +1,8 @@
 """The one place where a refusal becomes a gRPC status.
 
 Every status carries ``google.rpc.ErrorInfo`` with the stable reason code, ``BadRequest`` with
-the field when there is one, and ``LocalizedMessage`` with the advice.
+the field when there is one, ``LocalizedMessage`` with the advice, and ``RetryInfo`` when the same
+request may be sent again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Final
 
 import grpc
 import structlog
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from iso_exchange.convert.bodies import NOT_TAKEN_YET
@@ -19,6 +21,7 @@ from iso_exchange.observability import metrics
 from iso_exchange.sequencer.refusals import Code, Rejected
 
 DOMAIN: Final = "iso-exchange"
+RETRY_SECONDS: Final = 1
 DETAILS_KEY: Final = "grpc-status-details-bin"
 # Trailers share the client's header limit (8 KiB by default); a value is never more than evidence.
 TEXT_LENGTH_MAX: Final = 500
@@ -143,6 +146,9 @@ def status_of(refused: Refused) -> status_pb2.Status:
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     advice = error_details_pb2.LocalizedMessage(locale="en", message=_short(rejected.advice))
     details.append(_packed(advice))
+    if rejected.code is Code.UNAVAILABLE:
+        delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(
         code=code_pb2.Code.Value(refused.status.name),
         message=_short(f"{rejected.code.value}: {rejected.advice}"),
@@ -155,7 +161,7 @@ def trailers_of(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
-def _packed(message: error_details_pb2.ErrorInfo) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

@@ -25,6 +25,9 @@ from iso_exchange.services.errors import Refused, log_refusal, refuse
 
 ITEM_COUNT_MAX: Final = 100
 
+NOT_LOGGED: Final = frozenset({Code.REQUEST_CONFLICT, Code.UNAVAILABLE})
+"""Answers that the sequencer gives without applying, and so without logging, anything."""
+
 C = TypeVar("C")
 
 
@@ -65,7 +68,7 @@ class Mutations:
             raise checked
         answer = await self.sequencer.submit(checked)
         if isinstance(answer, Rejected):
-            raise Refused(answer, logged=answer.code is not Code.UNAVAILABLE)
+            raise Refused(answer, logged=answer.code not in NOT_LOGGED)
         command = checked.command
         assert isinstance(command, kind)
         return command, receipt_message(answer)
@@ -101,6 +104,8 @@ class Mutations:
             else:
                 answer = next(answers)
                 if isinstance(answer, Rejected):
+                    if answer.code in NOT_LOGGED:
+                        log_refusal(answer, request_id=item.request_id)
                     result.refusal.CopyFrom(views.refusal_view(answer))
                 else:
                     result.receipt.CopyFrom(receipt_message(answer))

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clearing import codec
 from iso_exchange import convert
@@ -230,3 +231,8 @@ def write_document(directory: Path, body: bytes) -> str:
 def _write(path: Path, body: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(body)
+
+
+def replaced(value: Any, **changes: Any) -> Any:
+    """A copy with some fields changed, whatever its type."""
+    return dataclasses.replace(value, **changes)

@@ -327,7 +327,7 @@ class MarketDay:
             assert isinstance(answer, Receipt), answer
 
     def _salt(self, length: int) -> bytes:
-        # Never the same twice within one store: the epoch tells restarts apart.
+        # The size of the log tells the runs of one day apart.
         name = f"{self.sequencer.size} {next(self._salts)}"
         return hashlib.sha256(name.encode()).digest()[:length]
 

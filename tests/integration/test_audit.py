@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_steps_are_numbered_from_one_in_order() -> None:
     assert list(NUMBERS.values()) == list(range(1, len(Step) + 1))
     assert Step.FILES.number == 1
     assert Step.COMMUNITIES.number == 16
+
+
+def test_the_reference_page_lists_every_step() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "audit.md"
+    rows = re.findall(r"^\| (\d+) \| `([A-Z]+)`( \*)? \|", page.read_text(), re.MULTILINE)
+    assert [(int(number), name) for number, name, _ in rows] == [
+        (step.number, step.name) for step in Step
+    ]
+    assert {name for _, name, star in rows if star} == {step.name for step in CONFIDENTIAL_STEPS}
 
 
 def test_auditor_bundle_passes_every_step(made: Made) -> None:

@@ -31,6 +31,7 @@ from iso_exchange.api.v1 import (
 )
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.commands import CancelOrder
+from iso_exchange.server import Exchange
 from settlement.ledger import merkle, proofs
 from settlement.ledger.checkpoint import open_checkpoint
 from settlement.ledger.keys import parse_vkey
@@ -234,7 +235,11 @@ async def test_proofs_verify_against_the_signed_checkpoint(market: Market) -> No
         )
     )
     merkle.verify_inclusion(
-        receipt.leaf_hash, receipt.entry_index, opened.size, tuple(proof.hashes), opened.root
+        leaf=receipt.leaf_hash,
+        index=receipt.entry_index,
+        size=opened.size,
+        proof=tuple(proof.hashes),
+        root=opened.root,
     )
     assert proof.leaf_hash == receipt.leaf_hash
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -289,8 +294,6 @@ async def test_only_the_operator_moves_the_clock_and_never_back(market: Market) 
 
 async def test_a_real_clock_cannot_be_moved(tmp_path: Path) -> None:
     config = dataclasses.replace(configuration(tmp_path), simulated_start_us=None)
-    from iso_exchange.server import Exchange
-
     async with Exchange(config, store=MemoryStore()) as exchange:
         directory = exchange.identity_directory("operator")
         async with Client.from_directory(directory) as operator:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import signal
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 
+from iso_exchange.api.v1 import (
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+)
 from iso_exchange.client import Client, Retry, Unavailable, load_exchange
 from iso_exchange.sequencer.sequencer import StoppedError
 from iso_exchange.server import EXIT_OK, EXIT_REFUSED, EXIT_STOPPED, Exchange, main
@@ -34,8 +43,39 @@ class BreakingStore(MemoryStore):
         await super().commit(batch)
 
 
+async def start_process(data: Path) -> tuple[asyncio.subprocess.Process, list[str]]:
+    """A running server with an embedded database, and the events that it logged until then."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "iso_exchange.server",
+        "--data",
+        str(data),
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    events: list[str] = []
+    async with asyncio.timeout(60):
+        while "exchange started" not in events:
+            line = await process.stderr.readline()
+            assert line, events
+            events.append(json.loads(line)["event"])
+    return process, events
+
+
+def checkpoints(
+    client: Client,
+) -> AsyncIterator[ledger_service_pb2.WatchCheckpointsResponse]:
+    stub = ledger_service_pb2_grpc.LedgerServiceStub(client._channel)
+    return aiter(stub.WatchCheckpoints(ledger_service_pb2.WatchCheckpointsRequest(), timeout=10))
+
+
 def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
         content: bytes = response.read()
         return content
 
@@ -75,21 +115,35 @@ async def test_a_broken_commit_ends_the_exchange_and_leaves_the_request_open(
 ) -> None:
     store = BreakingStore()
     async with open_market(configuration(tmp_path), store) as market:
+        size = market.exchange.sequencer.size
         store.broken = True
         with pytest.raises(Unavailable):
             await market.buyer.send(bid())
         with pytest.raises(StoppedError):
             async with asyncio.timeout(5):
                 await market.exchange.wait()
-    assert (await store.tree_state()).size == (await store.tree_state()).size
+    assert (await store.tree_state()).size == size
+
+
+async def test_a_stop_ends_watches_with_unavailable(tmp_path: Path) -> None:
+    async with open_market(configuration(tmp_path), MemoryStore()) as market:
+        stub = delivery_service_pb2_grpc.DeliveryServiceStub(market.buyer._channel)
+        watch = stub.WatchEvents(delivery_service_pb2.WatchEventsRequest(start_entry_index=-1))
+        await watch.wait_for_connection()
+        waiting = asyncio.ensure_future(anext(aiter(watch)))
+        await asyncio.sleep(0.2)
+        started = asyncio.get_running_loop().time()
+        await market.exchange.stop()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await waiting
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert asyncio.get_running_loop().time() - started < 2.0
 
 
 async def test_metrics_and_log_files_over_http(tmp_path: Path) -> None:
     async with open_market(configuration(tmp_path), MemoryStore()) as market:
         url = market.exchange.http_url
-        async with asyncio.timeout(10):
-            while not (tmp_path / "log" / "checkpoint").exists():
-                await asyncio.sleep(0.05)
+        await anext(checkpoints(market.buyer))
         checkpoint = await asyncio.to_thread(fetch, f"{url}/log/checkpoint")
         assert checkpoint.startswith(b"iso-exchange.example/dev\n")
         size = int(checkpoint.split(b"\n")[1])
@@ -106,25 +160,9 @@ async def test_metrics_and_log_files_over_http(tmp_path: Path) -> None:
 
 async def test_the_process_serves_and_stops_on_sigterm(server_directory: Path) -> None:
     data = server_directory / "var"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "iso_exchange.server",
-        "--data",
-        str(data),
-        "--listen",
-        "127.0.0.1:0",
-        "--http-listen",
-        "127.0.0.1:0",
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process, events = await start_process(data)
+    assert events.count("bootstrapped") == 3
     assert process.stderr is not None
-    events: list[str] = []
-    async with asyncio.timeout(60):
-        while "exchange started" not in events:
-            line = await process.stderr.readline()
-            assert line, events
-            events.append(json.loads(line)["event"])
     async with Client.from_directory(
         data / "identities" / "operator", retry=Retry(attempts=2)
     ) as operator:
@@ -134,6 +172,17 @@ async def test_the_process_serves_and_stops_on_sigterm(server_directory: Path) -
     async with asyncio.timeout(30):
         await process.stderr.read()
         assert await process.wait() == EXIT_OK
+
+
+async def test_a_dead_database_ends_the_process_with_a_status(server_directory: Path) -> None:
+    data = server_directory / "var"
+    process, _ = await start_process(data)
+    postmaster = next(data.joinpath("postgres").rglob("postmaster.pid"))
+    os.kill(int(postmaster.read_text().split("\n", 1)[0]), signal.SIGKILL)
+    async with asyncio.timeout(60):
+        assert process.stderr is not None
+        await process.stderr.read()
+        assert await process.wait() == EXIT_STOPPED
 
 
 async def test_it_refuses_to_start_without_assertions(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The tutorial says what happens: its commands are run in order on a fresh server.
 
-A fence ``sh`` must succeed, ``sh exit-N`` must end with N, ``sh server`` runs beside the others on free
-ports. Every line of the ``text`` fence behind one must be in its output, white space aside.
+A fence ``sh`` must succeed, ``sh exit-N`` must end with N, ``sh server`` runs beside the others on
+free ports. Every line of the ``text`` fence behind one must be in its output, white space aside.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ def test_tutorial_does_what_it_says(exchange: Path) -> None:
 
 
 def test_page_is_read_as_written() -> None:
-    server, blocks = read_page("a\n```sh server\niso serve\n```\n```sh exit-3\nx\n```\n```text\ny\n```\n")
+    server, blocks = read_page(
+        "a\n```sh server\niso serve\n```\n```sh exit-3\nx\n```\n```text\ny\n```\n"
+    )
     assert server == "iso serve"
     assert blocks == (Block(line=5, script="x\n", exit_code=3, expected=("y",)),)

@@ -68,6 +68,8 @@ def auction_view(
         state_time=None if state_time_us is None else timestamp_of_us(state_time_us),
         reason=reason,
         entry_index=entry_index,
+        settled_interval_count=len(auction.settled),
+        statement_count=len(auction.statements),
     )
     if is_published(auction):
         result = result_view(_outcome(auction), auction.certified_gap_ppb)

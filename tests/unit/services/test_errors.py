@@ -33,7 +33,10 @@ def test_a_status_carries_code_field_and_advice(code: Code) -> None:
 
 def test_a_refusal_of_the_whole_request_names_no_field() -> None:
     status = status_of(refuse(Code.UNAVAILABLE, "", "again"))
-    assert len(status.details) == 2
+    retry = error_details_pb2.RetryInfo()
+    assert len(status.details) == 3
+    assert status.details[2].Unpack(retry)
+    assert retry.retry_delay.seconds == 1
 
 
 def test_long_evidence_does_not_overflow_the_trailers() -> None:
