@@ -130,7 +130,12 @@ class Report:
         signatures = self._word((Step.SIGNATURES,))
         cleared = self._word((Step.BOOKS, Step.CERTIFICATES, Step.RESULTS, Step.CONTRACTS))
         money = (Step.HOURS, Step.BALANCES, Step.STATEMENTS, Step.COMMUNITIES)
-        parts = [f"chain {chain}", f"signatures {signatures}"]
+        if self.kind is BundleKind.PUBLIC:
+            closed = self.step(Step.COMMITMENTS).checked
+            parts = [f"chain {chain}", f"public signatures {signatures}"]
+            parts.append(f"{closed:,} commitments not checkable")
+        else:
+            parts = [f"chain {chain}", f"signatures {signatures}"]
         if self.kind is BundleKind.AUDITOR:
             gap = percent_text(self.largest_gap_ppb)
             parts.append(f"{self.auctions:,} auctions {cleared} (largest welfare gap {gap})")

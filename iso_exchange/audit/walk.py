@@ -97,6 +97,7 @@ class Walk:
         self._record = record
         self._files = files
         self._kind = kind
+        self._scope = "public " if kind is BundleKind.PUBLIC else ""
         self._log_keys = {key_id(log_key): log_key}
         self._state = State(origin=origin)
         self._openings: Iterator[Opening] = iter(())
@@ -236,7 +237,7 @@ class Walk:
 
     def _authorise(self, leaf: _Leaf, data: bytes) -> Command | None:
         answer = authorise(self._state, data)
-        self._record.count(Step.SIGNATURES, "envelopes")
+        self._record.count(Step.SIGNATURES, f"{self._scope}envelopes")
         if isinstance(answer, Authorised):
             return answer.command
         place = f"{answer.code.value} {answer.field}: {answer.advice} (got {answer.got})"
@@ -270,7 +271,7 @@ class Walk:
                 self._record.fail(Step.DOCUMENTS, leaf.place, detail)
                 continue
             found[digest] = body
-            self._record.count(Step.DOCUMENTS, "documents")
+            self._record.count(Step.DOCUMENTS, f"{self._scope}documents")
         return found
 
     def _apply(self, command: Command, entry: EntryContext) -> None:
@@ -288,7 +289,7 @@ class Walk:
         if isinstance(answer, Accepted):
             self.results.after(command, entry)
             self.money.after(answer.transfers)
-            self._record.count(Step.REPLAY, "entries")
+            self._record.count(Step.REPLAY, f"{self._scope}entries")
             return
         if answer is not None:
             name = ENTRY_KINDS[type(command)].name

@@ -79,14 +79,7 @@ def read_conditions(
         certifications=values.parse_names(certification or (), "--certification", CERTIFICATIONS),
         fabrics=values.parse_names(fabric or (), "--fabric", FABRICS),
     )
-    if where == Eligibility():
-        raise BadValue("--class", "say where it may be served: --class, --pool, --region ...")
-    if firm is None:
-        raise BadValue("--firm", "say which service you bid for: --firm or --interruptible")
-    if firm and notice:
-        raise BadValue("--notice", "firm service is not reclaimed: leave the notice out")
-    if not firm and cover not in (None, Cover.NONE):
-        raise BadValue("--cover", "interruptible service has no cover: leave it out")
+    firm = _refuse_misfits(where, firm, notice, cover)
     default = Cover.NODE if firm else Cover.NONE
     return BidConditions(
         where=where,
@@ -115,6 +108,21 @@ def with_conditions(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__annotations__ = {item.name: item.annotation for item in parameters}
     del wrapped.__wrapped__
     return wrapped
+
+
+def _refuse_misfits(
+    where: Eligibility, firm: bool | None, notice: str, cover: Cover | None
+) -> bool:
+    """Whether the bid is firm; refuse options that do not go together."""
+    if where == Eligibility():
+        raise BadValue("--class", "say where it may be served: --class, --pool, --region ...")
+    if firm is None:
+        raise BadValue("--firm", "say which service you bid for: --firm or --interruptible")
+    if firm and notice:
+        raise BadValue("--notice", "firm service is not reclaimed: leave the notice out")
+    if not firm and cover not in {None, Cover.NONE}:
+        raise BadValue("--cover", "interruptible service has no cover: leave it out")
+    return firm
 
 
 def _chip_classes(texts: list[str]) -> tuple[str, ...]:

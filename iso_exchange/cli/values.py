@@ -28,14 +28,15 @@ from iso_exchange.cli.refusals import BadValue
 SECONDS_PER_DAY: Final = 86_400
 
 _TIME: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d))?(?:([Zz])|([+-])(\d\d):(\d\d))"
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d))?(?:([Zz])|([+-])(\d\d):(\d\d))",
+    re.ASCII,
 )
-_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DAY_EXPECTED: Final = "expected a day such as 2026-10-06"
-_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_MONEY: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?")
-_COUNT: Final = re.compile(r"0|[1-9]\d{0,17}")
-_SHARE: Final = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.\d{1,6})?")
+_DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_MONEY: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?", re.ASCII)
+_COUNT: Final = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
+_SHARE: Final = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.\d{1,6})?", re.ASCII)
 _PRICE_UNIT: Final = "/chip-h"
 
 

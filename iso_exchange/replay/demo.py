@@ -55,6 +55,8 @@ START_SECONDS_MAX = 90
 STEP_SECONDS_MAX = 180
 AUDITOR_ID = "auditor-1"
 RESTART_COUNT_MAX = 5
+PLAIN_WIDTH = 132
+"""Columns when the output goes to a file or a pipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +357,8 @@ def main() -> None:
     """Run the demo from the command line."""
     options = _parse()
     console = Console(stderr=options.as_json, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     if not options.keep:
         shutil.rmtree(options.data, ignore_errors=True)
     try:

@@ -184,7 +184,7 @@ def _print_orders(console: Console, report: DayReport) -> None:
             table.add_row(order.order_id, order.reason, order.detail)
         console.print(table)
     for paid in report.made_whole:
+        whom = ", ".join(paid.order_ids) or "spare nodes that whole-node rounding added"
         console.print(
-            f"Made whole: {', '.join(paid.order_ids)} with USD {dollars(paid.amount)} "
-            f"from {paid.funder_count} funders"
+            f"Made whole: {whom} with USD {dollars(paid.amount)} from {paid.funder_count} funders"
         )

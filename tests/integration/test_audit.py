@@ -101,7 +101,12 @@ def test_public_bundle_never_says_ok_to_what_needs_openings(made: Made) -> None:
     assert all("openings" in step.detail for step in report.not_checkable)
     assert report.step(Step.SIGNATURES).result is Result.OK
     assert report.step(Step.RESULTS).checked == 1
-    assert "auctions" not in report.summary()
+    assert report.step(Step.SIGNATURES).unit == "public envelopes"
+    closed = report.step(Step.COMMITMENTS).checked
+    assert report.summary() == (
+        f"{report.entries} entries: chain ok, public signatures ok, "
+        f"{closed} commitments not checkable"
+    )
 
 
 def test_public_bundle_holds_no_opening_and_only_public_documents(made: Made) -> None:

@@ -24,6 +24,7 @@ from iso_exchange.api.v1 import (
     market_service_pb2,
     market_service_pb2_grpc,
     order_pb2,
+    receipt_pb2,
     registry_service_pb2,
     registry_service_pb2_grpc,
     settlement_service_pb2,
@@ -329,3 +330,31 @@ async def test_health_says_serving(market: Market) -> None:
         health_pb2.HealthCheckRequest(service="iso_exchange.api.v1.MarketService")
     )
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_stream_answers_each_request_in_order(market: Market) -> None:
+    sealed = [await market.buyer.prepare(bid(f"bid-{number}", chips=8)) for number in range(3)]
+    cancellation = await market.buyer.prepare(CancelOrder(header=BLANK_HEADER, order_id="bid-0"))
+
+    async def requests() -> AsyncIterator[market_service_pb2.StreamOrdersRequest]:
+        for batch in (sealed, [cancellation], []):
+            yield market_service_pb2.StreamOrdersRequest(
+                items=[
+                    receipt_pb2.SignedItem(request_id=item.request_id, envelope=item.envelope)
+                    for item in batch
+                ]
+            )
+
+    stub = market_service_pb2_grpc.MarketServiceStub(market.buyer._channel)
+    answered = []
+    call = aiter(stub.StreamOrders(requests()))
+    for _ in range(2):
+        response = await anext(call)
+        answered.append([result.HasField("receipt") for result in response.results])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await anext(call)
+    assert answered == [[True, True, True], [True]]
+    assert reason_of(refused.value) == "INVALID_VALUE"
+    states = {view.order.order_id: view.state for view in await market.buyer.orders()}
+    assert states["bid-0"] == order_pb2.ORDER_STATE_CANCELLED
+    assert states["bid-2"] == order_pb2.ORDER_STATE_OPEN

@@ -200,6 +200,12 @@ async def run_day(directory: Path, break_at: int, *, after: bool) -> tuple[Ended
     raise AssertionError(message)
 
 
+@pytest.fixture(autouse=True)
+def _without_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crashes of these tests are the store's; no power is cut."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """A day without a crash."""

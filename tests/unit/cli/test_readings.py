@@ -40,6 +40,9 @@ def test_a_batch_is_read() -> None:
     )
 
 
+FIRST = "FILE.readings[0]"
+
+
 def with_first_reading(name: str, value: object) -> Callable[[dict[str, Any]], None]:
     def change(batch: dict[str, Any]) -> None:
         batch["readings"][0][name] = value
@@ -57,9 +60,9 @@ def with_first_reading(name: str, value: object) -> Callable[[dict[str, Any]], N
         (lambda batch: batch.update(sequence_number=True), "FILE.sequence_number"),
         (
             with_first_reading("healthy_chip_seconds", 2400.0),
-            "FILE.readings[0].healthy_chip_seconds",
+            f"{FIRST}.healthy_chip_seconds",
         ),
-        (with_first_reading("healthy_chip_seconds", -1), "FILE.readings[0].healthy_chip_seconds"),
+        (with_first_reading("healthy_chip_seconds", -1), f"{FIRST}.healthy_chip_seconds"),
         (with_first_reading("energy_joules", "9"), "FILE.readings[0].energy_joules"),
         (with_first_reading("node_id", ""), "FILE.readings[0].node_id"),
         (with_first_reading("node", "n"), "FILE.readings[0]"),
