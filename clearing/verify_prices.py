@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Final
 
 from clearing.outcome import Award
 from clearing.types import BlockBid, Offer, StepBid
 from clearing.units import PPM, share_ppm
 from clearing.verify_bound import Charges, charges_at_prices, cheapest
-from clearing.verify_view import (
-    View,
-    least_chips,
-    limit_in,
-    price_of,
-)
+from clearing.verify_room import has_room
+from clearing.verify_view import Product, View, least_chips, limit_in, price_of
+
+BLOCK_ROUNDING: Final = 2
+"""Micro-USD per interval that an all-in price may be off the one a block was filled at."""
+
+Place = tuple[str, int]
+"""Pool and interval."""
 
 
 def check_price_parts(view: View) -> Iterator[str]:
@@ -77,12 +80,15 @@ def check_step_rule(view: View) -> Iterator[str]:
 
     Per order, interval and pool, with the one-node rule: whole nodes may leave an order
     less than one node per pool it could use at best, or does use, off its best response.
+    Below it, it may stay by more only where the next node does not fit: where in each of
+    those pools one more node would break POWER or NODE_COVER (``clearing.verify_room``).
     A block is held to it for its fill above the minimum. Source: DESIGN 4.2 "Whole nodes",
     4.3; GOLDEN "Settlement per order kind".
     """
     charges = charges_at_prices(view)
+    wanting = _wanting(view, charges)
     for offer in view.book.offers:
-        yield from _offer_rule(view, charges, offer)
+        yield from _offer_rule(view, charges, offer, wanting)
     for bid in view.book.step_bids:
         yield from _bid_rule(view, charges, bid)
     for block in view.book.block_bids:
@@ -90,17 +96,45 @@ def check_step_rule(view: View) -> Iterator[str]:
             yield from _block_rule(view, block, award)
 
 
-def _offer_rule(view: View, charges: Charges, offer: Offer) -> Iterator[str]:
+def _wanting(view: View, charges: Charges) -> dict[Place, set[Product]]:
+    """Products that some bid would buy more of, in the pools where it would like to."""
+    found: dict[Place, set[Product]] = defaultdict(set)
+    for bid in view.book.step_bids:
+        product = view.products[bid.order_id]
+        taken = _taken(view, bid.order_id)
+        for t, (_, most) in best_of_bid(view, charges, bid).items():
+            if sum(taken[t].values()) < most:
+                for name in _usable(view, charges, bid, t, set()):
+                    found[name, t].add(product)
+    return found
+
+
+def _taken(view: View, order_id: str) -> dict[int, dict[str, int]]:
+    """Chips of an order per interval and pool."""
+    taken: dict[int, dict[str, int]] = defaultdict(dict)
+    for award in view.awards_of.get(order_id, ()):
+        for t, chips in enumerate(award.chips, award.first):
+            if chips:
+                taken[t][award.pool_id] = chips
+    return taken
+
+
+def _offer_rule(
+    view: View, charges: Charges, offer: Offer, wanting: dict[Place, set[Product]]
+) -> Iterator[str]:
     """Sold chips against the steps that sell better than they would stand by."""
     least, most = offer_range(view, charges, offer)
-    sold = [0] * view.intervals
-    for award in view.awards_of.get(offer.order_id, ()):
-        for t, chips in enumerate(award.chips, award.first):
-            sold[t] += chips
-    node = view.pools[offer.pool_id].chips_per_node
-    for t, taken in enumerate(sold):
-        if not least[t] - node < taken < most[t] + node:
-            yield f"{offer.order_id}[{t}] sells {taken}, best is {least[t]} to {most[t]}"
+    name = offer.pool_id
+    taken = _taken(view, offer.order_id)
+    node = view.pools[name].chips_per_node
+    for t in range(view.intervals):
+        sold = taken[t].get(name, 0)
+        if least[t] - node < sold < most[t] + node:
+            continue
+        # Short with every buyer's next node in the way: nothing more could be sold here.
+        buyers = wanting.get((name, t), {Product.UNCOVERED})
+        if sold >= least[t] or any(has_room(view, name, t, product) for product in buyers):
+            yield f"{offer.order_id}[{t}] sells {sold}, best is {least[t]} to {most[t]}"
 
 
 def offer_range(view: View, charges: Charges, offer: Offer) -> tuple[list[int], list[int]]:
@@ -126,28 +160,48 @@ def offer_range(view: View, charges: Charges, offer: Offer) -> tuple[list[int], 
     return least, most
 
 
-def _bid_rule(view: View, charges: Charges, bid: StepBid) -> Iterator[str]:
-    """Chips taken against the steps in the money, in all and in each pool."""
-    taken: dict[int, dict[str, int]] = defaultdict(dict)
-    for award in view.awards_of.get(bid.order_id, ()):
-        for t, chips in enumerate(award.chips, award.first):
-            if chips:
-                taken[t][award.pool_id] = chips
+def best_of_bid(view: View, charges: Charges, bid: StepBid) -> dict[int, tuple[int, int]]:
+    """Least and most chips per interval of its segments that a bid would take at the prices."""
+    found: dict[int, tuple[int, int]] = {}
     table = cheapest(view, charges, bid)
     for segment in bid.segments:
         for t in range(segment.first, segment.stop):
-            here = taken.get(t, {})
             nets = [(s.chips, _net(charges, bid, s.price, table[t])) for s in segment.steps]
             least = sum(chips for chips, net in nets if net > 0)
-            most = sum(chips for chips, net in nets if net >= 0)
-            total = sum(here.values())
-            short = 0 if least <= total <= most else _tolerance(view, charges, bid, t, set(here))
-            if short and not least - short < total < most + short:
-                yield f"{bid.order_id}[{t}] takes {total}, best is {least} to {most}"
-            for name, part in here.items():
-                best = _most_in(view, charges, bid, t, name)
-                if part >= best + view.pools[name].chips_per_node:
-                    yield f"{bid.order_id}[{t}] takes {part} in {name}, at best {best} there"
+            found[t] = least, sum(chips for chips, net in nets if net >= 0)
+    return found
+
+
+def _bid_rule(view: View, charges: Charges, bid: StepBid) -> Iterator[str]:
+    """Chips taken against the steps in the money, in all and in each pool."""
+    taken = _taken(view, bid.order_id)
+    for t, (least, most) in best_of_bid(view, charges, bid).items():
+        here = taken[t]
+        total = sum(here.values())
+        if not least <= total <= most and not _near(view, charges, bid, t, here, (least, most)):
+            yield f"{bid.order_id}[{t}] takes {total}, best is {least} to {most}"
+        for name, part in here.items():
+            best = _most_in(view, charges, bid, t, name)
+            if part >= best + view.pools[name].chips_per_node:
+                yield f"{bid.order_id}[{t}] takes {part} in {name}, at best {best} there"
+
+
+def _near(
+    view: View,
+    charges: Charges,
+    bid: StepBid,
+    interval: int,
+    here: dict[str, int],
+    best: tuple[int, int],
+) -> bool:
+    """Whether whole nodes explain that a bid misses its best response."""
+    pools = _usable(view, charges, bid, interval, set(here))
+    node = sum(view.pools[name].chips_per_node for name in pools)
+    total = sum(here.values())
+    if best[0] - node < total < best[1] + node:
+        return True
+    product = view.products[bid.order_id]
+    return total < best[0] and not any(has_room(view, p, interval, product) for p in pools)
 
 
 def _net(charges: Charges, bid: StepBid, price: int, at: dict[str, int]) -> int:
@@ -173,28 +227,38 @@ def _most_in(view: View, charges: Charges, bid: StepBid, interval: int, pool_id:
     return total
 
 
-def _tolerance(view: View, charges: Charges, bid: StepBid, interval: int, used: set[str]) -> int:
-    """One node of every pool the bid uses, or could use as well as its best."""
+def _usable(
+    view: View, charges: Charges, bid: StepBid, interval: int, used: set[str]
+) -> list[str]:
+    """Pools that a bid uses, or could use as well as its best."""
     at = cheapest(view, charges, bid)[interval]
     series = charges.products[view.products[bid.order_id]]
-    total = 0
-    for name in view.eligible(bid.where):
-        pool = view.pools[name]
-        if name in used or series[name][interval] == at[pool.chip_class]:
-            total += pool.chips_per_node
-    return total
+    return [
+        name
+        for name in view.eligible(bid.where)
+        if name in used or series[name][interval] == at[view.pools[name].chip_class]
+    ]
 
 
 def _block_rule(view: View, block: BlockBid, award: Award) -> Iterator[str]:
-    """A block's fill above its minimum: full when it gains, at the minimum when it loses."""
+    """A block's fill above its minimum: full when it gains, at the minimum when it loses.
+
+    Over several intervals the prices that should add up to its limit were rounded apart.
+    """
     pool = view.pools[award.pool_id]
     product = view.products[block.order_id]
     limit = limit_in(block.limit_price, block.conversions, pool.chip_class)
-    prices = view.prices[award.pool_id][award.first : award.first + len(award.chips)]
-    margin = sum(limit - price_of(product, price) for price in prices)
+    run = range(award.first, award.first + len(award.chips))
+    prices = view.prices[award.pool_id]
+    margin = sum(limit - price_of(product, prices[t]) for t in run)
+    rounding = BLOCK_ROUNDING * len(run) if len(run) > 1 else 0
     node = pool.chips_per_node
     chips = max(award.chips)
-    if margin > 0 and chips <= block.chips - node:
+    if (
+        margin > rounding
+        and chips <= block.chips - node
+        and all(has_room(view, award.pool_id, t, product) for t in run)
+    ):
         yield f"{block.order_id} gains at the price and runs only {chips} of {block.chips} chips"
-    if margin < 0 and chips >= least_chips(block, node) + node:
+    if margin < -rounding and chips >= least_chips(block, node) + node:
         yield f"{block.order_id} loses at the price and runs {chips} chips, above its minimum"

@@ -141,7 +141,11 @@ class Totals:
 
 @dataclass(slots=True, kw_only=True)
 class View:
-    """A book, its outcome and their indexes."""
+    """A book, its outcome and their indexes.
+
+    Attributes:
+        offered: Chips offered per pool and interval; ``offered_firm`` without released base.
+    """
 
     book: Book
     outcome: Outcome
@@ -156,6 +160,7 @@ class View:
     prices: dict[str, list[PoolPrice]]
     awards_of: dict[str, list[Award]]
     offered: dict[str, list[int]]
+    offered_firm: dict[str, list[int]]
     totals: dict[str, Totals]
     spare_money: dict[str, list[int]]
     covered_base: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -218,7 +223,8 @@ def build(book: Book, outcome: Outcome) -> View:
         products={name: product_of(bid, spec.tariff) for name, bid in bids.items()},
         prices=prices,
         awards_of=awards_of,
-        offered=_offered(book),
+        offered=_offered(book, book.offers),
+        offered_firm=_offered(book, [o for o in book.offers if not o.recallable]),
         totals={},
         spare_money={},
     )
@@ -232,10 +238,10 @@ def build(book: Book, outcome: Outcome) -> View:
     return view
 
 
-def _offered(book: Book) -> dict[str, list[int]]:
-    """Chips offered per pool and interval."""
+def _offered(book: Book, offers: Iterable[Offer]) -> dict[str, list[int]]:
+    """Chips of some offers per pool and interval."""
     offered = {pool.pool_id: [0] * len(book.spec.intervals) for pool in book.pools}
-    for offer in book.offers:
+    for offer in offers:
         for segment in offer.segments:
             chips = sum(step.chips for step in segment.steps)
             for interval in range(segment.first, segment.stop):

@@ -76,7 +76,7 @@ def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Ch
     Raises:
         SolverError: no solution within the node limit.
     """
-    program = _bound_shortage(model)
+    program = _bound_shortage(model, whole_reserves=whole_reserves)
     relaxed = solve_linear(program)
     penalties = np.array(model.penalties, dtype=np.int64)
     if not program.whole.any():
@@ -89,10 +89,7 @@ def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Ch
     nodes = max(1, min(node_limit, _NODE_WORK // max(1, program.values.size)))
     credited = replace(program, objective=program.objective + model.credits)
     if whole_reserves:
-        reserves = [c for c in (*model.layout.spare, *model.layout.reclaim) if c != NONE]
-        whole = program.whole.copy()
-        whole[reserves] = True
-        strict = replace(credited, whole=whole)
+        strict = replace(credited, whole=program.whole | _reserves(model))
         solution = solve_whole(strict, node_limit=nodes, relative_gap=_LARGE_GAP)
     else:
         solution = _search(credited, nodes)
@@ -106,12 +103,23 @@ def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Ch
 
 _HALF: Final = 0.5
 
+_SHORTAGE_NODES: Final = 2_000
+"""Branch-and-bound nodes for the least shortage: each place is a problem of its own."""
 
-def _bound_shortage(model: Model) -> Program:
+
+def _reserves(model: Model) -> Flags:
+    """Columns of spare nodes and of counted reclaimables."""
+    flags = np.zeros(model.program.objective.size, dtype=np.bool_)
+    flags[[c for c in (*model.layout.spare, *model.layout.reclaim) if c != NONE]] = True
+    return flags
+
+
+def _bound_shortage(model: Model, *, whole_reserves: bool) -> Program:
     """The program with cover shortages at most as large as without any block.
 
     Cover of base load comes before every trade (penalty ladder), so in most books this
-    closes the shortage columns for good and takes their huge costs out of the search.
+    closes the shortage columns for good and takes their huge costs out of the search. With
+    ``whole_reserves``, what power leaves of a node in reserve is a shortage too.
     """
     program = model.program
     if not model.penalties:
@@ -121,7 +129,12 @@ def _bound_shortage(model: Model) -> Program:
     upper[program.whole] = 0.0
     least = np.zeros(program.objective.size)
     least[penalties] = program.objective[penalties]
-    found = solve_linear(replace(program, objective=least, upper=upper))
+    least_short = replace(program, objective=least, upper=upper)
+    if whole_reserves:
+        least_short = replace(least_short, whole=_reserves(model))
+        found = solve_whole(least_short, node_limit=_SHORTAGE_NODES)
+    else:
+        found = solve_linear(least_short)
     upper = program.upper.copy()
     upper[penalties] = found.values[penalties]
     return replace(program, upper=upper)

@@ -17,7 +17,12 @@ from clearing.errors import InvariantError
 from iso_exchange.observability import metrics
 from iso_exchange.publisher.files import replace, write_once
 from settlement.ledger import merkle, tiles
-from settlement.ledger.checkpoint import Checkpoint, sign_checkpoint
+from settlement.ledger.checkpoint import (
+    Checkpoint,
+    parse_checkpoint,
+    parse_note,
+    sign_checkpoint,
+)
 from settlement.ledger.keys import SigningKey
 from settlement.storage.store import LedgerStore, Published, StoreError
 
@@ -58,21 +63,29 @@ class Publisher:
         return self._tree
 
     async def start(self) -> None:
-        """Read all leaves, and compare the file on disk with the database.
+        """Read what is published, and compare the file on disk with the database.
+
+        A file that is behind (a crash between the compare-and-swap and the rename) is renewed.
 
         Raises:
-            StoreError: ``ROLLED_BACK`` when the checkpoint file is ahead of the database.
+            StoreError: ``ROLLED_BACK`` when the checkpoint file is ahead of the database, or
+                names another tree of the same size.
         """
         self._published = await self._store.published()
         path = self._directory / CHECKPOINT_NAME
-        if path.exists():
-            seen = path.read_bytes()
-            size = int(seen.split(b"\n", 2)[1])
-            if self._published is None or size > self._published.size:
-                detail = f"the checkpoint file names {size} entries, the database fewer"
+        seen = path.read_bytes() if path.exists() else b""
+        if seen:
+            size = parse_checkpoint(parse_note(seen).text).size
+            known = self._published.size if self._published else -1
+            if size > known:
+                detail = f"the checkpoint file names {size} entries, the database {known}"
                 raise StoreError("ROLLED_BACK", detail)
-        elif self._published is not None:
-            replace(path, self._published.checkpoint)
+            if self._published and size == known and seen != self._published.checkpoint:
+                raise StoreError("ROLLED_BACK", f"two checkpoints of size {size} differ")
+        if self._published is not None:
+            if seen != self._published.checkpoint:
+                replace(path, self._published.checkpoint)
+            await self._read(self._published.size)
 
     async def publish(self) -> Published | None:
         """Publish everything committed so far; None when nothing is new.
@@ -83,8 +96,6 @@ class Publisher:
         head = await self._store.tree_state()
         old = self._published.size if self._published else 0
         if head.size == old:
-            if self._published and not (self._directory / CHECKPOINT_NAME).exists():
-                replace(self._directory / CHECKPOINT_NAME, self._published.checkpoint)
             return None
         await self._read(head.size)
         root = self._tree.root(head.size)
@@ -94,16 +105,16 @@ class Publisher:
         for bundle in tiles.changed_bundles(old, head.size):
             first = bundle.index * tiles.TILE_WIDTH
             leaves = await self._store.leaves(first, bundle.width)
-            write_once(self._directory / bundle.path, tiles.encode_bundle(leaves))
+            await self._write(bundle, tiles.encode_bundle(leaves))
         for tile in tiles.changed_tiles(old, head.size):
-            write_once(self._directory / tile.path, tiles.tile_bytes(tile, self._tree.subtree_hash))
+            await self._write(tile, tiles.tile_bytes(tile, self._tree.subtree_hash))
         note = sign_checkpoint(
             Checkpoint(origin=self._origin, size=head.size, root=root), self._key
         )
         new = Published(size=head.size, checkpoint=note)
         await self._store.publish(self._published.size if self._published else -1, new)
         self._published = new
-        replace(self._directory / CHECKPOINT_NAME, note)
+        await asyncio.to_thread(replace, self._directory / CHECKPOINT_NAME, note)
         metrics.published_size.set(head.size)
         async with self.changed:
             self.changed.notify_all()
@@ -116,6 +127,10 @@ class Publisher:
             if published is not None:
                 log.info("published", size=published.size)
             await asyncio.sleep(PUBLISH_SECONDS)
+
+    async def _write(self, tile: tiles.Tile, content: bytes) -> None:
+        """Write one immutable file durably, off the event loop: fsync may take long."""
+        await asyncio.to_thread(write_once, self._directory / tile.path, content)
 
     async def _read(self, size: int) -> None:
         """Hash the leaves that are not in the tree yet, from the bytes in the database."""
