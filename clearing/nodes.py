@@ -45,7 +45,7 @@ class Quantities:
         spare: Spare chips held, by offer.
         taken: By bid.
         reserve: Chips that count as reserve, by bid.
-        nodes: Whole nodes per column of the program.
+        nodes: Whole nodes per column of the program; supply left over is not sold.
     """
 
     sold: Chips
@@ -113,16 +113,32 @@ class _Slices:
 
 def _whole_values(model: Model, choice: Choice, settled: Settled) -> Integers:
     """Whole nodes per column of the program."""
+    try:
+        parts = _parts(model, settled.values, every_fill=False)
+        return _round_parts(model, choice, settled, parts, _FREEDOMS)
+    except SolverError:
+        # Power that a whole node in reserve takes can only come out of a block's full fill.
+        parts = _parts(model, settled.values, every_fill=True)
+        return _round_parts(model, choice, settled, parts, _FREEDOMS[-1:])
+
+
+def _round_parts(
+    model: Model,
+    choice: Choice,
+    settled: Settled,
+    parts: list[_Part],
+    freedoms: tuple[str, ...],
+) -> Integers:
+    """Each part with the first freedom that has an answer."""
     slices = _slices(model)
-    values = settled.values
-    result = np.round(values).astype(np.int64)
-    for part in _parts(model, values):
+    result = np.round(settled.values).astype(np.int64)
+    for part in parts:
         inside = np.isin(slices.column, list(part.intervals))
         columns = [*np.flatnonzero(inside).tolist(), *part.fills]
         if not columns:
             continue
         failure: SolverError | None = None
-        for freedom in _FREEDOMS:
+        for freedom in freedoms:
             try:
                 found = _solve_part(model, choice, settled, columns, slices, part, freedom)
             except SolverError as error:
@@ -144,10 +160,12 @@ class _Part:
     fills: list[int]
 
 
-def _parts(model: Model, values: Floats) -> list[_Part]:
+def _parts(model: Model, values: Floats, *, every_fill: bool) -> list[_Part]:
+    """Intervals joined where the fill of a block is open: a fractional one, or ``every`` one."""
     parts = [_Part(intervals={t}, fills=[]) for t in range(model.market.grid.intervals)]
     for position, column in enumerate(model.layout.fill):
-        if column == NONE or values[column] == np.round(values[column]):
+        whole = column == NONE or values[column] == np.round(values[column])
+        if whole and not (every_fill and column != NONE and values[column] > 0):
             continue
         alternative = model.market.alternatives[position]
         run = set(range(alternative.first, alternative.stop))
@@ -336,7 +354,10 @@ def _share(
 
 
 def _share_supply(model: Model, whole: Integers, taken: Chips, seed: bytes) -> Chips:
-    """Chips sold per offer: exactly what is delivered, cheapest steps first, equals pro rata."""
+    """Chips sold per offer: exactly what is delivered, cheapest steps first, equals pro rata.
+
+    Supply columns of ``whole`` are set to it, so that nothing left over at price 0 stays.
+    """
     market, grid = model.market, model.market.grid
     left: dict[tuple[int, int, bool], int] = defaultdict(int)
     for (_, pool), series in taken.items():
@@ -350,10 +371,10 @@ def _share_supply(model: Model, whole: Integers, taken: Chips, seed: bytes) -> C
             left[*key, True] += recalled
             left[*key, False] -= recalled
     sold: Chips = defaultdict(lambda: defaultdict(int))
-    for group in sorted(market.supply, key=lambda group: group.price):
+    for column, group in sorted(enumerate(market.supply), key=lambda item: item[1].price):
         key3 = (group.pool, group.interval, group.recallable)
         size = grid.pools[group.pool].chips_per_node
-        nodes = min(group.nodes, left.get(key3, 0) // size)
+        nodes = whole[column] = min(group.nodes, left.get(key3, 0) // size)
         if nodes:
             left[key3] -= nodes * size
             pool_id = grid.pools[group.pool].pool_id

@@ -83,7 +83,7 @@ def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Ch
         return Choice(
             ended=Ended.OPTIMAL,
             chosen=np.zeros(0, dtype=np.bool_),
-            short=relaxed.values[penalties],
+            short=program.upper[penalties],
             relaxed=relaxed,
         )
     nodes = max(1, min(node_limit, _NODE_WORK // max(1, program.values.size)))
