@@ -29,8 +29,7 @@ def check_price_bounds(view: View) -> Iterator[str]:
     with chips left at most; a bid's step served wants at most its limit less the other parts,
     and one left short in its only pool at least. The published energy price is always inside.
     Where a bid has several steps and several pools in one interval the awards do not say which
-    step is served where, and at the floor supply left over may be read as sold and disposed of;
-    there only the enclosure of PRICE_RANGE is checked.
+    step is served where; there only the enclosure of PRICE_RANGE is checked.
     Source: DESIGN 4.2 ("a product with no award publishes a range").
     """
     ranges = price_ranges(view)
@@ -65,8 +64,6 @@ def price_ranges(view: View) -> dict[Place, Range]:
                         here.low = max(here.low, step.price + extra)
                     if left < step.chips:
                         here.high = min(here.high, step.price + extra)
-                        # Free disposal: supply left over at the floor may be read as sold.
-                        here.exact &= not price.energy == step.price + extra == floor
                     left = max(0, left - step.chips)
     for bid in view.book.step_bids:
         _read_bid(view, bid, taken.get(bid.order_id, {}), ranges)
