@@ -13,7 +13,7 @@ from typing import Final
 from clearing import codec
 from clearing.book import canonical
 from clearing.certificate import row_duals
-from clearing.errors import BookError, InvariantError, SolverError
+from clearing.errors import BookError, InvariantError, RefusedResultError, SolverError
 from clearing.explain import explain
 from clearing.market import read_market
 from clearing.model import Model, build
@@ -52,7 +52,7 @@ def clear(book: Book, seed: bytes) -> Outcome:
         BookError: the book is not one that the engine clears, or the seed is not the one
             that was committed to (``SEED_MISMATCH``).
         SolverError: no usable solution within the node limit.
-        InvariantError: the verifier refused the result: a bug, nothing is published.
+        RefusedResultError: the verifier refused the result; nothing is published.
     """
     book = canonical(book)
     validate(book)
@@ -65,9 +65,8 @@ def clear(book: Book, seed: bytes) -> Outcome:
     outcome = _outcome(book, seed, model, choice)
     report = verify(book, outcome)
     if not report.ok:
-        findings = "; ".join(f"{check.name}: {check.detail}" for check in report.failures)
-        message = f"the verifier refuses the outcome of {book.spec.auction_id}: {findings}"
-        raise InvariantError(message)
+        checks = tuple((check.name, check.detail) for check in report.failures)
+        raise RefusedResultError(book.spec.auction_id, checks)
     return outcome
 
 

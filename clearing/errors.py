@@ -1,8 +1,10 @@
 """Typed errors of the clearing core.
 
 ``BookError`` is the caller's: the book or the auction is not something the engine
-clears, and the code says why. ``InvariantError`` is ours: a bug, never caught, always
-logged. Nothing is ever cleared around an error.
+clears, and the code says why. ``RefusedResultError`` is ours, and expected of us: the
+verifier refused a result, so the auction fails and nothing of it is published.
+``InvariantError`` is ours too: a bug, never caught, always logged. Nothing is ever
+cleared around an error.
 """
 
 from __future__ import annotations
@@ -51,3 +53,23 @@ class SolverError(RuntimeError):
     def __str__(self) -> str:
         """One line for the log."""
         return f"solver stopped: {self.status}"
+
+
+class RefusedResultError(RuntimeError):
+    """The verifier refused a result: the auction ends in FAILED and the book can be cleared again.
+
+    Attributes:
+        auction_id: Auction of the result.
+        checks: (name, detail) of each check that found something, in the verifier's order.
+    """
+
+    def __init__(self, auction_id: str, checks: tuple[tuple[str, str], ...]) -> None:
+        """Keep the parts; both are ``args``, so that the error survives pickling."""
+        super().__init__(auction_id, checks)
+        self.auction_id = auction_id
+        self.checks = checks
+
+    def __str__(self) -> str:
+        """The auction and every finding in one line for the log."""
+        findings = "; ".join(f"{name}: {detail}" for name, detail in self.checks)
+        return f"the verifier refuses the result of {self.auction_id}: {findings}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from clearing.outcome import Award
 from clearing.types import BlockBid, Offer, StepBid
 from clearing.units import PPM, share_ppm
 from clearing.verify_bound import Charges, charges_at_prices, cheapest
-from clearing.verify_room import has_room
+from clearing.verify_room import has_room, has_supply
 from clearing.verify_view import Product, View, least_chips, limit_in, price_of
 
 BLOCK_ROUNDING: Final = 2
@@ -18,6 +19,9 @@ BLOCK_ROUNDING: Final = 2
 
 Place = tuple[str, int]
 """Pool and interval."""
+
+Buyer = tuple[Product, range]
+"""What is bought and in which intervals at once."""
 
 
 def check_price_parts(view: View) -> Iterator[str]:
@@ -79,16 +83,19 @@ def check_step_rule(view: View) -> Iterator[str]:
     """STEP_RULE: in the money full, out of the money nothing, partial only at the price.
 
     Per order, interval and pool, with the one-node rule: whole nodes may leave an order
-    less than one node per pool it could use at best, or does use, off its best response.
-    Below it, it may stay by more only where the next node does not fit: where in each of
-    those pools one more node would break POWER or NODE_COVER (``clearing.verify_room``).
+    less than one node per pool it could use at best, or does use, off its best response; an
+    offer also per pool to which its buyers could as well have gone. Below its best response
+    it may stay by more only where the next node does not fit: where in each of those pools,
+    other than sold out ones, one more node would break POWER or NODE_COVER
+    (``clearing.verify_room``); for an offer, whoever would buy that node.
     A block is held to it for its fill above the minimum. Source: DESIGN 4.2 "Whole nodes",
     4.3; GOLDEN "Settlement per order kind".
     """
     charges = charges_at_prices(view)
-    wanting = _wanting(view, charges)
-    for offer in view.book.offers:
-        yield from _offer_rule(view, charges, offer, wanting)
+    missed = [miss for offer in view.book.offers for miss in _missed(view, charges, offer)]
+    if missed:
+        market = _demand(view, charges, {miss.place for miss in missed})
+        yield from (miss.finding() for miss in missed if not _explained(view, market, miss))
     for bid in view.book.step_bids:
         yield from _bid_rule(view, charges, bid)
     for block in view.book.block_bids:
@@ -96,17 +103,41 @@ def check_step_rule(view: View) -> Iterator[str]:
             yield from _block_rule(view, block, award)
 
 
-def _wanting(view: View, charges: Charges) -> dict[Place, set[Product]]:
-    """Products that some bid would buy more of, in the pools where it would like to."""
-    found: dict[Place, set[Product]] = defaultdict(set)
+@dataclass(slots=True, kw_only=True)
+class _Demand:
+    """What buyers would still do, per pool and interval.
+
+    Attributes:
+        wanting: Who would buy more here.
+        joined: Other pools that a step bid would use as well as this one.
+    """
+
+    wanting: dict[Place, set[Buyer]]
+    joined: dict[Place, set[str]]
+
+
+def _demand(view: View, charges: Charges, places: set[Place]) -> _Demand:
+    wanting: dict[Place, set[Buyer]] = defaultdict(set)
+    joined: dict[Place, set[str]] = defaultdict(set)
     for bid in view.book.step_bids:
         product = view.products[bid.order_id]
         taken = _taken(view, bid.order_id)
         for t, (_, most) in best_of_bid(view, charges, bid).items():
-            if sum(taken[t].values()) < most:
-                for name in _usable(view, charges, bid, t, set()):
-                    found[name, t].add(product)
-    return found
+            pools = _usable(view, charges, bid, t, set()) if most else []
+            for name in pools:
+                if (name, t) not in places:
+                    continue
+                joined[name, t].update(other for other in pools if other != name)
+                if sum(taken[t].values()) < most:
+                    wanting[name, t].add((product, range(t, t + 1)))
+    for block in view.book.block_bids:
+        for award in view.awards_of.get(block.order_id, ()):
+            margin, rounding = _margin(view, block, award)
+            if max(award.chips) < block.chips and margin >= -rounding:
+                run = range(award.first, award.first + len(award.chips))
+                for t in run:
+                    wanting[award.pool_id, t].add((view.products[block.order_id], run))
+    return _Demand(wanting=wanting, joined=joined)
 
 
 def _taken(view: View, order_id: str) -> dict[int, dict[str, int]]:
@@ -119,22 +150,46 @@ def _taken(view: View, order_id: str) -> dict[int, dict[str, int]]:
     return taken
 
 
-def _offer_rule(
-    view: View, charges: Charges, offer: Offer, wanting: dict[Place, set[Product]]
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Miss:
+    """An offer that sells a node or more off its best response in one interval."""
+
+    offer: Offer
+    interval: int
+    sold: int
+    least: int
+    most: int
+
+    @property
+    def place(self) -> Place:
+        return self.offer.pool_id, self.interval
+
+    def finding(self) -> str:
+        where = f"{self.offer.order_id}[{self.interval}]"
+        return f"{where} sells {self.sold}, best is {self.least} to {self.most}"
+
+
+def _missed(view: View, charges: Charges, offer: Offer) -> Iterator[_Miss]:
     """Sold chips against the steps that sell better than they would stand by."""
     least, most = offer_range(view, charges, offer)
-    name = offer.pool_id
     taken = _taken(view, offer.order_id)
-    node = view.pools[name].chips_per_node
+    node = view.pools[offer.pool_id].chips_per_node
     for t in range(view.intervals):
-        sold = taken[t].get(name, 0)
-        if least[t] - node < sold < most[t] + node:
-            continue
-        # Short with every buyer's next node in the way: nothing more could be sold here.
-        buyers = wanting.get((name, t), {Product.UNCOVERED})
-        if sold >= least[t] or any(has_room(view, name, t, product) for product in buyers):
-            yield f"{offer.order_id}[{t}] sells {sold}, best is {least[t]} to {most[t]}"
+        sold = taken[t].get(offer.pool_id, 0)
+        if not least[t] - node < sold < most[t] + node:
+            yield _Miss(offer=offer, interval=t, sold=sold, least=least[t], most=most[t])
+
+
+def _explained(view: View, market: _Demand, miss: _Miss) -> bool:
+    """Whether whole nodes explain that an offer sells too little."""
+    if miss.sold >= miss.least:
+        return False
+    name, t = miss.place
+    nodes = sum(view.pools[other].chips_per_node for other in {name, *market.joined[name, t]})
+    if miss.least - nodes < miss.sold:
+        return True
+    buyers = market.wanting[name, t] or {(Product.UNCOVERED, range(t, t + 1))}
+    return not any(all(has_room(view, name, at, product) for at in run) for product, run in buyers)
 
 
 def offer_range(view: View, charges: Charges, offer: Offer) -> tuple[list[int], list[int]]:
@@ -201,7 +256,14 @@ def _near(
     if best[0] - node < total < best[1] + node:
         return True
     product = view.products[bid.order_id]
-    return total < best[0] and not any(has_room(view, p, interval, product) for p in pools)
+    full = [name for name in pools if not has_room(view, name, interval, product)]
+    others = [name for name in pools if name not in full]
+    # Where another pool has room, it must have nothing left to sell.
+    return (
+        total < best[0]
+        and bool(full)
+        and not any(has_supply(view, name, interval, product) for name in others)
+    )
 
 
 def _net(charges: Charges, bid: StepBid, price: int, at: dict[str, int]) -> int:
@@ -227,9 +289,7 @@ def _most_in(view: View, charges: Charges, bid: StepBid, interval: int, pool_id:
     return total
 
 
-def _usable(
-    view: View, charges: Charges, bid: StepBid, interval: int, used: set[str]
-) -> list[str]:
+def _usable(view: View, charges: Charges, bid: StepBid, interval: int, used: set[str]) -> list[str]:
     """Pools that a bid uses, or could use as well as its best."""
     at = cheapest(view, charges, bid)[interval]
     series = charges.products[view.products[bid.order_id]]
@@ -245,14 +305,10 @@ def _block_rule(view: View, block: BlockBid, award: Award) -> Iterator[str]:
 
     Over several intervals the prices that should add up to its limit were rounded apart.
     """
-    pool = view.pools[award.pool_id]
+    margin, rounding = _margin(view, block, award)
     product = view.products[block.order_id]
-    limit = limit_in(block.limit_price, block.conversions, pool.chip_class)
     run = range(award.first, award.first + len(award.chips))
-    prices = view.prices[award.pool_id]
-    margin = sum(limit - price_of(product, prices[t]) for t in run)
-    rounding = BLOCK_ROUNDING * len(run) if len(run) > 1 else 0
-    node = pool.chips_per_node
+    node = view.pools[award.pool_id].chips_per_node
     chips = max(award.chips)
     if (
         margin > rounding
@@ -262,3 +318,13 @@ def _block_rule(view: View, block: BlockBid, award: Award) -> Iterator[str]:
         yield f"{block.order_id} gains at the price and runs only {chips} of {block.chips} chips"
     if margin < -rounding and chips >= least_chips(block, node) + node:
         yield f"{block.order_id} loses at the price and runs {chips} chips, above its minimum"
+
+
+def _margin(view: View, block: BlockBid, award: Award) -> tuple[int, int]:
+    """What a block gains per chip over its run, and how far rounding may have moved it."""
+    chip_class = view.pools[award.pool_id].chip_class
+    limit = limit_in(block.limit_price, block.conversions, chip_class)
+    product = view.products[block.order_id]
+    prices = view.prices[award.pool_id][award.first : award.first + len(award.chips)]
+    margin = sum(limit - price_of(product, price) for price in prices)
+    return margin, BLOCK_ROUNDING * len(prices) if len(prices) > 1 else 0

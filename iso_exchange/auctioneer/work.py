@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clearing import codec
 from clearing.auction import clear
-from clearing.errors import BookError, SolverError
+from clearing.errors import BookError, RefusedResultError, SolverError
 from clearing.types import Book
 from clearing.units import Ppm
 from settlement.contracts import assign
@@ -61,7 +61,7 @@ def work(job: Job) -> Cleared | Failed:
     """Clear one auction. A bug (``InvariantError``) is raised, not returned."""
     try:
         outcome = clear(job.book, job.seed)
-    except (BookError, SolverError) as error:
+    except (BookError, SolverError, RefusedResultError) as error:
         return Failed(reason=str(error))
     gap = outcome.certificate.gap_ppb
     limit = job.book.spec.tariff.withhold_gap_ppm * 1_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from clearing import auction
 from clearing.auction import clear
-from clearing.errors import BookError, InvariantError
+from clearing.errors import BookError, RefusedResultError
 from clearing.outcome import Fill, Reason, RunStatus, Side
 from clearing.types import Conversion, Cover, Eligibility, ServiceClass
 from clearing.units import Chips, Ppm, Watts
@@ -33,8 +34,11 @@ def test_outcome_that_the_verifier_refuses_is_never_returned(
 ) -> None:
     finding = Check(name="BALANCE", ok=False, count=1, detail="one chip too many")
     monkeypatch.setattr(auction, "verify", lambda *_: Report(ok=False, checks=(finding,)))
-    with pytest.raises(InvariantError, match="BALANCE: one chip too many"):
+    with pytest.raises(RefusedResultError, match="BALANCE: one chip too many") as refused:
         clear(book(offer("S", (8, "2"))), SEED)
+    assert refused.value.checks == (("BALANCE", "one chip too many"),)
+    sent = copy(refused.value)
+    assert (str(sent), sent.checks) == (str(refused.value), refused.value.checks)
 
 
 def test_unawarded_pool_publishes_the_range_between_bid_and_offer() -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: frozen specs x sizes x phases, run with ``make bench``; never timed tests."""
