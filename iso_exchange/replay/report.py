@@ -21,9 +21,11 @@ from settlement.types import Phase, TransferCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRow:
-    """Prices of one chip class in one hour, micro-USD per chip-hour, weighted by volume.
+    """Prices of one chip class in one hour, micro-USD per chip-hour.
 
-    None where nothing of that kind was awarded.
+    Both are means over the class's pools with the same weights, the chips bought there, so
+    that their difference is the price of NODE cover and nothing else. None where nothing was
+    bought.
     """
 
     hour: int
@@ -196,9 +198,10 @@ def _prices(auction: Auction, found: tuple[Volume, ...]) -> tuple[PriceRow, ...]
     sums: dict[tuple[int, str, ServiceClass], list[int]] = defaultdict(lambda: [0, 0])
     for price in auction.outcome.prices:
         volume = chips[(price.pool_id, price.interval)]
-        for service, level, quantity in (
-            (ServiceClass.FIRM, price.firm, volume.firm),
-            (ServiceClass.INTERRUPTIBLE, price.interruptible, volume.interruptible),
+        quantity = volume.firm + volume.interruptible
+        for service, level in (
+            (ServiceClass.FIRM, price.firm),
+            (ServiceClass.INTERRUPTIBLE, price.interruptible),
         ):
             cell = sums[(price.interval, classes[price.pool_id], service)]
             cell[0] += level * quantity
