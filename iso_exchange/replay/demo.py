@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from clearing import codec
 from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import auction_pb2
 from iso_exchange.audit.report import Report
@@ -368,10 +368,10 @@ def main() -> None:
         raise SystemExit(1) from error
     if options.as_json:
         document = {
-            "day": dataclasses.asdict(day),
-            "audit": {"ok": audit.ok, **dataclasses.asdict(audit)},
+            "day": json.loads(codec.encode(day)),
+            "audit": {"ok": audit.ok, **json.loads(codec.encode(audit))},
         }
-        print(json.dumps(document, default=str))
+        print(json.dumps(document))
     else:
         print_report(console, day)
         console.print(
