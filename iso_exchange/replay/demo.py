@@ -321,11 +321,17 @@ class Demo:
             await asyncio.sleep(0.1)
 
     async def _await_statements(self, operator: Client, plan: Script) -> None:
-        """Wait until every community total is out, which is the settler's last step."""
+        """Wait until every community total, the settler's last step, is under a checkpoint."""
         deadline = time.monotonic() + STEP_SECONDS_MAX
-        while len(await operator.community_totals()) < len(plan.scenario.sites):
+        while True:
+            totals = await operator.community_totals()
+            published = (await operator.checkpoint()).tree_size
+            if len(totals) == len(plan.scenario.sites) and all(
+                total.entry_index < published for total in totals
+            ):
+                return
             if time.monotonic() > deadline:
-                raise DemoError("statements were not issued in time")
+                raise DemoError("statements were not issued and published in time")
             await asyncio.sleep(0.1)
 
     # The auditor's part ---------------------------------------------------------------------
