@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+from iso_exchange.observability import logs
 from tests.benchmarks import bench_clearing, bench_ledger, bench_orders, bench_settlement, machine
 from tests.benchmarks.spec import Benchmark, Row
 from tests.benchmarks.table import as_json, as_text
@@ -26,14 +27,18 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is named, everything when nothing is; tables as they are ready, or one JSON."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - BENCHMARKS.keys())
+    if unknown or not _chosen(options.names or list(BENCHMARKS), options.size):
+        parser.error(f"no such benchmark or size: {', '.join(unknown) or options.size}")
+    logs.configure("WARNING")
     facts, date = machine.describe(), datetime.now(UTC).date().isoformat()
     if not options.json:
         print(date + "  " + "  ".join(f"{name}: {value}" for name, value in facts.items()))
     results: dict[str, tuple[Row, ...]] = {}
-    for name in dict.fromkeys(options.names or BENCHMARKS):
+    for name, sizes in _chosen(options.names or list(BENCHMARKS), options.size).items():
         benchmark = BENCHMARKS[name]
-        sizes = [size for size in benchmark.sizes if options.size in ("", size.name)]
         started = time.perf_counter()
         results[name] = tuple(benchmark.run(sizes))
         if not options.json:
@@ -44,9 +49,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _chosen(names: Sequence[str], size_name: str) -> dict[str, list[Any]]:
+    """Sizes to run by benchmark; benchmarks without one are left out."""
+    chosen = {
+        name: [size for size in BENCHMARKS[name].sizes if size_name in ("", size.name)]
+        for name in names
+        if name in BENCHMARKS
+    }
+    return {name: sizes for name, sizes in chosen.items() if sizes}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="name")
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
     parser.add_argument("--size", default="", help="only the size of this name")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser

@@ -149,9 +149,7 @@ def _offers(draw: Random, pools: tuple[Pool, ...], count: int) -> tuple[Offer, .
                     participant_id=f"seller-{pool.pool_id}-{i % 3}",
                     pool_id=pool.pool_id,
                     segments=(
-                        Segment(
-                            first=0, stop=cut, steps=_curve(draw, 80, 180, nodes, rising=True)
-                        ),
+                        Segment(first=0, stop=cut, steps=_curve(draw, 80, 180, nodes, rising=True)),
                         Segment(
                             first=cut, stop=HOURS, steps=_curve(draw, 120, 260, nodes, rising=True)
                         ),

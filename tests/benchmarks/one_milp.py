@@ -2,8 +2,8 @@
 
 The program is the engine's own (``clearing.model.build``: same columns, rows and bounds, no
 tie credits), so both optimise the same welfare. The rival gets its default settings, one
-thread, the relative gap that the engine certified and a limit of wall time; it neither
-prices, nor rounds to nodes, nor certifies.
+thread, a relative gap and a limit of wall time; it neither prices, nor rounds to nodes,
+nor certifies.
 """
 
 from __future__ import annotations

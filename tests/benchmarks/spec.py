@@ -48,14 +48,14 @@ class Benchmark:
     Attributes:
         title: One line above its table.
         sizes: Frozen values with a ``name``, in the order of their runs.
-        tiny: Size for the smoke test.
+        tiny: Sizes for the smoke test.
         run: Sizes to rows.
     """
 
     name: str
     title: str
     sizes: tuple[Any, ...]
-    tiny: Any
+    tiny: tuple[Any, ...]
     run: Callable[[Sequence[Any]], Iterator[Row]]
 
 

@@ -27,18 +27,14 @@ def as_text(title: str, rows: Iterable[Row]) -> str:
     return "\n".join(text)
 
 
-def as_json(
-    machine: Mapping[str, str], date: str, results: Mapping[str, Sequence[Row]]
-) -> str:
+def as_json(machine: Mapping[str, str], date: str, results: Mapping[str, Sequence[Row]]) -> str:
     """One document with everything."""
     return json.dumps(
         {
             "date": date,
             "machine": dict(machine),
             "benchmarks": {
-                name: [
-                    {**dataclasses.asdict(row), "verdict": row.verdict.value} for row in rows
-                ]
+                name: [{**dataclasses.asdict(row), "verdict": row.verdict.value} for row in rows]
                 for name, rows in results.items()
             },
         },
@@ -50,7 +46,14 @@ def _cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else _number(row.ratio)
     verdict = row.verdict.value
     return (
-        row.size, row.phase, _number(row.value), row.unit, ratio, row.against, verdict, row.note
+        row.size,
+        row.phase,
+        _number(row.value),
+        row.unit,
+        ratio,
+        row.against,
+        verdict,
+        row.note,
     )
 
 
