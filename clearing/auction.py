@@ -7,18 +7,18 @@ tuples are, gives the same outcome on every host.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from typing import Final
 
 from clearing import codec
+from clearing.accounts import cash, open_accounts, power_rents
 from clearing.book import canonical
-from clearing.certificate import row_duals
-from clearing.errors import BookError, InvariantError, RefusedResultError, SolverError
+from clearing.certificate import certify
+from clearing.errors import BookError, RefusedResultError, SolverError
 from clearing.explain import explain
 from clearing.market import read_market
 from clearing.model import Model, build
 from clearing.nodes import Quantities, award_nodes
-from clearing.outcome import Award, Cash, Certificate, Outcome, RunStatus, Side
+from clearing.outcome import Award, Outcome, PoolPrice, RunStatus, Side
 from clearing.pricing.make_whole import make_whole
 from clearing.pricing.parts import publish
 from clearing.pricing.price_choice import choose_prices
@@ -26,13 +26,9 @@ from clearing.search import Choice, choose, settle
 from clearing.solver import Ended
 from clearing.ties import seed_commitment
 from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
-from clearing.units import Chips, MicroUsd, PriceSeconds
+from clearing.units import Chips
 from clearing.validate import validate
 from clearing.verify import verify
-from clearing.verify_bound import bound, lost_opportunity, read_duals
-from clearing.verify_money import cash_of, rent_of_sites
-from clearing.verify_view import View, welfare
-from clearing.verify_view import build as build_view
 
 ENGINE: Final = "clearing 0.1.0, ortools 9.15"
 """Name and version of the engine and its solver library, published with every outcome."""
@@ -80,19 +76,38 @@ def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
         settled = settle(model, choice)
         quantities = award_nodes(model, choice, settled, seed)
     duals = choose_prices(model, choice, settled, book.spec, seed)
-    awards = _awards(book, model, quantities)
-    grid = model.market.grid
     surcharge = {site.site_id: site.surcharge for site in book.sites}
     prices = publish(
         model,
         settled,
         duals,
         book.spec,
-        tuple(surcharge[pool.site_id] for pool in grid.pools),
+        tuple(surcharge[pool.site_id] for pool in model.market.grid.pools),
         quantities,
     )
-    nothing = PriceSeconds(0)
-    draft = Outcome(
+    return _complete(book, seed, model, choice, quantities, prices)
+
+
+def _complete(
+    book: Book,
+    seed: bytes,
+    model: Model,
+    choice: Choice,
+    quantities: Quantities,
+    prices: tuple[PoolPrice, ...],
+) -> Outcome:
+    """Add what follows from awards and prices: make-whole, cash, reasons, certificate."""
+    awards = _awards(book, model, quantities)
+    accounts = open_accounts(book, model.market, quantities, prices)
+    served = {name: sum(chips) for name, chips in model.market.base_served.items()}
+    accepted = sorted({award.order_id for award in awards} - served.keys())
+    payments = make_whole(
+        {name: accounts.surplus[name] for name in accepted},
+        power_rents(accounts),
+        served,
+        cash(accounts, ()).residual,
+    )
+    return Outcome(
         auction_id=book.spec.auction_id,
         book_sha256=codec.digest(book),
         seed=seed.hex(),
@@ -100,52 +115,10 @@ def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
         status=RunStatus.OPTIMAL if choice.ended is Ended.OPTIMAL else RunStatus.LIMITED,
         prices=prices,
         awards=awards,
-        orders=(),
-        make_whole=(),
-        certificate=Certificate(
-            duals=row_duals(model, choice.relaxed.row_duals),
-            welfare=nothing,
-            bound=nothing,
-            gains=PriceSeconds(1),
-            lost_opportunity=nothing,
-        ),
-        cash=Cash(**dict.fromkeys(Cash.__dataclass_fields__, MicroUsd(0))),
-    )
-    return _complete(book, draft)
-
-
-def _complete(book: Book, draft: Outcome) -> Outcome:
-    """Add what follows from awards and prices: make-whole, cash, reasons, certificate."""
-    view = build_view(book, draft)
-    payments = make_whole(
-        {n: view.surplus_of[n] for n in view.awards_of if n not in view.nominations},
-        rent_of_sites(view),
-        {n: sum(sum(a.chips) for a in view.awards_of.get(n, ())) for n in view.nominations},
-        cash_of(view).residual,
-    )
-    view.outcome = replace(draft, make_whole=payments)
-    return replace(
-        view.outcome,
-        orders=explain(view),
-        certificate=_certificate(view),
-        cash=cash_of(view),
-    )
-
-
-def _certificate(view: View) -> Certificate:
-    problems: list[str] = []
-    certificate = view.outcome.certificate
-    duals = read_duals(view, certificate.duals, problems.append)
-    if problems:
-        message = f"certificate duals are not sound: {problems[0]}"
-        raise InvariantError(message)
-    reached = welfare(view)
-    return replace(
-        certificate,
-        welfare=reached,
-        bound=bound(view, duals),
-        gains=PriceSeconds(max(1, reached)),
-        lost_opportunity=lost_opportunity(view),
+        orders=explain(accounts, payments),
+        make_whole=payments,
+        certificate=certify(model, accounts, choice.relaxed.row_duals),
+        cash=cash(accounts, payments),
     )
 
 

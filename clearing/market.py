@@ -111,7 +111,7 @@ class DemandGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """One way to accept a block; there is none in a pool that offers less than its minimum.
+    """One way to accept a block; there is none in a pool too small for its minimum and its cover.
 
     Attributes:
         family: Position of its family: at most one alternative of a family is chosen.
@@ -140,6 +140,7 @@ class Market:
         base: Served base load in chips per (pool, interval), flat.
         base_covered: The part of it with NODE cover.
         base_served: Chips served per nomination and interval.
+        eligible: Pools per bid; ``product`` what it buys.
         offered: Offered nodes per (pool, interval) without released base; ``released`` those of it.
     """
 
@@ -154,6 +155,7 @@ class Market:
     offered: tuple[int, ...]
     released: tuple[int, ...]
     eligible: dict[str, tuple[str, ...]]
+    product: dict[str, Product]
 
 
 def product_of(bid: StepBid | BlockBid, tariff: Tariff) -> Product:
@@ -173,6 +175,16 @@ def value_in(bid: StepBid | BlockBid, price: int, pool: Pool) -> int:
         if conversion.chip_class == pool.chip_class:
             return share_ppm(price, conversion.factor_ppm)
     return price
+
+
+def cover_chips(pool: Pool, covered: int) -> int:
+    """Chips in whole nodes that stand by for so many covered chips of a pool.
+
+    They are offered chips beside the covered ones: spare, or sold to an interruptible that
+    is not on released base load.
+    """
+    wanted = divide_up(covered * pool.node_spare_ppm, PPM)
+    return divide_up(wanted, pool.chips_per_node) * pool.chips_per_node
 
 
 def read_market(book: Book, seed: bytes) -> Market:
@@ -196,7 +208,8 @@ def read_market(book: Book, seed: bytes) -> Market:
     bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
     eligible = {bid.order_id: lookup(bid.where) for bid in bids}
     families = _families(book)
-    alternatives = _alternatives(book, grid, eligible, families, (offered, released))
+    supply_nodes = (offered, released, base_covered)
+    alternatives = _alternatives(book, grid, eligible, families, supply_nodes)
     return Market(
         grid=grid,
         supply=supply,
@@ -209,6 +222,7 @@ def read_market(book: Book, seed: bytes) -> Market:
         offered=tuple(offered),
         released=tuple(released),
         eligible=eligible,
+        product={bid.order_id: product_of(bid, book.spec.tariff) for bid in bids},
     )
 
 
@@ -308,10 +322,10 @@ def _alternatives(
     grid: Grid,
     eligible: dict[str, tuple[str, ...]],
     families: list[tuple[str, ...]],
-    supply: tuple[list[int], list[int]],
+    supply: tuple[list[int], list[int], list[int]],
 ) -> tuple[Alternative, ...]:
     family_of = {name: position for position, ids in enumerate(families) for name in ids}
-    offered, released = supply
+    offered, released, base_covered = supply
     found: list[Alternative] = []
     for bid in book.block_bids:
         product = product_of(bid, book.spec.tariff)
@@ -320,8 +334,14 @@ def _alternatives(
             pool = grid.position[name]
             size = grid.pools[pool].chips_per_node
             spots = range(grid.at(pool, first), grid.at(pool, first) + bid.duration)
-            room = min(offered[s] + (released[s] if product in RECALLED else 0) for s in spots)
             least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), size)
+            if product is Product.COVERED:
+                held = [
+                    cover_chips(grid.pools[pool], least * size + base_covered[s]) for s in spots
+                ]
+                room = min(offered[s] - h // size for s, h in zip(spots, held, strict=True))
+            else:
+                room = min(offered[s] + (released[s] if product in RECALLED else 0) for s in spots)
             if least > room:
                 continue
             found.append(

@@ -5,7 +5,8 @@ fractional. Interval by interval (together where a block has a fractional fill) 
 exact program keeps what is whole and decides what is not, with the cover requirement
 rounded up to a node. It is tried with growing freedom, always in the same order:
 fractional quantities go to a neighbouring whole one; then they may go anywhere; then full
-ones may lose one node and tied ones may move; then every divisible quantity may. Prices are
+ones may lose one node and tied ones may move; then every divisible quantity may; at last
+the fill of every block may fall too. Supply follows demand throughout. Prices are
 never computed from it. Quantities of a group are shared over its members pro rata.
 """
 
@@ -239,6 +240,9 @@ def _solve_part(
             lower, upper = (0.0, upper) if freedom == "ALL" else near
         else:
             lower, upper = _range(settled, float(values[column]), column, upper, freedom)
+            if column < layout.delivery:
+                # Supply follows demand: what is not sold may be held in reserve.
+                lower = 0.0
         local[column] = builder.column(gain, lower, upper, whole=True)
     rows = np.flatnonzero(np.isin(slices.row, list(part.intervals)))
     new_row: dict[int, int] = {}

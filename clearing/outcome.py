@@ -58,7 +58,7 @@ class Reason(Enum):
     LARGER_THAN_ANY_POOL = "LARGER_THAN_ANY_POOL"
     """Its least quantity fits in no eligible pool's supply."""
     WHOLE_NODE = "WHOLE_NODE"
-    """Misses its best response by less than one node."""
+    """Misses its best response by less than one node, or its next node would break a limit."""
     COVER_SHORTAGE = "COVER_SHORTAGE"
     """The pool could not hold the spare nodes it needs."""
     BASE_SERVED = "BASE_SERVED"

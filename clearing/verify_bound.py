@@ -62,7 +62,16 @@ from typing import Final
 from clearing.outcome import RowDual
 from clearing.types import BlockBid, Offer, StepBid
 from clearing.units import PPM, PriceSeconds, divide_up
-from clearing.verify_view import Bid, Product, View, least_chips, limit_in, price_of
+from clearing.verify_view import (
+    COUNTS_FOR_RECALL,
+    Bid,
+    Product,
+    View,
+    least_chips,
+    limit_in,
+    price_of,
+    whole_nodes,
+)
 
 ROWS_OF_POOLS: Final = frozenset({"BALANCE", "NODE_COVER", "RECALLABLE", "RECLAIMABLE"})
 ROW_OF_SITES: Final = "SITE_POWER"
@@ -222,10 +231,19 @@ def cheapest(view: View, charges: Charges, bid: Bid) -> list[dict[str, int]]:
     return found
 
 
-def best_block(view: View, charges: Charges, bid: BlockBid) -> int | None:
+def best_block(
+    view: View, charges: Charges, bid: BlockBid, *, placeable: bool = False
+) -> int | None:
     """Largest surplus of a block over its pools and starts at full fill; None without a pool.
 
     May be negative: the caller decides whether staying out is an alternative.
+
+    Args:
+        view: Book and outcome.
+        charges: What a chip pays.
+        bid: The block.
+        placeable: Count only what some outcome could deliver: no pool that has less than the
+            minimum to sell or to power throughout the run, nowhere more than it has.
     """
     product = view.products[bid.order_id]
     best: int | None = None
@@ -238,12 +256,42 @@ def best_block(view: View, charges: Charges, bid: BlockBid) -> int | None:
         sums = charges.prefix(name, product)
         for start in range(bid.earliest_start, bid.latest_start + 1):
             stop = start + bid.duration
-            gain = bid.chips * (limit * bid.duration - (sums[stop] - sums[start]))
+            chips: int = bid.chips
+            if placeable:
+                most = [_most_chips(view, name, product, least, t) for t in range(start, stop)]
+                chips = min(chips, *most)
+                if chips < least:
+                    continue
+            gain = chips * (limit * bid.duration - (sums[stop] - sums[start]))
             if product is Product.RECLAIMABLE:
                 gain -= least * sum(charges.availability[name][start:stop])
             if best is None or gain > best:
                 best = gain
     return None if best is None else best * view.duration_s
+
+
+def _most_chips(view: View, pool_id: str, product: Product, least: int, interval: int) -> int:
+    """Chips of one product that a pool could deliver to a block of at least ``least``.
+
+    Released base load serves interruptibles only, so nobody else can count on it. Whatever
+    covers a covered block, spare or reclaimable beyond released base load, is supply and
+    draws power beside it, in whole nodes, together with the cover of base load.
+    """
+    standby = 0
+    if product is Product.COVERED:
+        covered = least + view.totals[pool_id].base_covered[interval]
+        needed = divide_up(view.pools[pool_id].node_spare_ppm * covered, PPM)
+        standby = whole_nodes(needed, view.pools[pool_id].chips_per_node)
+    supply = view.offered if product in COUNTS_FOR_RECALL else view.offered_firm
+    pool = view.pools[pool_id]
+    limit = view.sites[pool.site_id].power_limit
+    if limit is None or not pool.chip_power:
+        return supply[pool_id][interval] - standby
+    power = limit - sum(
+        view.pools[name].chip_power * view.totals[name].base[interval]
+        for name in view.pools_of_site[pool.site_id]
+    )
+    return min(supply[pool_id][interval], max(0, power) // pool.chip_power) - standby
 
 
 def group_of(bid: BlockBid) -> tuple[str, str]:
@@ -253,12 +301,12 @@ def group_of(bid: BlockBid) -> tuple[str, str]:
     return "", bid.order_id
 
 
-def best_total(view: View, charges: Charges) -> int:
-    """Sum over families of the largest surplus, times the scale."""
+def best_total(view: View, charges: Charges, *, placeable: bool) -> int:
+    """Sum over families of the largest surplus, times the scale; see ``best_block``."""
     groups: dict[tuple[str, str], int] = defaultdict(int)
     for block in view.book.block_bids:
         key = group_of(block)
-        groups[key] = max(groups[key], best_block(view, charges, block) or 0)
+        groups[key] = max(groups[key], best_block(view, charges, block, placeable=placeable) or 0)
     return (
         sum(best_offer(view, charges, offer) for offer in view.book.offers)
         + sum(best_step_bid(view, charges, bid) for bid in view.book.step_bids)
@@ -269,12 +317,12 @@ def best_total(view: View, charges: Charges) -> int:
 def lost_opportunity(view: View) -> PriceSeconds:
     """Best responses minus surpluses, over every order but nominations, at the prices."""
     earned = sum(view.surplus_of[name] for name in (*view.offers, *view.bids))
-    return PriceSeconds(best_total(view, charges_at_prices(view)) - earned)
+    return PriceSeconds(best_total(view, charges_at_prices(view), placeable=False) - earned)
 
 
 def bound(view: View, duals: Mapping[tuple[str, str], Series]) -> PriceSeconds:
     """Welfare that no feasible outcome exceeds, from any non-negative duals (module docstring)."""
-    total = best_total(view, charges_at_duals(view, duals))
+    total = best_total(view, charges_at_duals(view, duals), placeable=True)
     rents = sum(power_rents(view, duals)) + sum(cover_rents(view, duals))
     return PriceSeconds(divide_up(total + rents * view.duration_s, PPM))
 

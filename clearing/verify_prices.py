@@ -11,8 +11,8 @@ from clearing.outcome import Award
 from clearing.types import BlockBid, Offer, StepBid
 from clearing.units import PPM, share_ppm
 from clearing.verify_bound import Charges, charges_at_prices, cheapest
-from clearing.verify_room import has_room, has_supply
-from clearing.verify_view import Product, View, least_chips, limit_in, price_of
+from clearing.verify_room import has_room
+from clearing.verify_view import COUNTS_FOR_RECALL, Product, View, least_chips, limit_in, price_of
 
 BLOCK_ROUNDING: Final = 2
 """Micro-USD per interval that an all-in price may be off the one a block was filled at."""
@@ -262,8 +262,29 @@ def _near(
     return (
         total < best[0]
         and bool(full)
-        and not any(has_supply(view, name, interval, product) for name in others)
+        and not any(_has_supply(view, charges, name, interval, product) for name in others)
     )
+
+
+def _has_supply(
+    view: View, charges: Charges, pool_id: str, interval: int, product: Product
+) -> bool:
+    """Whether offers of a pool would sell one more node at its price.
+
+    Released base load is supply for interruptibles only.
+    """
+    left = 0
+    for offer in view.book.offers:
+        if offer.pool_id != pool_id or (offer.recallable and product not in COUNTS_FOR_RECALL):
+            continue
+        _, most = offer_range(view, charges, offer)
+        used = 0
+        for award in view.awards_of.get(offer.order_id, ()):
+            if award.first <= interval < award.first + len(award.chips):
+                at = interval - award.first
+                used += award.chips[at] + award.reserve[at]
+        left += max(0, most[interval] - used)
+    return left >= view.pools[pool_id].chips_per_node
 
 
 def _net(charges: Charges, bid: StepBid, price: int, at: dict[str, int]) -> int:

@@ -8,7 +8,7 @@ test of that is exact: give it one more node, and a row that the awards may not 
 from __future__ import annotations
 
 from clearing.units import PPM, divide_up
-from clearing.verify_view import COUNTS_FOR_RECALL, Product, View, whole_nodes
+from clearing.verify_view import Product, View, whole_nodes
 
 
 def has_room(view: View, pool_id: str, interval: int, product: Product) -> bool:
@@ -47,16 +47,3 @@ def has_room(view: View, pool_id: str, interval: int, product: Product) -> bool:
         here, power = view.totals[name], view.pools[name].chip_power
         drawn += power * (here.base[interval] + here.delivered[interval] + here.spare[interval])
     return drawn <= limit
-
-
-def has_supply(view: View, pool_id: str, interval: int, product: Product) -> bool:
-    """Whether a pool still offers a node that is neither sold nor spare.
-
-    Released base load is supply for interruptibles only, as far as they can be recalled.
-    """
-    totals, node = view.totals[pool_id], view.pools[pool_id].chips_per_node
-    released = view.offered[pool_id][interval] - view.offered_firm[pool_id][interval]
-    firm_used = totals.sold[interval] - totals.released[interval] + totals.spare[interval]
-    if view.offered_firm[pool_id][interval] - firm_used >= node:
-        return True
-    return product in COUNTS_FOR_RECALL and released - totals.released[interval] >= node

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from clearing import codec
 from clearing.auction import clear
 from clearing.errors import BookError, RefusedResultError, SolverError
+from clearing.outcome import Outcome
 from clearing.types import Book
 from clearing.units import Ppm
 from settlement.contracts import assign
+from settlement.errors import SettlementError
 from settlement.postings.award import award_postings
 from settlement.types import Transfer
 
@@ -63,17 +65,24 @@ def work(job: Job) -> Cleared | Failed:
         outcome = clear(job.book, job.seed)
     except (BookError, SolverError, RefusedResultError) as error:
         return Failed(reason=str(error))
+    return _assigned(job, outcome)
+
+
+def _assigned(job: Job, outcome: Outcome) -> Cleared | Failed:
     gap = outcome.certificate.gap_ppb
     limit = job.book.spec.tariff.withhold_gap_ppm * 1_000
     if gap > limit:
         return Failed(reason=f"certified gap {gap} ppb is above the limit of {limit} ppb")
-    assignment = assign(
-        job.book,
-        outcome,
-        derates=job.derates,
-        precisions=job.precisions,
-        nomination_suppliers=job.nomination_suppliers,
-    )
+    try:
+        assignment = assign(
+            job.book,
+            outcome,
+            derates=job.derates,
+            precisions=job.precisions,
+            nomination_suppliers=job.nomination_suppliers,
+        )
+    except SettlementError as error:
+        return Failed(reason=f"the result cannot be settled: {error}")
     return Cleared(
         book=codec.encode(job.book),
         outcome=codec.encode(outcome),
