@@ -17,6 +17,7 @@ GRPC_LISTEN_DEFAULT: Final = "127.0.0.1:7443"
 HTTP_LISTEN_DEFAULT: Final = "127.0.0.1:7080"
 DATABASE_URL_VARIABLE: Final = "ISO_DATABASE_URL"
 PORT_MAX: Final = 65_535
+DRAIN_SECONDS_DEFAULT: Final = 10.0
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -57,7 +58,7 @@ class Config:
     server_names: tuple[str, ...] = ()
     database_url: str | None = None
     simulated_start_us: int | None = None
-    drain_seconds: float = 10.0
+    drain_seconds: float = DRAIN_SECONDS_DEFAULT
     call_seconds_max: float = 60.0
     log_level: str = "INFO"
 
@@ -173,8 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--drain-seconds",
         type=float,
-        default=10.0,
-        help="time for calls in flight when the server stops (default: 10)",
+        default=DRAIN_SECONDS_DEFAULT,
+        help=f"time for calls in flight when the server stops (default: {DRAIN_SECONDS_DEFAULT:g})",
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
     return parser

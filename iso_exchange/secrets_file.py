@@ -69,8 +69,18 @@ def _seed(path: Path) -> bytes:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
+        _sync_directory(path.parent)
     seed = bytes.fromhex(path.read_text().strip())
     if len(seed) != SEED_BYTES:
         message = f"{path} does not hold {SEED_BYTES} bytes in hex; restore it from your backup"
         raise ValueError(message)
     return seed
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename durable: what was derived from a secret must outlive the power."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

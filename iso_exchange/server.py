@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
-from iso_exchange.gateway.calendar import advance_through_gates
+from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
 from iso_exchange.gateway.journal import Journal
@@ -57,6 +58,18 @@ EXIT_OK: Final = 0
 EXIT_STOPPED: Final = 1
 EXIT_REFUSED: Final = 2
 FAILED_DRAIN_SECONDS: Final = 1.0
+FAILED_STOP_SECONDS_MAX: Final = 10.0
+"""A stop after a failure that takes longer ends the process where it is."""
+WATCH_SECONDS: Final = 0.5
+CLOCK_FILE: Final = "simulated-clock"
+
+
+class LostError(RuntimeError):
+    """What the exchange stands on is gone: its data directory or its database server."""
+
+
+FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError)
+"""What can end a part without a bug: one log line, no traceback."""
 
 STARTUP_ERRORS: Final = (
     AddressInUseError,
@@ -85,6 +98,7 @@ class Exchange:
         self._given_store = store
         self._stack = AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
+        self._embedded: Embedded | None = None
         self._secrets = load_or_create(config.data / "secrets")
         self._authority = DevelopmentAuthority.load_or_create(
             config.data / "ca", origin=config.origin, now=datetime.now(UTC)
@@ -172,6 +186,7 @@ class Exchange:
         self._failure = asyncio.get_running_loop().create_future()
         self._stack.callback(self._failure.cancel)
         store = self._given_store or await self._open_store()
+        self._spawn("watch", self._watch())
         clock = self._make_clock()
         self._sequencer = Sequencer(
             store=store,
@@ -230,6 +245,7 @@ class Exchange:
             ),
             listen=config.grpc,
             call_seconds_max=config.call_seconds_max,
+            durable=self._sequencer.durable,
         )
         self.target = server.target
         backend = Backend(
@@ -240,7 +256,7 @@ class Exchange:
             mutations=Mutations(sequencer=self._sequencer, secrets=self._secrets),
             clock=clock,
             advance_clock=(
-                advance_through_gates(clock, self._sequencer)
+                advance_through_gates(clock, self._sequencer, config.data / CLOCK_FILE)
                 if isinstance(clock, SimulatedClock)
                 else None
             ),
@@ -262,6 +278,7 @@ class Exchange:
             server = Embedded(self._config.data / "postgres")
             embedded = await self._stack.enter_async_context(server)
             url = embedded.url
+            self._embedded = embedded
         applied = await migrate(url)
         if applied:
             log.info("migrated", versions=applied)
@@ -272,7 +289,9 @@ class Exchange:
 
     def _make_clock(self) -> Clock:
         start = self._config.simulated_start_us
-        return SystemClock() if start is None else SimulatedClock(start)
+        if start is None:
+            return SystemClock()
+        return SimulatedClock(max(start, reached_us(self._config.data / CLOCK_FILE)))
 
     def _spawn(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Run a part beside the others; none of them may ever end by itself."""
@@ -282,8 +301,15 @@ class Exchange:
             if done.cancelled():
                 return
             error = done.exception() or RuntimeError(f"the {name} ended")
-            log.error("a part of the exchange ended", part=name, reason=str(error), exc_info=error)
-            if self._failure is not None and not self._failure.done():
+            first = self._failure is not None and not self._failure.done()
+            if first or _is_bug(error):
+                log.error(
+                    "a part of the exchange ended",
+                    part=name,
+                    reason=f"{type(error).__name__}: {error}",
+                    exc_info=error if _is_bug(error) else None,
+                )
+            if self._failure is not None and first:
                 self._failure.set_exception(error)
                 # Whoever waits is told; nobody waiting is no mistake of asyncio's kind.
                 self._failure.exception()
@@ -294,6 +320,29 @@ class Exchange:
 
         task.add_done_callback(ended)
         self._stack.push_async_callback(end)
+
+    async def _watch(self) -> None:
+        """Return never; notice within a second that there is nothing left to work on.
+
+        Without it an idle exchange would go on until its next write, and the publisher would
+        put new files where the old log is missing.
+
+        Raises:
+            LostError: the database server ended, or the data directory is gone or another one.
+        """
+        places = [self._config.data / "secrets"]
+        if self._embedded is not None:
+            places.append(self._embedded.data)
+        known = [_identity_of(place) for place in places]
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for place, identity in zip(places, known, strict=True):
+                if _identity_of(place) != identity:
+                    message = f"{place} is gone or was replaced while the exchange ran"
+                    raise LostError(message)
+            if self._embedded is not None and not self._embedded.running:
+                message = f"the embedded PostgreSQL server ended: see {self._embedded.log}"
+                raise LostError(message)
 
     async def _drain(self, server: GrpcServer, journal: Journal, publisher: Publisher) -> None:
         failed = self._failure is not None and self._failure.done()
@@ -317,6 +366,21 @@ class Exchange:
         for directory in sorted((self._config.data / "identities").glob("*")):
             if (directory / "cert.pem").exists():
                 write_address(directory, self._address())
+
+
+def _identity_of(place: Path) -> tuple[int, int] | None:
+    """Device and inode of a directory, None where there is none."""
+    try:
+        status = place.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_bug(error: BaseException) -> bool:
+    """Whether the traceback of what ended a part is worth reading."""
+    cause = error.__cause__ if isinstance(error, StoppedError) else error
+    return cause is not None and not isinstance(cause, FROM_OUTSIDE)
 
 
 def code_version() -> str:
@@ -354,6 +418,8 @@ async def _serve(config: Config) -> int:
             await asyncio.gather(*rest, return_exceptions=True)
             failures = [task.exception() for task in done if task.exception() is not None]
             log.info("stopping", failed=bool(failures))
+            if failures:
+                _end_in(FAILED_STOP_SECONDS_MAX)
     except StoppedError as error:
         log.error("stopped while starting", reason=str(error))  # noqa: TRY400 - the cause is logged
         return EXIT_STOPPED
@@ -362,6 +428,18 @@ async def _serve(config: Config) -> int:
         log.error("the exchange does not start", reason=reason, kind=kind)  # noqa: TRY400 - no bug
         return EXIT_REFUSED
     return EXIT_STOPPED if failures else EXIT_OK
+
+
+def _end_in(seconds: float) -> None:
+    """End the process even where closing what failed never returns."""
+
+    def end() -> None:
+        log.error("the stop takes too long: ending at once", seconds=seconds)
+        os._exit(EXIT_STOPPED)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

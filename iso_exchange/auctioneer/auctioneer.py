@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final
@@ -18,6 +19,7 @@ import structlog
 
 from clearing import codec
 from iso_exchange.auctioneer.work import Cleared, Failed, Job, work
+from iso_exchange.auctioneer.worker import end_with_parent
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
     CloseAuction,
@@ -64,12 +66,18 @@ class Auctioneer:
     async def run(self) -> None:
         """Step for ever."""
         context = multiprocessing.get_context("spawn")
-        self._workers = ProcessPoolExecutor(max_workers=1, mp_context=context)
+        self._workers = ProcessPoolExecutor(
+            max_workers=1, mp_context=context, initializer=end_with_parent, initargs=(os.getpid(),)
+        )
         try:
             while True:
                 if not await self.step():
                     await self._clock.wait(IDLE_SECONDS)
         finally:
+            # A worker in the middle of a clearing would keep the whole process from ending.
+            # Public from Python 3.14 on as ``terminate_workers``.
+            for process in list((self._workers._processes or {}).values()):  # noqa: SLF001
+                process.terminate()
             self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def step(self) -> bool:

@@ -31,6 +31,7 @@ OPENINGS_NAME: Final = "openings.jsonl"
 LOG_PREFIX: Final = "log/"
 CHECKPOINT_NAME: Final = "checkpoint"
 DOCUMENT_PREFIX: Final = "documents/"
+NOT_SEALED: Final = -1
 SHA256_HEX_LENGTH: Final = 64
 HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
@@ -49,7 +50,7 @@ class BundleKind(Enum):
     PUBLIC = "public"
     """Anybody: the log and public documents, no opening."""
     AUDITOR = "auditor"
-    """Auditors: everything."""
+    """Auditors: everything but what is sealed until its auction is published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,9 @@ class Bundle:
         origin: Name of the log.
         vkey: Verifier key of the log (C2SP signed note), as the exchange states it.
         size: Leaves under the checkpoint.
+        sealed_from: Index of the first entry that belongs to an auction without published
+            prices and is sealed until then; no entry from there on is opened. ``NOT_SEALED``
+            where every entry is opened, and in every public bundle.
         files: Every other file, sorted by path.
     """
 
@@ -84,6 +88,7 @@ class Bundle:
     origin: str
     vkey: str
     size: int
+    sealed_from: int
     files: tuple[BundleFile, ...]
 
 

@@ -20,6 +20,7 @@ from iso_exchange.audit.bundle import (
     DOCUMENT_PREFIX,
     FORMAT,
     LOG_PREFIX,
+    NOT_SEALED,
     OPENINGS_NAME,
     Bundle,
     BundleFile,
@@ -27,13 +28,19 @@ from iso_exchange.audit.bundle import (
     Opening,
     log_paths,
 )
+from iso_exchange.authority import command_of
+from iso_exchange.commands import Command, PublishPrices, SubmitOrder
+from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
+from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.publisher.files import replace
+from iso_exchange.sequencer.refusals import Rejected
 from settlement.ledger.checkpoint import open_checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import parse_vkey
 from settlement.storage.store import Entry, LedgerStore
 
 PAGE_COUNT: Final = 1_000
+PRICES_KIND: Final = ENTRY_KINDS[PublishPrices].name
 
 
 class ExportError(RuntimeError):
@@ -41,7 +48,8 @@ class ExportError(RuntimeError):
 
     Attributes:
         code: ``DIRECTORY_NOT_EMPTY``, ``NOTHING_PUBLISHED``, ``CHECKPOINT_REFUSED``,
-            ``LOG_FILE_MISSING``, ``ENTRIES_MISSING`` or ``DOCUMENT_MISSING``.
+            ``LOG_FILE_MISSING``, ``ENTRIES_MISSING``, ``ENTRY_UNREADABLE`` or
+            ``DOCUMENT_MISSING``.
         detail: What is concerned, one sentence.
     """
 
@@ -63,6 +71,9 @@ async def export(
 ) -> Bundle:
     """Write a bundle of everything published.
 
+    Entries that are sealed until an auction is published stay sealed, and with them every
+    confidential entry after the first of them: ``Bundle.sealed_from``.
+
     Args:
         store: Only read.
         log_directory: Where the publisher writes ``checkpoint`` and ``tile/``.
@@ -82,18 +93,21 @@ async def export(
         _write(directory, LOG_PREFIX + path, _read_log(log_directory, path))
         for path in log_paths(size)
     )
+    sealed_from = NOT_SEALED
+    opened = 0
     if kind is BundleKind.AUDITOR:
-        openings, digests = await _write_openings(store, directory, size)
-        files.append(openings)
-    else:
-        digests = await _digests(store, size)
-    files.extend([file async for file in _write_documents(store, directory, kind, digests)])
+        sealed_from = await _sealed_from(store, size)
+        opened = size if sealed_from == NOT_SEALED else sealed_from
+        files.append(await _write_openings(store, directory, opened))
+    digests = await _digests(store, size, opened)
+    files.extend([file async for file in _write_documents(store, directory, digests)])
     bundle = Bundle(
         format=FORMAT,
         kind=kind,
         origin=origin,
         vkey=vkey,
         size=size,
+        sealed_from=sealed_from,
         files=tuple(sorted(files, key=lambda file: file.path)),
     )
     replace(directory / BUNDLE_NAME, codec.encode(bundle))
@@ -139,20 +153,48 @@ async def _entries(store: LedgerStore, size: int) -> AsyncIterator[Entry]:
         start += len(page)
 
 
-async def _digests(store: LedgerStore, size: int) -> set[bytes]:
-    return {digest async for entry in _entries(store, size) for digest in entry.documents}
+async def _sealed_from(store: LedgerStore, size: int) -> int:
+    """First entry of an auction whose prices are not among the entries, or ``NOT_SEALED``."""
+    first: dict[str, int] = {}
+    published: set[str] = set()
+    auctions: dict[str, str] = {}
+    async for entry in _entries(store, size):
+        if entry.kind != PRICES_KIND and entry.kind not in SEALED_KINDS:
+            continue
+        command = _command(entry)
+        if isinstance(command, PublishPrices):
+            published.add(command.auction_id)
+        if isinstance(command, SubmitOrder):
+            auctions[command.order_id] = command.auction_id
+        auction_id = sealing_auction(command, auctions.__getitem__)
+        if auction_id is not None:
+            first.setdefault(auction_id, entry.index)
+    sealed = (index for auction_id, index in first.items() if auction_id not in published)
+    return min(sealed, default=NOT_SEALED)
 
 
-async def _write_openings(
-    store: LedgerStore, directory: Path, size: int
-) -> tuple[BundleFile, set[bytes]]:
-    """Openings of all confidential entries, and the documents that any entry names."""
+def _command(entry: Entry) -> Command:
+    command = command_of(entry.envelope)
+    if isinstance(command, Rejected):
+        raise ExportError("ENTRY_UNREADABLE", f"entry {entry.index}: {command.advice}")
+    return command
+
+
+async def _digests(store: LedgerStore, size: int, opened: int) -> dict[bytes, bool]:
+    """Documents that entries name, and whether an entry below ``opened`` names them."""
+    found: dict[bytes, bool] = {}
+    async for entry in _entries(store, size):
+        for digest in entry.documents:
+            found[digest] = found.get(digest, False) or entry.index < opened
+    return found
+
+
+async def _write_openings(store: LedgerStore, directory: Path, opened: int) -> BundleFile:
+    """Openings of all confidential entries below ``opened``."""
     temporary = directory / f".{OPENINGS_NAME}.tmp"
     digest, length = hashlib.sha256(), 0
-    documents: set[bytes] = set()
     with temporary.open("wb") as file:
-        async for entry in _entries(store, size):
-            documents.update(entry.documents)
+        async for entry in _entries(store, opened):
             if not entry.salt:
                 continue
             line = codec.encode(_opening(entry)) + b"\n"
@@ -162,7 +204,7 @@ async def _write_openings(
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(directory / OPENINGS_NAME)
-    return BundleFile(path=OPENINGS_NAME, sha256=digest.hexdigest(), size=length), documents
+    return BundleFile(path=OPENINGS_NAME, sha256=digest.hexdigest(), size=length)
 
 
 def _opening(entry: Entry) -> Opening:
@@ -176,13 +218,14 @@ def _opening(entry: Entry) -> Opening:
 
 
 async def _write_documents(
-    store: LedgerStore, directory: Path, kind: BundleKind, digests: set[bytes]
+    store: LedgerStore, directory: Path, digests: dict[bytes, bool]
 ) -> AsyncIterator[BundleFile]:
-    for sha256 in sorted(digests):
+    """Public documents, and those that an opened entry names."""
+    for sha256, is_opened in sorted(digests.items()):
         document = await store.document(sha256)
         if document is None:
             raise ExportError("DOCUMENT_MISSING", f"the store has no document {sha256.hex()}")
-        if document.public or kind is BundleKind.AUDITOR:
+        if document.public or is_opened:
             yield _write(directory, DOCUMENT_PREFIX + sha256.hex(), document.body)
 
 

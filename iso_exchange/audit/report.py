@@ -91,6 +91,8 @@ class Report:
         meter_gaps: Contract-hours with a gap in their readings.
         hours: Delivery hours recomputed.
         statements: Statements recomputed.
+        sealed_from: First entry that is sealed until its auction is published, -1 for none:
+            replayed and checked is what comes before.
     """
 
     kind: BundleKind | None
@@ -103,6 +105,7 @@ class Report:
     meter_gaps: int
     hours: int
     statements: int
+    sealed_from: int
     steps: tuple[StepReport, ...]
 
     @property
@@ -142,6 +145,8 @@ class Report:
             books = self._word(money)
             parts.append("books balance" if books == "ok" else f"books {books}")
             parts.append(f"{self.meter_gaps:,} meter gaps")
+            if self.sealed_from >= 0:
+                parts.append(f"sealed from entry {self.sealed_from:,}")
         return f"{self.entries:,} entries: {', '.join(parts)}"
 
     def _word(self, steps: tuple[Step, ...]) -> str:

@@ -9,6 +9,7 @@ from iso_exchange.audit.bundle import (
     CHECKPOINT_NAME,
     DOCUMENT_PREFIX,
     LOG_PREFIX,
+    NOT_SEALED,
     Bundle,
     BundleKind,
 )
@@ -73,7 +74,7 @@ def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report,
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
     report = _report(record, bundle, vkey, walk)
-    if walk is None or walk.stopped or bundle.kind is BundleKind.PUBLIC:
+    if walk is None or walk.stopped or walk.is_sealed or bundle.kind is BundleKind.PUBLIC:
         return report, None
     return report, None if record.has_failed(Step.TREE) else walk.state
 
@@ -95,6 +96,7 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, vkey: str) -> Walk
             kind=bundle.kind,
             origin=bundle.origin,
             log_key=key.public,
+            sealed_from=bundle.sealed_from,
         )
         with record.guard(Step.TREE, LOG_PREFIX):
             _read_leaves(record, files, checkpoint, walk)
@@ -170,5 +172,6 @@ def _report(record: Record, bundle: Bundle | None, vkey: str | None, walk: Walk 
         meter_gaps=0 if walk is None else walk.money.meter_gaps,
         hours=0 if walk is None else walk.money.hours,
         statements=0 if walk is None else walk.money.statements,
+        sealed_from=NOT_SEALED if bundle is None else bundle.sealed_from,
         steps=record.steps(),
     )

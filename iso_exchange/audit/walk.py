@@ -16,6 +16,7 @@ from iso_exchange.audit.files import BundleFiles
 from iso_exchange.audit.money import MoneyAudit
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
+from iso_exchange.audit.seal import Seal
 from iso_exchange.authority import Authorised, authorise, command_of
 from iso_exchange.commands import (
     Command,
@@ -84,12 +85,20 @@ class Walk:
     """State of one walk."""
 
     def __init__(
-        self, *, record: Record, files: BundleFiles, kind: BundleKind, origin: str, log_key: bytes
+        self,
+        *,
+        record: Record,
+        files: BundleFiles,
+        kind: BundleKind,
+        origin: str,
+        log_key: bytes,
+        sealed_from: int,
     ) -> None:
         """Start before the first leaf.
 
         Args:
             log_key: Raw public key that must have signed every batch header.
+            sealed_from: As the bundle says; believed only where the log explains it.
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
@@ -109,6 +118,7 @@ class Walk:
         self._requests: set[tuple[str, str]] = set()
         self._named: set[str] = set()
         self._stopped = ""
+        self._seal = Seal(record=record, kind=kind, first=sealed_from)
 
     @property
     def named_documents(self) -> set[str]:
@@ -124,6 +134,11 @@ class Walk:
     def stopped(self) -> str:
         """Where and why the replay ended early, empty when it did not."""
         return self._stopped
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the replay ended at the first sealed entry."""
+        return self._seal.reached
 
     def take(self, index: int, data: bytes) -> None:
         """Next leaf, already verified against the root."""
@@ -151,6 +166,7 @@ class Walk:
             detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
             self._record.fail(Step.BATCHES, first.place, detail)
             self._stop(first.place, "no batch header says when it was accepted")
+        self._seal.finish(self.entries)
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
@@ -188,9 +204,10 @@ class Walk:
     def _entry(self, leaf: _Leaf) -> None:
         opening: Opening | None = None
         data = leaf.data
+        self._seal.enter(leaf.index, is_commitment=leaf.payload_type == COMMITMENT_PAYLOAD_TYPE)
         if leaf.payload_type == COMMITMENT_PAYLOAD_TYPE:
-            if self._kind is BundleKind.PUBLIC:
-                self._record.count(Step.COMMITMENTS, "commitments")
+            if self._public_only:
+                self._closed(leaf)
                 return
             opening = self._open(leaf)
             if opening is None:
@@ -211,13 +228,25 @@ class Walk:
             leaf_hash=merkle.leaf_hash(leaf.data),
             documents=self._documents(leaf, command),
         )
-        if self._kind is BundleKind.PUBLIC and not isinstance(command, PUBLIC_STATE):
+        self._seal.see(command)
+        if self._public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
                 auction = self._state.auctions.get(command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
             return
         self._apply(command, entry)
+
+    @property
+    def _public_only(self) -> bool:
+        """Whether only public entries can be read here: no openings, or none any more."""
+        return self._kind is BundleKind.PUBLIC or self._seal.reached
+
+    def _closed(self, leaf: _Leaf) -> None:
+        """A commitment that stays closed: at least it is one."""
+        with self._record.guard(Step.COMMITMENTS, leaf.place):
+            proofs.parse_commitment_leaf(leaf.data)
+            self._record.count(Step.COMMITMENTS, "commitments")
 
     def _open(self, leaf: _Leaf) -> Opening | None:
         """Opening of a commitment leaf, None when there is none that fits."""

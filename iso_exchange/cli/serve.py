@@ -20,8 +20,8 @@ def serve(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="gRPC; port 0: choose one.")
     ] = configuration.GRPC_LISTEN_DEFAULT,
-    http: Annotated[
-        str, typer.Option("--http", metavar="HOST:PORT", help="Metrics and log files.")
+    http_listen: Annotated[
+        str, typer.Option("--http-listen", metavar="HOST:PORT", help="Metrics and log files.")
     ] = configuration.HTTP_LISTEN_DEFAULT,
     database_url: Annotated[
         str,
@@ -41,6 +41,10 @@ def serve(
         list[str] | None,
         typer.Option("--server-name", help="Further host name of the server certificate."),
     ] = None,
+    drain_seconds: Annotated[
+        float,
+        typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
+    ] = configuration.DRAIN_SECONDS_DEFAULT,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
@@ -59,10 +63,11 @@ def serve(
             data=data or settings_of(context).data,
             origin=origin,
             grpc=configuration.parse_listen(listen),
-            http=configuration.parse_listen(http),
+            http=configuration.parse_listen(http_listen),
             server_names=tuple(server_name or ()),
             database_url=database_url or None,
             simulated_start_us=configuration.parse_clock(clock),
+            drain_seconds=drain_seconds,
             log_level=log_level.upper(),
         )
     except configuration.ConfigError as error:

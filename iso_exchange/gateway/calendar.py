@@ -1,11 +1,17 @@
-"""Moving a simulated clock so that everything that falls due on the way happens."""
+"""Moving a simulated clock so that everything that falls due on the way happens.
+
+The host's clock goes on while the exchange is down; a simulated one is kept in a file, so
+that a time that anybody has seen is never taken back by a restart.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Final
 
 from iso_exchange.clock import MICROSECONDS, SimulatedClock
+from iso_exchange.publisher.files import replace
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import AuctionState
 from iso_exchange.services.backend import AdvanceClock
@@ -13,15 +19,31 @@ from iso_exchange.services.backend import AdvanceClock
 LOOK_SECONDS: Final = 1.0
 
 
-def advance_through_gates(clock: SimulatedClock, sequencer: Sequencer) -> AdvanceClock:
+def reached_us(path: Path) -> int:
+    """Where a simulated clock stood, microseconds since the epoch; 0 when it never moved.
+
+    Raises:
+        ValueError: the file holds no time.
+    """
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def advance_through_gates(clock: SimulatedClock, sequencer: Sequencer, path: Path) -> AdvanceClock:
     """Function that moves the clock gate by gate and waits for each auction's result.
 
     An auction that failed or is halted does not hold the clock up: it waits for the operator.
+
+    Args:
+        path: Keeps the time for ``reached_us``, written before the clock shows it.
     """
 
     async def advance(target_us: int) -> int:
         while True:
             next_us = _next_gate_us(sequencer, clock.now_us(), target_us)
+            replace(path, b"%d\n" % next_us)
             clock.advance(next_us)
             await _settled(sequencer, clock)
             if next_us >= target_us:

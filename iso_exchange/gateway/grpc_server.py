@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from iso_exchange.config import Listen
-from iso_exchange.gateway.interceptor import CallInterceptor
+from iso_exchange.gateway.interceptor import CallInterceptor, Durable
 from iso_exchange.identity.ca import IssuedCertificate
 
 MESSAGE_BYTES_MAX: Final = 4 * 2**20
@@ -55,14 +55,21 @@ class Tls:
 class GrpcServer:
     """One listening server; ``start`` once, ``stop`` once."""
 
-    def __init__(self, *, tls: Tls, listen: Listen, call_seconds_max: float) -> None:
+    def __init__(
+        self, *, tls: Tls, listen: Listen, call_seconds_max: float, durable: Durable
+    ) -> None:
         """Make the server and bind it; nothing is answered before ``start``.
+
+        Args:
+            durable: Returns when everything that can be read now is committed.
 
         Raises:
             AddressInUseError: the port is taken.
         """
         interceptor = CallInterceptor(
-            call_seconds_max=call_seconds_max, new_id=lambda: uuid.uuid4().hex
+            call_seconds_max=call_seconds_max,
+            new_id=lambda: uuid.uuid4().hex,
+            durable=durable,
         )
         self._server = grpc.aio.server(
             interceptors=(interceptor,), options=OPTIONS, maximum_concurrent_rpcs=CALLS_MAX

@@ -12,19 +12,23 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from iso_exchange.gateway.streams import StreamLimit
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import StoppedError
+from iso_exchange.services.access import NAMES_KEY
 from iso_exchange.services.errors import Refused, log_refusal, status_of, trailers_of
 from settlement.storage.store import StoreError
 
 OWN_METHODS: Final = "/iso_exchange.api."
 CORRELATION_KEY: Final = "x-request-id"
 CORRELATION_LENGTH_MAX: Final = 64
+STREAMS_PER_CLIENT_MAX: Final = 64
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any, Context], Awaitable[Any]]
 Stream = Callable[[Any, Context], AsyncIterator[Any]]
+Durable = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger("gateway")
 
@@ -36,15 +40,21 @@ class Unreadable:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the exchange's own methods; health and reflection pass as they are."""
 
-    def __init__(self, *, call_seconds_max: float, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, *, call_seconds_max: float, new_id: Callable[[], str], durable: Durable
+    ) -> None:
         """Keep the limits.
 
         Args:
             call_seconds_max: Longest unary call, whatever deadline its client sets.
             new_id: Makes a correlation id where the client sent none.
+            durable: Returns when everything that can be read now is committed: no answer may
+                rest on what a crash would take back.
         """
         self._call_seconds_max = call_seconds_max
         self._new_id = new_id
+        self._durable = durable
+        self._streams = StreamLimit(STREAMS_PER_CLIENT_MAX)
 
     async def intercept_service(
         self,
@@ -83,7 +93,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 _refuse_unreadable(request)
                 async with asyncio.timeout(self._call_seconds_max):
-                    response = await behaviour(request, context)
+                    try:
+                        response = await behaviour(request, context)
+                    except Refused:
+                        await self._durable()
+                        raise
+                    await self._durable()
             except BaseException as error:
                 await _fail(name, context, error)
                 raise
@@ -102,8 +117,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _refuse_unreadable(requests)
                 # A watch may have nothing to say for a while: its client learns that it is open.
                 await context.send_initial_metadata(())
-                async for response in behaviour(requests, context):
-                    yield response
+                names = context.auth_context().get(NAMES_KEY, ())
+                with self._streams.held(names):
+                    async for response in behaviour(requests, context):
+                        await self._durable()
+                        yield response
             except BaseException as error:
                 await _fail(name, context, error)
                 raise

@@ -14,7 +14,7 @@ requests = Counter(
 request_seconds = Histogram("iso_request_seconds", "gRPC request duration", ["method"])
 clearing_seconds = Histogram(
     "iso_clearing_seconds",
-    "Wall time from gate closure to published prices",
+    "Wall time of one successful clearing, from its start to the committed result",
     buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
 )
 certified_gap_ppb = Gauge(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+
 from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import Outcome
@@ -9,6 +12,7 @@ from clearing.types import (
     AuctionSpec,
     BlockBid,
     Book,
+    Interval,
     Nomination,
     Offer,
     Segment,
@@ -27,9 +31,18 @@ from iso_exchange.commands import (
     RegisterEntitlement,
     ResumeAuction,
 )
+from iso_exchange.sequencer.capacity import carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
+from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import Auction, AuctionState, OrderState, State, intervals_of
+from iso_exchange.sequencer.state import (
+    Auction,
+    AuctionState,
+    OrderState,
+    State,
+    grid_of,
+    intervals_of,
+)
 from settlement.assignment import Assignment
 from settlement.ledger.merkle import Frontier
 from settlement.types import Postings
@@ -53,21 +66,23 @@ def create_auction(state: State, command: CreateAuction, meta: Meta) -> Accepted
             advice="choose another identifier",
             got=command.auction_id,
         )
+    spec = AuctionSpec(
+        auction_id=command.auction_id,
+        intervals=intervals_of(command),
+        price_floor=command.price_floor,
+        price_cap=command.price_cap,
+        tick=command.tick,
+        operator_fee=command.operator_fee,
+        pricing_rule=command.pricing_rule,
+        tie_credit=command.tie_credit,
+        seed_commitment=command.seed_commitment,
+        tariff=command.tariff,
+    )
+    refused = refuse_by_engine(Book(spec=spec, sites=(), pools=()))
+    if refused:
+        return refused
     state.auctions[command.auction_id] = Auction(
-        created=command,
-        spec=AuctionSpec(
-            auction_id=command.auction_id,
-            intervals=intervals_of(command),
-            price_floor=command.price_floor,
-            price_cap=command.price_cap,
-            tick=command.tick,
-            operator_fee=command.operator_fee,
-            pricing_rule=command.pricing_rule,
-            tie_credit=command.tie_credit,
-            seed_commitment=command.seed_commitment,
-            tariff=command.tariff,
-        ),
-        state=AuctionState.OPEN,
+        created=command, spec=spec, state=AuctionState.OPEN, pool_ids=tuple(state.pools)
     )
     return Accepted()
 
@@ -141,6 +156,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     state.postings[postings.postings_id] = postings
     auction.outcome, auction.assignment = outcome, assignment
     auction.state = AuctionState.CLEARED
+    auction.offered = sold(auction, outcome)
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
     for order_id in auction.order_ids:
@@ -203,10 +219,10 @@ def book_root(state: State, auction: Auction) -> tuple[int, str]:
 
 
 def build_book(state: State, auction: Auction) -> Book:
-    """The frozen book of an auction: its open orders, nominations and the whole grid.
+    """The frozen book of an auction: its open orders, nominations and its whole grid.
 
     An entitlement without a nomination is nominated in full: base load is served unless
-    its holder says otherwise.
+    its holder says otherwise, or another auction carries it in the same hours.
     """
     orders = [
         order.order
@@ -215,16 +231,17 @@ def build_book(state: State, auction: Auction) -> Book:
     ]
     records = [state.nominations[name] for name in auction.nomination_ids]
     named = {record.nomination.entitlement_id for record in records}
+    carried = carried_elsewhere(state, auction)
     standing = [
-        _standing(auction, entitlement)
+        _standing(auction, entitlement, carried.get(entitlement.entitlement_id, ()))
         for entitlement in state.entitlements.values()
-        if entitlement.entitlement_id not in named
+        if entitlement.entitlement_id not in named and entitlement.pool_id in auction.pool_ids
     ]
     return canonical(
         Book(
             spec=auction.spec,
             sites=tuple(record.site for record in state.sites.values()),
-            pools=tuple(record.pool for record in state.pools.values()),
+            pools=grid_of(state, auction),
             offers=tuple(order for order in orders if isinstance(order, Offer)),
             step_bids=tuple(order for order in orders if isinstance(order, StepBid)),
             block_bids=tuple(order for order in orders if isinstance(order, BlockBid)),
@@ -237,28 +254,40 @@ def build_book(state: State, auction: Auction) -> Book:
     )
 
 
-def _standing(auction: Auction, entitlement: RegisterEntitlement) -> Nomination | None:
+def _standing(
+    auction: Auction, entitlement: RegisterEntitlement, carried: Sequence[Interval]
+) -> Nomination | None:
     inside = [
-        index
-        for index, interval in enumerate(auction.spec.intervals)
-        if entitlement.period.start <= interval.start and interval.end <= entitlement.period.end
+        entitlement.period.start <= interval.start
+        and interval.end <= entitlement.period.end
+        and not meets_any(interval, carried)
+        for interval in auction.spec.intervals
     ]
-    if not inside:
+    if not any(inside):
         return None
     return Nomination(
         order_id=f"standing:{entitlement.entitlement_id}",
         entitlement_id=entitlement.entitlement_id,
         participant_id=entitlement.holder_id,
         pool_id=entitlement.pool_id,
-        segments=(
+        segments=tuple(
             Segment(
-                first=inside[0],
-                stop=inside[-1] + 1,
+                first=first,
+                stop=stop,
                 steps=(Step(price=entitlement.contract_price, chips=entitlement.chips),),
-            ),
+            )
+            for first, stop in _runs(inside)
         ),
         cover=entitlement.cover,
     )
+
+
+def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Positions ``[first, stop)`` of each unbroken run of true flags."""
+    for wanted, group in itertools.groupby(range(len(flags)), key=lambda index: flags[index]):
+        if wanted:
+            members = list(group)
+            yield members[0], members[-1] + 1
 
 
 def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:

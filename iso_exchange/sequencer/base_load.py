@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clearing.types import MAX_PRICE_MICRO_USD_PER_CHIP_HOUR, Cover, Nomination, Segment, Step
 from iso_exchange.commands import Nominate, RegisterEntitlement, Role
+from iso_exchange.sequencer.capacity import Taken, carried_elsewhere, meets_any
 from iso_exchange.sequencer.effects import Accepted, Meta, active_participant
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction, AuctionState, NominationRecord, State
@@ -97,12 +98,18 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
     curves = segments(auction.spec, command.segments, meta.now)
     if isinstance(curves, Rejected):
         return curves
-    refused = _refuse_nomination(state, auction, entitlement, curves)
+    refused = _refuse_identifier(state, auction, command) or _refuse_nomination(
+        state, auction, entitlement, curves
+    )
     if refused:
         return refused
     name = f"{command.auction_id}/{command.entitlement_id}"
-    if name not in state.nominations:
+    replaced = state.nominations.get(name)
+    if replaced is None:
         auction.nomination_ids.append(name)
+    else:
+        del auction.nominated[replaced.nomination.order_id]
+    auction.nominated[command.nomination_id] = command.entitlement_id
     state.nominations[name] = NominationRecord(
         nomination=Nomination(
             order_id=command.nomination_id,
@@ -141,37 +148,57 @@ def _refuse_chips(state: State, command: RegisterEntitlement) -> Rejected | None
             got=str(command.chips),
             limit=f"multiple of {pool.chips_per_node}",
         )
-    others = sum(
-        other.chips
-        for other in state.entitlements.values()
-        if other.pool_id == command.pool_id
-        and other.period.start < command.period.end
-        and command.period.start < other.period.end
-    )
-    offered = max(
-        (
-            max(auction.offered.get(command.pool_id, [0]))
-            for auction in state.auctions.values()
-            if auction.spec.intervals[-1].end > command.period.start
-        ),
-        default=0,
-    )
-    if others + offered + command.chips > pool.capacity:
+    taken = Taken(state, command.pool_id, command.period).most(command.period)
+    if taken + command.chips > pool.capacity:
+        # Without the sum: other suppliers' open offers are in it.
         return Rejected(
             code=Code.QUANTITY_ABOVE_CAPACITY,
             field="chips",
-            advice="entitlements and open offers of a pool must fit its capacity",
-            got=str(others + offered + command.chips),
-            limit=str(pool.capacity),
+            advice="entitlements and offers of a pool must fit its capacity",
+            got=str(command.chips),
+            limit=f"{pool.capacity} less what is offered, sold and set aside",
         )
     return None
+
+
+def _refuse_identifier(state: State, auction: Auction, command: Nominate) -> Rejected | None:
+    """Orders and nominations of a book share one space of identifiers."""
+    holder = auction.nominated.get(command.nomination_id, command.entitlement_id)
+    order = state.orders.get(command.nomination_id)
+    is_order = order is not None and order.submitted.auction_id == command.auction_id
+    if holder == command.entitlement_id and not is_order:
+        return None
+    return Rejected(
+        code=Code.ALREADY_EXISTS,
+        field="nomination_id",
+        advice="an order or another nomination in this auction has this identifier",
+        got=command.nomination_id,
+    )
 
 
 def _refuse_nomination(
     state: State, auction: Auction, entitlement: RegisterEntitlement, curves: tuple[Segment, ...]
 ) -> Rejected | None:
+    if entitlement.pool_id not in auction.pool_ids:
+        return Rejected(
+            code=Code.UNKNOWN_POOL,
+            field="entitlement_id",
+            advice="its pool was registered after this auction was created",
+            got=entitlement.pool_id,
+        )
     node = state.pools[entitlement.pool_id].pool.chips_per_node
+    carried = carried_elsewhere(state, auction).get(entitlement.entitlement_id, ())
     for curve in curves:
+        if any(
+            meets_any(interval, carried)
+            for interval in auction.spec.intervals[curve.first : curve.stop]
+        ):
+            return Rejected(
+                code=Code.QUANTITY_ABOVE_CAPACITY,
+                field="segments",
+                advice="another auction carries the entitlement in these hours",
+                got=f"{curve.first}-{curve.stop}",
+            )
         inside = (
             entitlement.period.start <= auction.spec.intervals[curve.first].start
             and auction.spec.intervals[curve.stop - 1].end <= entitlement.period.end

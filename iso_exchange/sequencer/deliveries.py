@@ -139,9 +139,24 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     auction.settled.add(command.interval.start)
     if len(auction.settled) == len(auction.spec.intervals):
         auction.state = AuctionState.SETTLED
+        if not _is_awaited(state, auction):
+            auction.unstated = set(state.activity)
     state.postings[postings.postings_id] = postings
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     return Accepted(transfers=applied)
+
+
+def _is_awaited(state: State, auction: Auction) -> bool:
+    """Whether another auction of the same delivery period is still to be settled.
+
+    An account gets one statement per period; the last auction to be settled brings it.
+    """
+    return any(
+        other.state in (AuctionState.CLEARED, AuctionState.PUBLISHED)
+        and other.spec.intervals[0].start == auction.spec.intervals[0].start
+        and other.spec.intervals[-1].end == auction.spec.intervals[-1].end
+        for other in state.auctions.values()
+    )
 
 
 def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accepted | Rejected:
@@ -176,6 +191,14 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
             got=issued.statement_id,
         )
     key = (issued.account, issued.asset)
+    if key not in auction.unstated:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="statement_sha256",
+            advice="no statement of this account is due for this auction",
+            got=issued.statement_id,
+        )
+    auction.unstated.discard(key)
     state.activity.pop(key, None)
     state.openings[key] = issued.closing
     transfers: tuple[AppliedTransfer, ...] = ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable
 
 from clearing.eligibility import resolve
-from clearing.errors import BookError, InvariantError
+from clearing.errors import InvariantError
 from clearing.types import BlockBid, Book, Interval, Offer, Step, StepBid, WorkBid
-from clearing.validate import validate
 from iso_exchange.commands import (
     BlockBidTerms,
     CancelAllOrders,
@@ -19,15 +19,29 @@ from iso_exchange.commands import (
     StepBidTerms,
     SubmitOrder,
 )
+from iso_exchange.sequencer.capacity import Taken
 from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, post
+from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import Auction, AuctionState, BookOrder, Order, OrderState, State
+from iso_exchange.sequencer.state import (
+    Auction,
+    AuctionState,
+    BookOrder,
+    Order,
+    OrderState,
+    State,
+    grid_of,
+)
 from iso_exchange.sequencer.windows import segments, window
 from settlement.postings.orders import order_hold, release_hold
 from settlement.storage.store import AppliedTransfer
 from settlement.types import Postings, Transfer
 
 ORDER_ID_LENGTH_MAX = 64
+ORDER_COUNT_MAX = 50_000
+"""Open orders of one participant in one auction: an order at price zero holds nothing."""
+# As on the wire. Colons and slashes belong to identifiers that the exchange makes itself.
+_ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CANCELLED_BY_OWNER = "cancelled by its owner"
 REVISION_FIRST = 1
 
@@ -51,6 +65,7 @@ def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | R
         return applied
     if previous is None:
         auction.order_ids.append(command.order_id)
+        auction.open_counts[command.participant_id] += 1
     else:
         _count_offered(auction, previous.order, -1)
     _count_offered(auction, order, 1)
@@ -139,6 +154,7 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
             order.submitted.participant_id == command.participant_id
             and order.state is OrderState.OPEN
             and auction.state in (AuctionState.OPEN, AuctionState.HALTED)
+            and meta.now < auction.created.close_time
         ):
             applied = _cancel(state, order, meta, command.reason, first=len(transfers))
             if isinstance(applied, Rejected):
@@ -149,11 +165,11 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
 
 
 def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | None:
-    if not 0 < len(command.order_id) <= ORDER_ID_LENGTH_MAX or not command.order_id.isprintable():
+    if not _ORDER_ID.fullmatch(command.order_id):
         return Rejected(
             code=Code.INVALID_VALUE,
             field="order_id",
-            advice="use 1 to 64 printable characters",
+            advice="use 1 to 64 of a-z, A-Z, 0-9, dot, dash and underscore",
             got=command.order_id[:ORDER_ID_LENGTH_MAX],
         )
     previous = state.orders.get(command.order_id)
@@ -180,6 +196,22 @@ def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | 
             field="order_id",
             advice="only an open order can be amended",
             got=previous.state.value,
+        )
+    if command.order_id in state.auctions[command.auction_id].nominated:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="order_id",
+            advice="a nomination in this auction has this identifier; choose another",
+            got=command.order_id,
+        )
+    open_count = state.auctions[command.auction_id].open_counts[command.participant_id]
+    if previous is None and open_count >= ORDER_COUNT_MAX:
+        return Rejected(
+            code=Code.TOO_MANY_ORDERS,
+            field="order_id",
+            advice="cancel orders of this auction, or state curves with more steps",
+            got=str(open_count + 1),
+            limit=str(ORDER_COUNT_MAX),
         )
     wanted = previous.submitted.revision + 1 if previous else REVISION_FIRST
     if command.revision != wanted:
@@ -357,7 +389,8 @@ def _refuse_pools(
 ) -> Rejected | None:
     if isinstance(order, Offer):
         return _refuse_offer_pool(state, auction, command, order)
-    known = {record.pool.chip_class for record in state.pools.values()}
+    grid = grid_of(state, auction)
+    known = {pool.chip_class for pool in grid}
     for chip_class in order.where.chip_classes:
         if chip_class not in known:
             return Rejected(
@@ -367,14 +400,12 @@ def _refuse_pools(
                 got=chip_class,
             )
     for pool_id in order.where.pool_ids:
-        if pool_id not in state.pools:
-            return Rejected(
-                code=Code.UNKNOWN_POOL, field="pool_ids", advice="list the pools", got=pool_id
-            )
+        if pool_id not in auction.pool_ids:
+            return _unknown_pool(state, "pool_ids", pool_id)
     resolution = resolve(
         order.where,
         {site_id: record.site for site_id, record in state.sites.items()},
-        (record.pool for record in state.pools.values()),
+        grid,
     )
     if not resolution.eligible:
         reasons = ", ".join(f"{pool}: {reason.value}" for pool, reason in resolution.refused[:10])
@@ -390,11 +421,9 @@ def _refuse_pools(
 def _refuse_offer_pool(
     state: State, auction: Auction, command: SubmitOrder, offer: Offer
 ) -> Rejected | None:
-    record = state.pools.get(offer.pool_id)
-    if record is None:
-        return Rejected(
-            code=Code.UNKNOWN_POOL, field="pool_id", advice="list the pools", got=offer.pool_id
-        )
+    if offer.pool_id not in auction.pool_ids:
+        return _unknown_pool(state, "pool_id", offer.pool_id)
+    record = state.pools[offer.pool_id]
     if command.participant_id not in record.supplier_ids:
         return Rejected(
             code=Code.NOT_OWNER,
@@ -406,32 +435,32 @@ def _refuse_offer_pool(
     if refused:
         return refused
     previous = state.orders.get(command.order_id)
-    taken = list(auction.offered.get(offer.pool_id, [0] * len(auction.spec.intervals)))
-    if previous is not None:
-        for interval, chips in _offered(previous.order):
-            taken[interval] -= chips
+    replaced = {}
+    if previous is not None and isinstance(previous.order, Offer):
+        replaced = dict(_offered(previous.order)) if previous.order.pool_id == offer.pool_id else {}
+    intervals = auction.spec.intervals
+    taken = Taken(state, offer.pool_id, Interval(start=intervals[0].start, end=intervals[-1].end))
     for interval, chips in _offered(offer):
-        delivery = auction.spec.intervals[interval]
-        taken[interval] += entitled(state, offer.pool_id, delivery)
-        if taken[interval] + chips > record.pool.capacity:
+        others = taken.most(intervals[interval]) - replaced.get(interval, 0)
+        if others + chips > record.pool.capacity:
+            # Without the sum: other suppliers' open offers are in it.
             return Rejected(
                 code=Code.QUANTITY_ABOVE_CAPACITY,
                 field="segments",
-                advice="offers and base load of a pool must fit its registered capacity",
-                got=str(taken[interval] + chips),
-                limit=str(record.pool.capacity),
+                advice="offers of all auctions and base load of a pool must fit its capacity",
+                got=str(chips),
+                limit=f"{record.pool.capacity} less what is offered, sold and set aside",
             )
     return None
 
 
-def entitled(state: State, pool_id: str, interval: Interval) -> int:
-    """Chips of a pool that base-load entitlements set aside in an interval."""
-    return sum(
-        entitlement.chips
-        for entitlement in state.entitlements.values()
-        if entitlement.pool_id == pool_id
-        and entitlement.period.start < interval.end
-        and interval.start < entitlement.period.end
+def _unknown_pool(state: State, field: str, pool_id: str) -> Rejected:
+    late = "it was registered after this auction was created: it takes part in the next one"
+    return Rejected(
+        code=Code.UNKNOWN_POOL,
+        field=field,
+        advice=late if pool_id in state.pools else "list the pools",
+        got=pool_id,
     )
 
 
@@ -449,24 +478,17 @@ def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
 
 
 def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejected | None:
-    """What the engine would refuse at gate closure is refused now, by the same code."""
-    book = Book(
-        spec=auction.spec,
-        sites=tuple(record.site for record in state.sites.values()),
-        pools=tuple(record.pool for record in state.pools.values()),
-        offers=(order,) if isinstance(order, Offer) else (),
-        step_bids=(order,) if isinstance(order, StepBid) else (),
-        block_bids=(order,) if isinstance(order, BlockBid) else (),
-        work_bids=(order,) if isinstance(order, WorkBid) else (),
-    )
-    try:
-        validate(book)
-    except BookError as error:
-        code = Code.NOT_CLEARED_YET if error.code == "NOT_CLEARED_YET" else Code.BOOK_REFUSED
-        return Rejected(
-            code=code, field=error.field, advice=f"{error.code}: {error.advice}", got=error.subject
+    return refuse_by_engine(
+        Book(
+            spec=auction.spec,
+            sites=tuple(record.site for record in state.sites.values()),
+            pools=grid_of(state, auction),
+            offers=(order,) if isinstance(order, Offer) else (),
+            step_bids=(order,) if isinstance(order, StepBid) else (),
+            block_bids=(order,) if isinstance(order, BlockBid) else (),
+            work_bids=(order,) if isinstance(order, WorkBid) else (),
         )
-    return None
+    )
 
 
 def _refuse_credit(state: State, command: SubmitOrder, hold: Transfer) -> Rejected | None:
@@ -515,7 +537,9 @@ def _cancel(
     )
     if isinstance(applied, Rejected):
         return applied
-    _count_offered(state.auctions[command.auction_id], order.order, -1)
+    auction = state.auctions[command.auction_id]
+    _count_offered(auction, order.order, -1)
+    auction.open_counts[command.participant_id] -= 1
     order.state = OrderState.CANCELLED
     order.cancel_reason = reason
     order.hold = None

@@ -50,6 +50,8 @@ class Code(Enum):
     BOOK_REFUSED = "BOOK_REFUSED"
     EXPOSURE_ABOVE_COLLATERAL = "EXPOSURE_ABOVE_COLLATERAL"
     POSTINGS_REFUSED = "POSTINGS_REFUSED"
+    TOO_MANY_ORDERS = "TOO_MANY_ORDERS"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
     UNAVAILABLE = "UNAVAILABLE"
     """Not a verdict on the request: the exchange cannot take it now; retry with the same id."""
 

@@ -19,6 +19,7 @@ from iso_exchange.commands import (
 from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Meter, Participant, PoolRecord, SiteRecord, State
+from settlement.ledger import accounts
 from settlement.ledger.errors import KeyFormatError
 from settlement.ledger.keys import key_id, load_public_key
 from settlement.metering import chip_table
@@ -28,6 +29,15 @@ from settlement.types import Postings
 IDENTIFIER_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")
 IDENTIFIER_LENGTH_MAX = 64
 DEPOSIT_MAX_MICRO_USD = 10**17
+COLLATERAL_MAX_MICRO_USD = 10**18
+"""Far below 2**63, in which the wire says what is available."""
+RESERVED_IDENTIFIERS = frozenset({"sequencer"})
+"""The sequencer submits batch headers under its own name, with request ids of its own."""
+
+_ALONE = frozenset({Role.OPERATOR, Role.EXCHANGE, Role.AUDITOR})
+"""Roles of those who run or check the market: whoever has one trades and earns nothing in it."""
+_TRADING = frozenset({Role.SUPPLIER, Role.BUYER, Role.COMMUNITY})
+_NEVER_WITHOUT_KEY = frozenset({Role.OPERATOR, Role.EXCHANGE})
 
 
 def register_participant(
@@ -41,8 +51,9 @@ def register_participant(
         return refused
     if command.participant_id in state.participants:
         return _exists("participant_id", command.participant_id)
-    if not command.roles:
-        return Rejected(code=Code.INVALID_VALUE, field="roles", advice="name at least one role")
+    refused = _refuse_roles(state, command)
+    if refused:
+        return refused
     if not state.participants and Role.OPERATOR not in command.roles:
         return Rejected(
             code=Code.WRONG_ROLE,
@@ -66,10 +77,19 @@ def revoke_key(state: State, command: RevokeKey, _: Meta) -> Accepted | Rejected
     participant = state.participants.get(command.participant_id)
     if participant is None:
         return _unknown("participant_id", command.participant_id, Code.UNKNOWN_PARTICIPANT)
-    key = participant.keys.pop(command.key_id, None)
-    if key is None:
+    if command.key_id not in participant.keys:
         return _unknown("key_id", command.key_id, Code.NOT_FOUND)
-    participant.revoked[command.key_id] = key
+    for role in sorted(participant.roles & _NEVER_WITHOUT_KEY, key=lambda role: role.value):
+        left = sum(len(other.keys) for other in state.participants.values() if role in other.roles)
+        if left == 1:
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field="key_id",
+                advice="the exchange would stop for good: admit a successor first",
+                got=command.key_id,
+                limit=f"one key of role {role.value} in force",
+            )
+    participant.revoked[command.key_id] = participant.keys.pop(command.key_id)
     return Accepted()
 
 
@@ -128,6 +148,14 @@ def register_site(state: State, command: RegisterSite, _: Meta) -> Accepted | Re
         )
     if command.community_id not in state.participants:
         return _unknown("community_id", command.community_id, Code.UNKNOWN_PARTICIPANT)
+    if Role.COMMUNITY not in state.participants[command.community_id].roles:
+        return Rejected(
+            code=Code.WRONG_ROLE,
+            field="community_id",
+            advice="a surcharge goes to a participant with role COMMUNITY",
+            got=command.community_id,
+            limit=Role.COMMUNITY.value,
+        )
     if command.site_id in state.sites:
         return _exists("site_id", command.site_id)
     state.sites[command.site_id] = SiteRecord(
@@ -178,7 +206,7 @@ def register_pool(state: State, command: RegisterPool, _: Meta) -> Accepted | Re
 
 
 def register_meter(state: State, command: RegisterMeter, _: Meta) -> Accepted | Rejected:
-    """Add the meter of a pool: one key per pool."""
+    """Add the meter of a pool: one key per pool; a new one once that of the last is revoked."""
     refused = _refuse_identifier("meter_id", command.meter_id) or _refuse_key(command.public_key)
     if refused:
         return refused
@@ -186,7 +214,8 @@ def register_meter(state: State, command: RegisterMeter, _: Meta) -> Accepted | 
         return _unknown("pool_id", command.pool_id, Code.UNKNOWN_POOL)
     if command.meter_id in state.participants:
         return _exists("meter_id", command.meter_id)
-    if command.pool_id in state.meter_of_pool:
+    present = state.meter_of_pool.get(command.pool_id)
+    if present is not None and state.participants[present].keys:
         return _exists("pool_id", command.pool_id)
     if _key_holder(state, command.public_key) is not None:
         return _exists("public_key", command.public_key.hex())
@@ -239,6 +268,15 @@ def record_deposit(state: State, command: RecordDeposit, meta: Meta) -> Accepted
         )
     if command.bank_reference in state.bank_references:
         return _exists("bank_reference", command.bank_reference)
+    held = state.books.balance(accounts.collateral(command.participant_id)).posted
+    if held + command.amount > COLLATERAL_MAX_MICRO_USD:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="amount_micro_usd",
+            advice="collateral of one participant is at most a million million US dollars",
+            got=str(command.amount),
+            limit=str(COLLATERAL_MAX_MICRO_USD - held),
+        )
     applied = post(
         state,
         meta,
@@ -251,6 +289,32 @@ def record_deposit(state: State, command: RecordDeposit, meta: Meta) -> Accepted
         return applied
     state.bank_references.add(command.bank_reference)
     return Accepted(owners=(command.participant_id,), transfers=applied)
+
+
+def _refuse_roles(state: State, command: RegisterParticipant) -> Rejected | None:
+    """Whoever runs or checks the market takes no part in it; there is one set of services."""
+    roles = set(command.roles)
+    if not roles:
+        return Rejected(code=Code.INVALID_VALUE, field="roles", advice="name at least one role")
+    advice = ""
+    if roles & _ALONE and roles & _TRADING:
+        advice = "who operates, serves or audits the exchange neither trades nor earns in it"
+    elif Role.METER in roles:
+        advice = "register a meter with its pool (RegisterMeter)"
+    elif Role.EXCHANGE in roles and len(roles) > 1:
+        advice = "the exchange's services have no other role"
+    elif Role.EXCHANGE in roles and any(
+        Role.EXCHANGE in other.roles for other in state.participants.values()
+    ):
+        advice = "the exchange's services are registered already"
+    if not advice:
+        return None
+    return Rejected(
+        code=Code.INVALID_VALUE,
+        field="roles",
+        advice=advice,
+        got=",".join(sorted(role.value for role in roles)),
+    )
 
 
 def _refuse_pool_references(state: State, command: RegisterPool) -> Rejected | None:
@@ -322,12 +386,17 @@ def _key_holder(state: State, public_key: bytes) -> Participant | None:
 
 
 def _refuse_identifier(field: str, value: str) -> Rejected | None:
-    if 0 < len(value) <= IDENTIFIER_LENGTH_MAX and set(value) <= IDENTIFIER_CHARACTERS:
+    well_formed = (
+        0 < len(value) <= IDENTIFIER_LENGTH_MAX
+        and set(value) <= IDENTIFIER_CHARACTERS
+        and bool(value.strip("."))
+    )
+    if well_formed and value not in RESERVED_IDENTIFIERS:
         return None
     return Rejected(
         code=Code.INVALID_VALUE,
         field=field,
-        advice="use 1 to 64 of a-z, 0-9, dot, dash and underscore",
+        advice="use 1 to 64 of a-z, 0-9, dot, dash and underscore, not only dots, no reserved name",
         got=value[:IDENTIFIER_LENGTH_MAX],
     )
 

@@ -38,7 +38,6 @@ from settlement.storage.store import (
     Document,
     Entry,
     LedgerStore,
-    StoreError,
     TreeState,
 )
 
@@ -91,7 +90,7 @@ class _Batch:
     documents: list[Document] = field(default_factory=list)
     transfers: list[AppliedTransfer] = field(default_factory=list)
     answers: list[tuple[_Waiting, Receipt | Rejected]] = field(default_factory=list)
-    receipts: dict[tuple[str, str], tuple[bytes, Receipt]] = field(default_factory=dict)
+    receipts: dict[tuple[str, str], tuple[str, bytes, Receipt]] = field(default_factory=dict)
 
 
 class StoppedError(RuntimeError):
@@ -125,6 +124,9 @@ class Sequencer:
         self._origin = origin
         self._loaded: Loaded | None = None
         self._stopped: str = ""
+        # Batches begun and ended; a batch between the two shows in the state and may be lost.
+        self._begun = 0
+        self._ended = 0
         self.changed = asyncio.Condition()
 
     async def start(self) -> None:
@@ -147,6 +149,22 @@ class Sequencer:
     def time_us(self) -> int:
         """Time of the last committed batch; 0 for an empty log."""
         return self._ready().time_us
+
+    async def durable(self) -> None:
+        """Return when everything that ``state`` shows now is committed.
+
+        Whoever tells others what it read in the state waits for this first: the batch being
+        applied is lost when the process dies.
+
+        Raises:
+            StoppedError: it will not be committed, or nobody knows.
+        """
+        begun = self._begun
+        if self._ended < begun:
+            async with self.changed:
+                await self.changed.wait_for(lambda: self._ended >= begun or bool(self._stopped))
+        if self._stopped:
+            raise StoppedError(self._stopped)
 
     async def submit(self, submission: Submission) -> Receipt | Rejected:
         """Queue one submission and wait until it is durable or refused.
@@ -182,22 +200,25 @@ class Sequencer:
         """Drain, apply, commit, answer, for ever.
 
         Raises:
-            StoppedError: a commit failed or its outcome is unknown.
+            StoppedError: a commit failed, its outcome is unknown, or a command met a bug.
         """
         while True:
             waiting = await self._drain()
             batch = _Batch(time_us=max(self._clock.now_us(), self._ready().time_us))
+            self._begun += 1
             try:
                 for item in waiting:
                     await self._take(batch, item)
                 await self._commit(batch)
-            except (StoreError, InvariantError) as error:
-                self._stopped = str(error)
-                log.exception("sequencer stopped", reason=str(error))
+            except Exception as error:
+                self._stopped = f"{type(error).__name__}: {error}"
                 for item in waiting:
                     if not item.answer.done():
                         item.answer.set_exception(StoppedError(self._stopped))
+                async with self.changed:
+                    self.changed.notify_all()
                 raise StoppedError(self._stopped) from error
+            self._ended = self._begun
             for item, answer in batch.answers:
                 if not item.answer.done():
                     item.answer.set_result(answer)
@@ -239,11 +260,13 @@ class Sequencer:
             if entry is None:
                 message = f"request {submission.key} was answered but is not in the store"
                 raise InvariantError(message)
-            seen = (entry.body_sha256, codec.decode(entry.reply, Receipt))
+            seen = (entry.kind, entry.body_sha256, codec.decode(entry.reply, Receipt))
         if seen is None:
             return None
-        if seen[0] == submission.body_sha256:
-            return seen[1]
+        # Some kinds have bodies of the same shape: the same bytes may halt or resume.
+        kind = ENTRY_KINDS[type(submission.command)].name
+        if seen[:2] == (kind, submission.body_sha256):
+            return seen[2]
         return Rejected(
             code=Code.REQUEST_CONFLICT,
             field="request_id",
@@ -276,7 +299,7 @@ class Sequencer:
         batch.entries.append(_entry(submission, kind, result, receipt, leaf))
         batch.documents.extend(submission.documents)
         batch.transfers.extend(result.transfers)
-        batch.receipts[submission.key] = (submission.body_sha256, receipt)
+        batch.receipts[submission.key] = (kind.name, submission.body_sha256, receipt)
         return receipt
 
     async def _commit(self, batch: _Batch) -> None:

@@ -6,6 +6,7 @@ applies a command. Everything else reads.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -102,19 +103,28 @@ class Auction:
     """One auction and everything that came of it.
 
     Attributes:
-        offered: Chips offered per pool and interval by open offers, entitlements included.
+        pool_ids: Its grid, by order of registration: the pools that were registered when it
+            was created, so that a later one cannot make an accepted order unclearable.
+        offered: Chips per pool and interval of open offers; after the result, what was sold.
         book: Frozen at gate closure.
         settled: Starts of settled intervals.
         notified: Participants that got their award notice.
         statements: Statement ids issued.
+        unstated: (account, asset) that had moved when its last interval was settled and whose
+            statement is still to come.
         totals: Sites whose community total is published.
     """
 
     created: CreateAuction
     spec: AuctionSpec
     state: AuctionState
+    pool_ids: tuple[str, ...] = ()
     order_ids: list[str] = field(default_factory=list)
+    open_counts: Counter[str] = field(default_factory=Counter)
+    """Open orders by participant, until gate closure."""
     nomination_ids: list[str] = field(default_factory=list)
+    nominated: dict[str, str] = field(default_factory=dict)
+    """Entitlement by nomination id, which shares the book's identifiers with the orders."""
     offered: dict[str, list[int]] = field(default_factory=dict)
     book: Book | None = None
     outcome: Outcome | None = None
@@ -123,6 +133,7 @@ class Auction:
     notified: set[str] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
     statements: set[str] = field(default_factory=set)
+    unstated: set[tuple[str, str]] = field(default_factory=set)
     totals: set[str] = field(default_factory=set)
     certified_gap_ppb: int = 0
 
@@ -202,6 +213,11 @@ class State:
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""
         return self.chip_tables.get(self.chip_table_version)
+
+
+def grid_of(state: State, auction: Auction) -> tuple[Pool, ...]:
+    """Pools that take part in an auction."""
+    return tuple(state.pools[pool_id].pool for pool_id in auction.pool_ids)
 
 
 def intervals_of(auction: CreateAuction) -> tuple[Interval, ...]:

@@ -12,15 +12,11 @@ from typing import Final
 
 from clearing.errors import InvariantError
 from iso_exchange.authority import command_of
-from iso_exchange.commands import CancelOrder, Nominate, PublishResult, SubmitOrder
-from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import AuctionState, State
 from settlement.storage.store import Entry
 
-_SEALED: Final = frozenset(
-    ENTRY_KINDS[kind].name for kind in (SubmitOrder, CancelOrder, Nominate, PublishResult)
-)
 _PUBLISHED: Final = (AuctionState.PUBLISHED, AuctionState.SETTLED)
 
 
@@ -32,16 +28,13 @@ def is_published(state: State, auction_id: str) -> bool:
 
 def is_disclosed(state: State, entry: Entry) -> bool:
     """Whether auditors may see the opening of a confidential entry."""
-    if entry.kind not in _SEALED:
+    if entry.kind not in SEALED_KINDS:
         return True
     command = command_of(entry.envelope)
     if isinstance(command, Rejected):
         message = f"entry {entry.index} no longer decodes: {command}"
         raise InvariantError(message)
-    match command:
-        case CancelOrder():
-            return is_published(state, state.orders[command.order_id].submitted.auction_id)
-        case SubmitOrder() | Nominate() | PublishResult():
-            return is_published(state, command.auction_id)
-        case _:
-            return True
+    auction_id = sealing_auction(
+        command, lambda order_id: state.orders[order_id].submitted.auction_id
+    )
+    return auction_id is None or is_published(state, auction_id)

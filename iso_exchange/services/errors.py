@@ -66,6 +66,8 @@ STATUS: Final[dict[Code, grpc.StatusCode]] = {
     Code.BOOK_REFUSED: grpc.StatusCode.INVALID_ARGUMENT,
     Code.EXPOSURE_ABOVE_COLLATERAL: grpc.StatusCode.FAILED_PRECONDITION,
     Code.POSTINGS_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.TOO_MANY_ORDERS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.TOO_MANY_STREAMS: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 """Status of each code; total over ``Code`` (checked by a test)."""

@@ -23,7 +23,10 @@ from settlement.ledger import merkle
 from settlement.storage.store import Document, Entry, Published
 
 SHA256_BYTES: Final = 32
+RESULT_KINDS: Final = frozenset({"BOOK", "OUTCOME", "ASSIGNMENT"})
 SCAN_COUNT: Final = 1_000
+COMMITMENT: Final = "COMMITMENT"
+"""Kind shown of an entry that the caller may not open: not even what it is about."""
 KINDS: Final = frozenset({kind.name for kind in ENTRY_KINDS.values()} | {BATCH_KIND})
 
 
@@ -91,7 +94,9 @@ class LedgerService(LedgerServiceServicer):
         while index < size and len(found) < page.size and scanned < SCAN_COUNT * 20:
             entries = await self._backend.store.entries(index, min(SCAN_COUNT, size - index))
             for entry in entries:
-                if not request.kinds or entry.kind in request.kinds:
+                if not request.kinds or (
+                    entry.kind in request.kinds and self._may_open(caller, entry)
+                ):
                     found.append(entry)
                 index, scanned = entry.index + 1, scanned + 1
                 if len(found) == page.size:
@@ -163,8 +168,9 @@ class LedgerService(LedgerServiceServicer):
                 got=f"{len(request.sha256)} bytes",
                 limit=f"{SHA256_BYTES} bytes",
             )
-        await self._backend.journal.refresh()
         document = await self._backend.store.document(request.sha256)
+        # After it: what the journal does not know then was committed before the document.
+        await self._backend.journal.refresh()
         if document is None or not self._may_read(caller, document):
             raise refuse(
                 Code.NOT_FOUND,
@@ -215,7 +221,10 @@ class LedgerService(LedgerServiceServicer):
     def _may_read(self, caller: Caller, document: Document) -> bool:
         """Results of an auction are sealed, for auditors too, until its prices are public."""
         auction_id = self._backend.journal.result_documents.get(document.sha256)
-        sealed = auction_id is not None and not is_published(self._backend.state, auction_id)
+        if auction_id is None:
+            sealed = document.kind in RESULT_KINDS  # committed, and not yet in the journal
+        else:
+            sealed = not is_published(self._backend.state, auction_id)
         return document.public or (caller.may_read(document.owners) and not sealed)
 
     def _published(self) -> Published:
@@ -232,7 +241,15 @@ class LedgerService(LedgerServiceServicer):
         )
 
     def _entry(self, caller: Caller, entry: Entry) -> ledger_pb2.Entry:
-        open_to_caller = caller.participant_id in entry.owners or (
-            caller.is_auditor and is_disclosed(self._backend.state, entry)
+        view = views.entry_view(entry, with_opening=self._may_open(caller, entry))
+        if not self._may_open(caller, entry):
+            view.kind = COMMITMENT
+        return view
+
+    def _may_open(self, caller: Caller, entry: Entry) -> bool:
+        """Whether an entry is public, or its opening is the caller's to see."""
+        return (
+            not entry.salt
+            or caller.participant_id in entry.owners
+            or (caller.is_auditor and is_disclosed(self._backend.state, entry))
         )
-        return views.entry_view(entry, with_opening=open_to_caller)

@@ -17,7 +17,7 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.effects import Meta
 from iso_exchange.sequencer.orders import check_order
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import Auction, BookOrder, State
+from iso_exchange.sequencer.state import Auction, BookOrder, State, grid_of
 from iso_exchange.services.access import Caller
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.order_prices import (
@@ -46,10 +46,9 @@ def preview(
     if isinstance(command, Rejected):
         response.refusals.append(views.refusal_view(command))
         return response
-    resolution = _resolution(state, command)
     auction = state.auctions.get(command.auction_id)
     if auction is not None:
-        _describe_pools(response, state, auction, resolution)
+        _describe_pools(response, state, auction, _resolution(state, auction, command))
     checked = check_order(state, command, _now(backend))
     if isinstance(checked, Rejected):
         response.refusals.append(views.refusal_view(checked))
@@ -103,7 +102,7 @@ def _now(backend: Backend) -> Meta:
     return Meta(time_us=time_us, index=backend.size, leaf_hash=b"", documents={})
 
 
-def _resolution(state: State, command: SubmitOrder) -> Resolution:
+def _resolution(state: State, auction: Auction, command: SubmitOrder) -> Resolution:
     terms = command.terms
     where = (
         Eligibility(pool_ids=(terms.pool_id,))
@@ -113,7 +112,7 @@ def _resolution(state: State, command: SubmitOrder) -> Resolution:
     return resolve(
         where,
         {site_id: record.site for site_id, record in state.sites.items()},
-        (record.pool for record in state.pools.values()),
+        grid_of(state, auction),
     )
 
 

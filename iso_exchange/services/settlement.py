@@ -14,10 +14,15 @@ from iso_exchange.services.book_accounts import accounts_of, is_account
 from iso_exchange.services.errors import not_taken, refuse
 from iso_exchange.services.pages import Page, cut, page_of
 from iso_exchange.services.periods import overlaps
+from iso_exchange.services.sealed import is_sealed, sealed_holds, without_holds
+from settlement.ledger import accounts
 from settlement.storage.store import AppliedTransfer
-from settlement.types import Statement
+from settlement.types import USD, Statement
 
 SCAN_COUNT: Final = 1_000
+ENTRY_INDEX_MAX: Final = 2**63 - 1
+POSITION_MAX: Final = 2**31 - 1
+"""What the database's columns hold; a forged token may name any number."""
 
 
 class SettlementService(SettlementServiceServicer):
@@ -35,16 +40,20 @@ class SettlementService(SettlementServiceServicer):
         subject = subject_of(caller, request.participant_id)
         state = self._backend.state
         owned = set(accounts_of(state, subject))
+        # Others do not learn what sealed orders would cost.
+        hidden = () if subject == caller.participant_id else sealed_holds(state)
         balances = [
-            balance
+            without_holds(balance, hidden)
             for account in sorted(owned)
             for balance in state.books.balances(account)
             if balance.account == account and request.asset in ("", balance.asset)
         ]
         balances.sort(key=lambda balance: (balance.asset, balance.account))
+        cash = accounts.cash(subject)
+        held = sum(hold.amount for hold in hidden if (hold.debit, hold.asset) == (cash, USD))
         return settlement_service_pb2.GetBalanceResponse(
             balances=[views.balance_view(balance) for balance in balances],
-            available_micro_usd=state.books.available_to(subject),
+            available_micro_usd=state.books.available_to(subject) + held,
             ledger_size=self._backend.size,
         )
 
@@ -54,6 +63,8 @@ class SettlementService(SettlementServiceServicer):
         """List transfers in the order of the books."""
         caller = self._backend.caller(context)
         names = self._accounts(caller, request.account)
+        state = self._backend.state
+        own = set(names) <= set(accounts_of(state, caller.participant_id))
         page = page_of(request)
         start = _start_of(page)
         size = self._backend.size
@@ -66,6 +77,7 @@ class SettlementService(SettlementServiceServicer):
                 for item in batch
                 if request.contract_id in ("", item.transfer.contract_id)
                 and code in (None, item.transfer.code)
+                and (own or not is_sealed(state, item.transfer))
             )
             if done:
                 break
@@ -239,7 +251,9 @@ def _start_of(page: Page) -> tuple[int, int]:
     if page.after is None:
         return 0, 0
     match page.after:
-        case (int() as entry_index, int() as position):
+        case (int() as entry_index, int() as position) if (
+            0 <= entry_index < ENTRY_INDEX_MAX and 0 <= position < POSITION_MAX
+        ):
             return entry_index, position + 1
         case _:
             raise refuse(Code.INVALID_VALUE, "page_token", "send the token as it was given")

@@ -118,11 +118,11 @@ class Settler:
     async def _state_accounts(self, auction: Auction) -> bool:
         state = self._sequencer.state
         done = False
-        for account, asset in sorted(state.activity):
+        for account, asset in sorted(auction.unstated & state.activity.keys()):
             party_id = party_of(state, account)
             due = due_statement(state, auction, account, asset, party_id)
             if due.statement_id in state.statements:
-                continue  # what came after it goes into the next period
+                continue  # of another auction of the same period: goes into the next one
             document = make_document("STATEMENT", codec.encode(due), owners=(party_id,))
             digest = document.sha256.hex()
             await self._submit(
@@ -140,7 +140,9 @@ class Settler:
 
     async def _publish_totals(self, auction: Auction) -> bool:
         state = self._sequencer.state
-        missing = [site_id for site_id in sorted(state.sites) if site_id not in auction.totals]
+        assert auction.book is not None  # frozen at gate closure; later sites had no part in it
+        named = {site.site_id for site in auction.book.sites}
+        missing = sorted(named - auction.totals)
         for site_id in missing:
             delivered, surcharge = community_total(state, auction, site_id)
             await self._submit(

@@ -97,7 +97,7 @@ def environment() -> dict[str, str]:
 def exchange(directory: Path) -> Iterator[Path]:
     """The server of the page, running below ``directory``."""
     command, _ = read_page(PAGE.read_text())
-    ports = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]
     log = directory / "server.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(

@@ -1,0 +1,33 @@
+"""What stays sealed until an auction is published: the rule that API and audit bundles share.
+
+Nobody but its owner reads an order before the prices of its auction are public: no role, the
+operator's and the auditors' included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from iso_exchange.commands import CancelOrder, Command, Nominate, PublishResult, SubmitOrder
+from iso_exchange.kinds import ENTRY_KINDS
+
+SEALED_KINDS: Final = frozenset(
+    ENTRY_KINDS[kind].name for kind in (SubmitOrder, CancelOrder, Nominate, PublishResult)
+)
+"""Entry kinds that open to others only once the prices of their auction are published."""
+
+
+def sealing_auction(command: Command, auction_of_order: Callable[[str], str]) -> str | None:
+    """Auction whose publication opens an entry; None for an entry that is not sealed.
+
+    Args:
+        auction_of_order: Auction of an accepted order, by order id.
+    """
+    match command:
+        case CancelOrder():
+            return auction_of_order(command.order_id)
+        case SubmitOrder() | Nominate() | PublishResult():
+            return command.auction_id
+        case _:
+            return None
