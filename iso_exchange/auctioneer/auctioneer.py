@@ -92,7 +92,8 @@ class Auctioneer:
         if auction.state is AuctionState.OPEN and now >= auction.created.close_time:
             await self._close(auction)
             return True
-        retry = auction.state is AuctionState.FAILED and len(auction.failures) < FAILURE_COUNT_MAX
+        tries = len(auction.failures) - auction.forgiven_failures
+        retry = auction.state is AuctionState.FAILED and tries < FAILURE_COUNT_MAX
         if auction.state is AuctionState.CLOSED or retry:
             await self._clear(auction)
             return True

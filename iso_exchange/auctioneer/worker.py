@@ -21,6 +21,9 @@ def end_with_parent(parent_pid: int) -> None:
     Raises:
         OSError: the kernel refuses.
     """
+    # HiGHS prints some lines with a bare printf, whatever it is told: keep them off the
+    # standard output, which may be carrying somebody's JSON.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None, use_errno=True)

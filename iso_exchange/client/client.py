@@ -47,6 +47,8 @@ from iso_exchange.commands import CancelOrder, Command, SubmitOrder, SubmitReadi
 from settlement.ledger.keys import SigningKey
 
 BATCH_ITEMS_MAX: Final = 100
+RECONNECT_MS_FIRST: Final = 200
+RECONNECT_MS_MAX: Final = 2_000
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 EVENT_IDS_KEPT: Final = 4_096
 _ITEM_UNAVAILABLE: Final = "UNAVAILABLE"
@@ -433,5 +435,8 @@ def _open(target: str, identity: Identity) -> grpc.aio.Channel:
         options=(
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.enable_retries", 0),  # this client retries, with the same bytes
+            # A restart takes a second; gRPC's default back-off would outlast it by far.
+            ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
+            ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_FIRST),
         ),
     )

@@ -273,7 +273,9 @@ class Journal:
             case HaltAuction():
                 new = replace(last, state=AuctionState.HALTED, reason=command.reason)
             case ResumeAuction():
-                new = replace(last, state=AuctionState.OPEN)
+                # Resuming a failed auction asks for another clearing, not for more orders.
+                again = last.state is AuctionState.FAILED
+                new = replace(last, state=AuctionState.CLOSED if again else AuctionState.OPEN)
             case CloseAuction():
                 new = replace(last, state=AuctionState.CLOSED, closed=command)
             case PublishResult():

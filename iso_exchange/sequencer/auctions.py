@@ -93,8 +93,16 @@ def halt_auction(state: State, command: HaltAuction, _: Meta) -> Accepted | Reje
 
 
 def resume_auction(state: State, command: ResumeAuction, _: Meta) -> Accepted | Rejected:
-    """Take orders again."""
-    return _switch(state, command.auction_id, AuctionState.HALTED, AuctionState.OPEN)
+    """Take orders again after a halt, or clear again after the last try failed."""
+    auction = _in_state(state, command.auction_id, AuctionState.HALTED, AuctionState.FAILED)
+    if isinstance(auction, Rejected):
+        return auction
+    if auction.state is AuctionState.FAILED:
+        auction.forgiven_failures = len(auction.failures)
+        auction.state = AuctionState.CLOSED
+    else:
+        auction.state = AuctionState.OPEN
+    return Accepted()
 
 
 def close_auction(state: State, command: CloseAuction, meta: Meta) -> Accepted | Rejected:

@@ -130,6 +130,8 @@ class Auction:
     outcome: Outcome | None = None
     assignment: Assignment | None = None
     failures: list[str] = field(default_factory=list)
+    forgiven_failures: int = 0
+    """Failures before the operator last asked for another try."""
     notified: set[str] = field(default_factory=set)
     settled: set[int] = field(default_factory=set)
     statements: set[str] = field(default_factory=set)

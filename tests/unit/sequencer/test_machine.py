@@ -269,3 +269,31 @@ def test_readings_are_taken_once_from_the_right_meter(world: World) -> None:
     assert world.refused(readings(readings=stray)).code is Code.NOT_FOUND
     world.must(readings())
     assert world.refused(readings(sequence=2)).code is Code.ALREADY_EXISTS
+
+
+def test_resuming_a_failed_auction_asks_for_another_clearing(world: World) -> None:
+    from iso_exchange.sequencer.auctions import book_root
+
+    world.must(world.bid())
+    world.now = GATE
+    count, root = book_root(world.state, world.state.auctions["da-1"])
+    world.must(
+        c.CloseAuction(
+            header=world.header("exchange"),
+            auction_id="da-1",
+            order_count=count,
+            book_root=root,
+            book_commitment="00" * 32,
+        )
+    )
+    failed = c.FailAuction(header=world.header("exchange"), auction_id="da-1", reason="no result")
+    world.must(failed)
+    auction = world.state.auctions["da-1"]
+    assert (auction.state, len(auction.failures), auction.forgiven_failures) == (
+        AuctionState.FAILED,
+        1,
+        0,
+    )
+    world.must(c.ResumeAuction(header=world.header("operator"), auction_id="da-1", reason="mended"))
+    assert (auction.state, auction.forgiven_failures) == (AuctionState.CLOSED, 1)
+    assert world.refused(world.bid(order_id="late")).code is Code.GATE_CLOSED
