@@ -214,9 +214,7 @@ def award(book: Book, name: str, chips: int, reserve: int = 0) -> Award:
     return _with_terms(made, bid.service_class, bid.cover)
 
 
-def _award(
-    name: str, who: str, side: Side, where: str, chips: int, reserve: int
-) -> Award:
+def _award(name: str, who: str, side: Side, where: str, chips: int, reserve: int) -> Award:
     return Award(
         order_id=name,
         participant_id=who,
