@@ -357,14 +357,17 @@ def _make_whole_is_earned(view: _View) -> Iterator[str]:
 
 
 def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
-    """Cover accounts pay out what came in, and only covered load pays in."""
+    """Cover accounts pay out what came in: what covered load is charged, and help of ``pool``."""
     flows: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    charged: dict[str, int] = defaultdict(int)
     for item in view.moved:
         transfer = item.transfer
         if transfer.phase is Phase.PENDING:
             continue
         if transfer.credit.startswith("cover:"):
             flows[transfer.credit][0] += item.applied
+            if transfer.code is TransferCode.COVER:
+                charged[transfer.credit] += item.applied
         if transfer.debit.startswith("cover:"):
             flows[transfer.debit][1] += item.applied
     for name, (paid_in, paid_out) in flows.items():
@@ -375,8 +378,8 @@ def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
         name = accounts.cover(contract.auction_id, contract.pool_id, hour.interval.start)
         due[name] += hour.legs.cover * terms.position(hour)
     for name, amount in due.items():
-        if abs(SECONDS_PER_HOUR * flows[name][0] - amount) * 2 > SECONDS_PER_HOUR:
-            yield f"{name} took in {flows[name][0]}"
+        if abs(SECONDS_PER_HOUR * charged[name] - amount) * 2 > SECONDS_PER_HOUR:
+            yield f"{name} was charged {charged[name]}"
 
 
 def _compute_once(view: _View) -> Iterator[str]:

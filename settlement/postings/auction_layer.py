@@ -138,6 +138,20 @@ def _from_cover(draft: Draft, hour: PoolHour, left: int) -> int:
         quantity=sum(quantity for quantity, price in discounts if price),
     )
     left -= discount
+    # A block's availability counts towards its limit, so it is owed like a discount; spare
+    # shares what came in (R11). What whole-node rounding lacks was funded into ``pool``.
+    owed = _rounded(sum(max(0, item.price) * _quantity(item) for item in hour.reserve))
+    help_ = min(max(0, owed - left), draft.pool_balance)
+    draft.post(
+        f"cover-help/{_key(hour)}",
+        accounts.POOL,
+        cover,
+        help_,
+        TransferCode.RESIDUAL,
+        reason=reasons.COVER_RESIDUAL,
+        start=start,
+    )
+    left += help_
     left -= _share(draft, hour, TransferCode.AVAILABILITY, hour.reserve, money=left, power=0)
     power = hour.price.power
     left -= _share(draft, hour, TransferCode.SPARE, hour.spare, money=left, power=power)
