@@ -17,6 +17,7 @@ from pathlib import Path
 from settlement.ledger.keys import SigningKey
 
 SEED_BYTES = 32
+DERIVATION_FILE = "derivation.seed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def load_or_create(directory: Path) -> ExchangeSecrets:
     return ExchangeSecrets(
         log_key=SigningKey.from_seed(_seed(directory / "log.seed")),
         service_key=SigningKey.from_seed(_seed(directory / "exchange.seed")),
-        derivation=_seed(directory / "derivation.seed"),
+        derivation=_seed(directory / DERIVATION_FILE),
     )
 
 

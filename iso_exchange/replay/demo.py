@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -37,13 +38,14 @@ from iso_exchange.client import (
 )
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, Role
-from iso_exchange.identity.ca import DevelopmentAuthority
+from iso_exchange.identity.ca import DevelopmentAuthority, write_private
 from iso_exchange.identity.directory import signing_key, write_address, write_identity
 from iso_exchange.replay import script
 from iso_exchange.replay.agent import PATIENCE, load_script
 from iso_exchange.replay.printout import percent, print_audit, print_report
 from iso_exchange.replay.report import DayReport, day_report
 from iso_exchange.replay.script import HOUR_S, Script
+from iso_exchange.secrets_file import DERIVATION_FILE
 from settlement.ledger.keys import SigningKey
 
 SCENARIO_DAY = 24
@@ -97,6 +99,7 @@ class Demo:
             DemoError: a process failed or a step took too long.
         """
         try:
+            self._fix_tie_seed()
             await self._start_exchange()
             async with await self._operator() as operator:
                 plan = load_script(
@@ -119,6 +122,17 @@ class Demo:
             return await self._audit(plan, vkey)
         finally:
             await self._stop()
+
+    def _fix_tie_seed(self) -> None:
+        """Derive tie seeds from the scenario's seed, so that the same day gives the same awards.
+
+        Only here: a real exchange draws this secret by chance on its first start.
+        """
+        path = self._options.data / "secrets" / DERIVATION_FILE
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            text = f"iso-exchange demo {self._options.seed}".encode()
+            write_private(path, hashlib.sha256(text).hexdigest().encode() + b"\n")
 
     # Processes --------------------------------------------------------------------------
 
