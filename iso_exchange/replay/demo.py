@@ -56,7 +56,7 @@ AUCTION_ID = "day-ahead-2025-10-20"
 START_SECONDS_MAX = 90
 STEP_SECONDS_MAX = 180
 AUDITOR_ID = "auditor-1"
-RESTART_COUNT_MAX = 5
+RESTART_COUNT_MAX = 20
 PLAIN_WIDTH = 132
 """Columns when the output goes to a file or a pipe."""
 
@@ -87,6 +87,8 @@ class Demo:
         self._children: list[asyncio.subprocess.Process] = []
         self._exchange: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self.checkpoint = ""
+        """Signed checkpoint that the exported ledger was verified against."""
         self._restarts = 0
         self._started = time.monotonic()
         self._ports = (_free_port(), _free_port())
@@ -363,6 +365,7 @@ class Demo:
             raise DemoError(f"export failed: see {self._options.data}/logs")
         await self._stop()
         self._say("ledger exported; exchange stopped; verifying offline")
+        self.checkpoint = (bundle / "log" / "checkpoint").read_text()
         report, state = verify_and_replay(bundle, vkey)
         if state is None:
             raise DemoError(f"the ledger does not replay: {report.summary()}")
@@ -382,13 +385,15 @@ def main() -> None:
     if not options.keep:
         shutil.rmtree(options.data, ignore_errors=True)
     try:
-        day, audit = asyncio.run(Demo(options, console).run())
+        demo = Demo(options, console)
+        day, audit = asyncio.run(demo.run())
     except (DemoError, ClientError) as error:
         console.print(f"[red]The demo failed:[/red] {error}")
         raise SystemExit(1) from error
     if options.as_json:
         document = {
             "day": json.loads(codec.encode(day)),
+            "checkpoint": demo.checkpoint,
             "audit": {"ok": audit.ok, **json.loads(codec.encode(audit))},
         }
         print(json.dumps(document))
@@ -398,6 +403,7 @@ def main() -> None:
             f"Certified welfare gap of the auction: {percent(divide_ppb(day.certified_gap_ppb), 4)}"
         )
         print_audit(console, audit)
+        console.print(f"Signed checkpoint (origin, size, root):\n{demo.checkpoint}")
     if not audit.ok:
         raise SystemExit(1)
 
