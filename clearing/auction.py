@@ -13,7 +13,7 @@ from clearing import codec
 from clearing.accounts import cash, open_accounts, power_rents
 from clearing.book import canonical
 from clearing.certificate import certify
-from clearing.errors import BookError, RefusedResultError, SolverError
+from clearing.errors import BookError, InvariantError, RefusedResultError, SolverError
 from clearing.explain import explain
 from clearing.market import read_market
 from clearing.model import Model, build
@@ -22,8 +22,10 @@ from clearing.outcome import Award, Outcome, PoolPrice, RunStatus, Side
 from clearing.pricing.make_whole import make_whole
 from clearing.pricing.parts import publish
 from clearing.pricing.price_choice import choose_prices
-from clearing.search import Choice, choose, settle
+from clearing.pricing.rounding import round_prices
+from clearing.search import Approach, Choice, choose, settle
 from clearing.solver import Ended
+from clearing.support import supported
 from clearing.ties import seed_commitment
 from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
 from clearing.units import Chips
@@ -37,6 +39,9 @@ ENGINE: Final = "clearing 0.1.0, ortools 9.15"
 def clear(book: Book, seed: bytes) -> Outcome:
     """Clear an auction (DESIGN section 4).
 
+    Where whole nodes do not fit the blocks of the usual choice, so that the verifier refuses
+    the result, narrower choices are tried, each once (``clearing.search.Approach``).
+
     Args:
         book: Frozen order set; the order of its tuples does not matter.
         seed: Tie seed; its SHA-256 was published as ``spec.seed_commitment``.
@@ -48,39 +53,40 @@ def clear(book: Book, seed: bytes) -> Outcome:
         BookError: the book is not one that the engine clears, or the seed is not the one
             that was committed to (``SEED_MISMATCH``).
         SolverError: no usable solution within the node limit.
-        RefusedResultError: the verifier refused the result; nothing is published.
+        RefusedResultError: the verifier refused every result; nothing is published, and the
+            findings are those on the first.
     """
     book = canonical(book)
     validate(book)
     if seed_commitment(seed) != book.spec.seed_commitment:
         advice = "Reveal the seed whose SHA-256 was published before gate closure."
         raise BookError("SEED_MISMATCH", book.spec.auction_id, "seed_commitment", advice)
-    market = read_market(book, seed)
-    model = build(market, book.spec, seed)
-    choice = choose(model, book.spec.node_limit)
-    outcome = _outcome(book, seed, model, choice)
-    report = verify(book, outcome)
-    if not report.ok:
+    model = build(read_market(book, seed), book.spec, seed)
+    failure: SolverError | RefusedResultError | None = None
+    for approach in Approach:
+        try:
+            choice = choose(model, book.spec.node_limit, approach)
+            outcome = _outcome(book, seed, model, choice)
+        except SolverError as error:
+            failure = failure or error
+            continue
+        report = verify(book, outcome)
+        if report.ok:
+            return outcome
         checks = tuple((check.name, check.detail) for check in report.failures)
-        raise RefusedResultError(book.spec.auction_id, checks)
-    return outcome
+        failure = failure or RefusedResultError(book.spec.auction_id, checks)
+    raise failure or InvariantError("no approach was tried")
 
 
 def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
     settled = settle(model, choice)
-    try:
-        quantities = award_nodes(model, choice, settled, seed)
-    except SolverError:
-        # The chosen blocks fit only with a fraction of a node held in reserve.
-        choice = choose(model, book.spec.node_limit, whole_reserves=True)
-        settled = settle(model, choice)
-        quantities = award_nodes(model, choice, settled, seed)
     duals = choose_prices(model, choice, settled, book.spec, seed)
+    parts = round_prices(model, settled, duals)
+    quantities = award_nodes(model, choice, settled, supported(model, parts), seed)
     surcharge = {site.site_id: site.surcharge for site in book.sites}
     prices = publish(
         model,
-        settled,
-        duals,
+        parts,
         book.spec,
         tuple(surcharge[pool.site_id] for pool in model.market.grid.pools),
         quantities,

@@ -6,8 +6,11 @@ exact program keeps what is whole and decides what is not, with the cover requir
 rounded up to a node. It is tried with growing freedom, always in the same order:
 fractional quantities go to a neighbouring whole one; then they may go anywhere; then full
 ones may lose one node and tied ones may move; then every divisible quantity may; at last
-the fill of every block may fall too. Supply follows demand throughout. Prices are
-never computed from it. Quantities of a group are shared over its members pro rata.
+the fill of every block may fall too. Supply follows demand throughout. What the published
+prices do not support stays out, and what is in the money and short of more than the odd
+node counts as unexplained (``clearing.support``): the first freedom without any is taken,
+else the one with least. Prices are never computed from it. Quantities of a group are
+shared over its members pro rata.
 """
 
 from __future__ import annotations
@@ -25,12 +28,16 @@ from clearing.model import NONE, Model
 from clearing.program import INFINITY, Builder, Floats, Integers
 from clearing.search import Choice, Settled
 from clearing.solver import FACE, solve_whole
+from clearing.support import Support
 from clearing.units import divide_up, share_ppm_up, split_largest_remainder
 
 _FREEDOMS: Final = ("NEAREST", "FRACTIONAL", "ONE_NODE", "ALL")
 _NODE_LIMIT: Final = 2_000
 _HOLDING_COST: Final = 1e-6
 """US dollars per spare node-hour in this program alone: hold no more than is needed."""
+
+_SHORT_COST: Final = 10_000.0
+"""US dollars per node-hour that an order in the money is short: before any welfare."""
 
 
 Chips = dict[tuple[str, int], dict[int, int]]
@@ -65,13 +72,15 @@ class Quantities:
         }
 
 
-def award_nodes(model: Model, choice: Choice, settled: Settled, seed: bytes) -> Quantities:
+def award_nodes(
+    model: Model, choice: Choice, settled: Settled, support: Support, seed: bytes
+) -> Quantities:
     """Round the priced solution to whole nodes and share it over orders.
 
     Raises:
         SolverError: no whole-node award exists for the chosen alternatives.
     """
-    whole = _whole_values(model, choice, settled)
+    whole = _whole_values(model, choice, settled, support)
     market, layout = model.market, model.layout
     steps = _share_demand(model, whole, seed)
     taken: Chips = {key: dict(series) for key, series in steps.items()}
@@ -112,25 +121,26 @@ class _Slices:
     row: Integers
 
 
-def _whole_values(model: Model, choice: Choice, settled: Settled) -> Integers:
+def _whole_values(model: Model, choice: Choice, settled: Settled, support: Support) -> Integers:
     """Whole nodes per column of the program."""
     try:
         parts = _parts(model, settled.values, every_fill=False)
-        return _round_parts(model, choice, settled, parts, _FREEDOMS)
+        return _round_parts(model, choice, settled, support, parts, _FREEDOMS)
     except SolverError:
         # Power that a whole node in reserve takes can only come out of a block's full fill.
         parts = _parts(model, settled.values, every_fill=True)
-        return _round_parts(model, choice, settled, parts, _FREEDOMS[-1:])
+        return _round_parts(model, choice, settled, support, parts, _FREEDOMS[-1:])
 
 
 def _round_parts(
     model: Model,
     choice: Choice,
     settled: Settled,
+    support: Support,
     parts: list[_Part],
     freedoms: tuple[str, ...],
 ) -> Integers:
-    """Each part with the first freedom that has an answer."""
+    """Each part with the freedom that leaves least unexplained; the first of equal ones."""
     slices = _slices(model)
     result = np.round(settled.values).astype(np.int64)
     for part in parts:
@@ -139,17 +149,20 @@ def _round_parts(
         if not columns:
             continue
         failure: SolverError | None = None
+        best: tuple[float, Integers] | None = None
         for freedom in freedoms:
             try:
-                found = _solve_part(model, choice, settled, columns, slices, part, freedom)
+                found = _solve_part(model, choice, settled, support, columns, slices, part, freedom)
             except SolverError as error:
                 failure = error
                 continue
-            result[columns] = found
-            failure = None
-            break
-        if failure is not None:
-            raise failure
+            if best is None or found[0] < best[0] - FACE:
+                best = found
+            if best[0] <= FACE:
+                break
+        if best is None:
+            raise failure if failure is not None else SolverError("no freedom was tried")
+        result[columns] = best[1]
     return result
 
 
@@ -217,16 +230,17 @@ def _solve_part(
     model: Model,
     choice: Choice,
     settled: Settled,
+    support: Support,
     columns: list[int],
     slices: _Slices,
     part: _Part,
     freedom: str,
-) -> Integers:
-    """A few intervals as an exact program; see the module docstring for ``freedom``."""
+) -> tuple[float, Integers]:
+    """A few intervals as an exact program: nodes unexplained, and whole values."""
     program, layout, values = model.program, model.layout, settled.values
     builder = Builder()
     local: dict[int, int] = {}
-    reserves = {c for c in (*layout.spare, *layout.reclaim, *layout.short) if c != NONE}
+    reserves = {*layout.spare, *layout.reclaim, *layout.short} - {NONE}
     shortage = dict(zip(model.penalties, choice.short.tolist(), strict=True))
     for column in columns:
         lower, upper = 0.0, float(np.floor(program.upper[column]))
@@ -243,6 +257,8 @@ def _solve_part(
             if column < layout.delivery:
                 # Supply follows demand: what is not sold may be held in reserve.
                 lower = 0.0
+            if column in support.closed:
+                lower = upper = 0.0
         local[column] = builder.column(gain, lower, upper, whole=True)
     rows = np.flatnonzero(np.isin(slices.row, list(part.intervals)))
     new_row: dict[int, int] = {}
@@ -273,8 +289,26 @@ def _solve_part(
     for row in rows.tolist():
         builder.row_lower[new_row[row]] -= moved[row]
         builder.row_upper[new_row[row]] -= moved[row]
+    missing = _add_due(builder, support, part, local)
     solution = solve_whole(builder.freeze(), node_limit=_NODE_LIMIT)
-    return np.round(solution.values[: len(columns)]).astype(np.int64)
+    short = float(sum(solution.values[column] for column in missing))
+    return short, np.round(solution.values[: len(columns)]).astype(np.int64)
+
+
+def _add_due(builder: Builder, support: Support, part: _Part, local: dict[int, int]) -> list[int]:
+    """Rows that ask for everything due; returns the columns of what is short unexplained."""
+    missing = []
+    for due in support.due:
+        if due.interval not in part.intervals:
+            continue
+        row = builder.row(due.nodes, INFINITY)
+        for column, nodes in due.columns:
+            builder.entry(row, local[column], nodes)
+        if due.free:
+            builder.entry(row, builder.column(0.0, 0.0, float(due.free)), 1.0)
+        missing.append(builder.column(-_SHORT_COST, 0.0, INFINITY))
+        builder.entry(row, missing[-1], 1.0)
+    return missing
 
 
 def _range(

@@ -176,7 +176,11 @@ def _parameters(kind: int, *, node_limit: int | None, relative_gap: float = 0.0)
     if kind == parameters_pb2.SOLVER_TYPE_HIGHS:
         parameters.highs.CopyFrom(
             highs_pb2.HighsOptionsProto(
-                string_options={"parallel": "off"}, double_options={"mip_heuristic_effort": 0.01}
+                string_options={"parallel": "off"},
+                double_options={"mip_heuristic_effort": 0.01},
+                # Both solve restricted copies of the problem; here that took longer than the
+                # problem itself, and found no better choices.
+                bool_options={"mip_heuristic_run_rens": False, "mip_heuristic_run_rins": False},
             )
         )
         parameters.relative_gap_tolerance = relative_gap

@@ -9,13 +9,13 @@ credit can break a tie and can never buy a trade.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
 import numpy as np
 
-from clearing.errors import SolverError
 from clearing.model import NONE, Model
-from clearing.program import Flags, Floats, Integers, Program
+from clearing.program import Flags, Floats, Program
 from clearing.solver import Ended, Solution, restrict_to_best, solve_linear, solve_whole
 
 _NODE_WORK: Final = 40_000_000
@@ -24,13 +24,30 @@ _NODE_WORK: Final = 40_000_000
 _EXACT_GAP: Final = 1e-7
 """Share of the objective within which a choice counts as optimal."""
 
-_LARGE_GAP: Final = 3e-5
+_LARGE_GAP: Final = 3.5e-4
 """The same for books with more alternatives than ``_LARGE``: proving more takes minutes there,
 and the certificate publishes the gap that was reached."""
 
 _LARGE: Final = 150
-_FREE_FIRST: Final = 60
-"""Alternatives left open beside the fractional ones in the search of a large book."""
+_LARGE_NODE_WORK: Final = 5_000_000
+"""``_NODE_WORK`` of a large book: its first few dozen nodes find what there is to find, and
+the others only move the bound."""
+
+_WHOLE_GAP: Final = 3e-5
+"""Gap of a choice with reserves in whole nodes, in books that are not large."""
+
+
+class Approach(Enum):
+    """Ways to choose, in the order in which they are tried until whole nodes fit the choice."""
+
+    USUAL = "USUAL"
+    """Largest welfare, with reserves and power in fractions of a node."""
+    WHOLE_RESERVES = "WHOLE_RESERVES"
+    """The same with reserves in whole nodes."""
+    NODE_TO_SPARE = "NODE_TO_SPARE"
+    """The same, and a node of every pool and of every site's power left for rounding."""
+    NO_BLOCKS = "NO_BLOCKS"
+    """Divisible orders alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,41 +81,66 @@ class Settled:
     best: Solution
 
 
-def choose(model: Model, node_limit: int, *, whole_reserves: bool = False) -> Choice:
+def choose(model: Model, node_limit: int, approach: Approach = Approach.USUAL) -> Choice:
     """Choose alternatives for the largest welfare plus tie credit.
 
     Args:
         model: Problem.
         node_limit: Branch-and-bound nodes, at most.
-        whole_reserves: Hold reserves in whole nodes here already. Dearer to solve, so only
-            asked for when the blocks of the usual choice leave no room for whole nodes.
+        approach: The usual one, or a narrower one for a book in which the blocks of the
+            usual choice leave no room for whole nodes. ``Choice.relaxed`` is always that of
+            the whole problem, and what a narrower approach finds is never called optimal.
 
     Raises:
         SolverError: no solution within the node limit.
     """
+    whole_reserves = approach is not Approach.USUAL
     program = _bound_shortage(model, whole_reserves=whole_reserves)
     relaxed = solve_linear(program)
     penalties = np.array(model.penalties, dtype=np.int64)
-    if not program.whole.any():
+    if approach is Approach.NO_BLOCKS or not program.whole.any():
         return Choice(
-            ended=Ended.OPTIMAL,
-            chosen=np.zeros(0, dtype=np.bool_),
+            ended=Ended.OPTIMAL if approach is Approach.USUAL else Ended.LIMITED,
+            chosen=np.zeros(int(program.whole.sum()), dtype=np.bool_),
             short=program.upper[penalties],
             relaxed=relaxed,
         )
-    nodes = max(1, min(node_limit, _NODE_WORK // max(1, program.values.size)))
+    large = int(program.whole.sum()) > _LARGE
+    work = _LARGE_NODE_WORK if large else _NODE_WORK
+    nodes = max(1, min(node_limit, work // max(1, program.values.size)))
     credited = replace(program, objective=program.objective + model.credits)
     if whole_reserves:
         strict = replace(credited, whole=program.whole | _reserves(model))
-        solution = solve_whole(strict, node_limit=nodes, relative_gap=_LARGE_GAP)
+        if approach is Approach.NODE_TO_SPARE:
+            strict = _leave_node(model, strict)
+        gap = _LARGE_GAP if large else _WHOLE_GAP
+        solution = solve_whole(strict, node_limit=nodes, relative_gap=gap)
     else:
-        solution = _search(credited, nodes)
+        gap = _LARGE_GAP if large else _EXACT_GAP
+        solution = solve_whole(credited, node_limit=nodes, relative_gap=gap)
+    proven = solution.bound - solution.objective <= _EXACT_GAP * max(1.0, abs(solution.objective))
     return Choice(
-        ended=solution.ended,
+        ended=Ended.OPTIMAL if proven and approach is Approach.USUAL else Ended.LIMITED,
         chosen=solution.values[program.whole] > _HALF,
         short=solution.values[penalties],
         relaxed=relaxed,
     )
+
+
+def _leave_node(model: Model, program: Program) -> Program:
+    """The program with a node less to sell or hold in each pool, and less power by one."""
+    layout, grid = model.layout, model.market.grid
+    row_upper = program.row_upper.copy()
+    for row in layout.headroom:
+        if row != NONE:
+            row_upper[row] = max(0.0, row_upper[row] - 1.0)
+    for place, row in enumerate(layout.power):
+        if row != NONE:
+            site = place // grid.intervals
+            local = [p for at, p in enumerate(grid.pools) if grid.site_of[at] == site]
+            node = max((p.chip_power * p.chips_per_node for p in local), default=0)
+            row_upper[row] = max(0.0, row_upper[row] - node / layout.power_unit)
+    return replace(program, row_upper=row_upper)
 
 
 _HALF: Final = 0.5
@@ -138,47 +180,6 @@ def _bound_shortage(model: Model, *, whole_reserves: bool) -> Program:
     upper = program.upper.copy()
     upper[penalties] = found.values[penalties]
     return replace(program, upper=upper)
-
-
-def _search(program: Program, node_limit: int) -> Solution:
-    """Best choice, with binaries fixed wherever the relaxation proves that they may be.
-
-    A binary at its bound in the relaxation changes the objective by at least its reduced
-    cost when it moves. So a restricted search (only fractional binaries and those of the
-    smallest reduced cost open) gives a solution; the gap to the relaxation then says which
-    of the others could matter at all, and only those are opened for the last search.
-    Small books are searched whole.
-    """
-    binaries = np.flatnonzero(program.whole)
-    if binaries.size <= _LARGE:
-        return solve_whole(program, node_limit=node_limit, relative_gap=_EXACT_GAP)
-    relaxed = solve_linear(program)
-    cost = np.abs(relaxed.reduced_costs[binaries])
-    fractional = np.abs(relaxed.values[binaries] - np.round(relaxed.values[binaries])) > 0
-    order = np.argsort(np.where(fractional, -1.0, cost), kind="stable")
-    opened = np.zeros(binaries.size, dtype=np.bool_)
-    opened[order[: int(fractional.sum()) + _FREE_FIRST]] = True
-    try:
-        first = _restricted(program, relaxed, binaries[~opened], node_limit)
-    except SolverError:
-        return solve_whole(program, node_limit=node_limit, relative_gap=_LARGE_GAP)
-    gap = relaxed.objective - first.objective
-    size = max(1.0, abs(first.objective))
-    if gap <= _LARGE_GAP * size or not (~opened & (cost <= gap)).any():
-        proven = gap <= _EXACT_GAP * size
-        return first if proven else replace(first, ended=Ended.LIMITED)
-    last = _restricted(program, relaxed, binaries[~opened & (cost > gap)], node_limit)
-    better = last if last.objective >= first.objective else first
-    return replace(better, ended=Ended.LIMITED)
-
-
-def _restricted(
-    program: Program, relaxed: Solution, fixed_columns: Integers, node_limit: int
-) -> Solution:
-    lower, upper = program.lower.copy(), program.upper.copy()
-    lower[fixed_columns] = upper[fixed_columns] = np.round(relaxed.values[fixed_columns])
-    restricted = replace(program, lower=lower, upper=upper)
-    return solve_whole(restricted, node_limit=node_limit, relative_gap=_LARGE_GAP)
 
 
 def settle(model: Model, choice: Choice) -> Settled:

@@ -4,7 +4,7 @@ import pytest
 
 from clearing.errors import InvariantError
 from clearing.pricing.make_whole import make_whole
-from clearing.pricing.parts import nearest
+from clearing.pricing.rounding import nearest
 from clearing.units import SECONDS_PER_HOUR
 
 HOUR = SECONDS_PER_HOUR
