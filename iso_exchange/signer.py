@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 
+import structlog
+
 from clearing import codec
 from clearing.units import UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import Command, Header
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.sequencer import Submission
+from iso_exchange.sequencer.leaves import Receipt
+from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.sequencer import Sequencer, Submission
 from settlement.ledger import envelope
 from settlement.ledger.keys import SigningKey
 from settlement.storage.store import Document
 
 EXCHANGE_ID = "exchange"
+IDLE_SECONDS = 0.2
+"""How long a service with nothing to do waits before it looks again."""
+
+log = structlog.get_logger("services")
 
 
 class ServiceSigner:
@@ -44,6 +52,25 @@ class ServiceSigner:
             body_sha256=hashlib.sha256(payload).digest(),
             documents=documents,
         )
+
+    async def submit(self, sequencer: Sequencer, command: Command, *documents: Document) -> None:
+        """Submit one step of a service that acts by itself.
+
+        A step that the state refuses (somebody was faster, an account moved) is no error: the
+        service looks at the state again after a pause.
+
+        Raises:
+            RuntimeError: a refusal for any other reason, which is a defect of the service.
+        """
+        answer = await sequencer.submit(self.submission(command, *documents))
+        if isinstance(answer, Receipt):
+            return
+        if answer.code in (Code.WRONG_STATE, Code.ALREADY_EXISTS, Code.UNAVAILABLE):
+            log.info("step refused, looking again", code=answer.code.value, advice=answer.advice)
+            await self._clock.wait(IDLE_SECONDS)
+            return
+        message = f"the exchange's own {type(command).__name__} was refused: {answer}"
+        raise RuntimeError(message)
 
 
 def make_document(

@@ -23,7 +23,6 @@ from iso_exchange.auctioneer.worker import end_with_parent
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
     CloseAuction,
-    Command,
     FailAuction,
     NotifyAward,
     PublishPrices,
@@ -33,15 +32,11 @@ from iso_exchange.observability import metrics
 from iso_exchange.publication import award_notice, prices_document
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.auctions import book_root, build_book
-from iso_exchange.sequencer.leaves import Receipt
-from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState
-from iso_exchange.signer import ServiceSigner, make_document
+from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.ledger import proofs
-from settlement.storage.store import Document
 
-IDLE_SECONDS: Final = 0.2
 FAILURE_COUNT_MAX: Final = 3
 """Clearings tried before the auction waits for the operator; never retried for ever."""
 
@@ -112,14 +107,15 @@ class Auctioneer:
         count, root = book_root(state, auction)
         book = codec.encode(build_book(state, auction))
         commitment = proofs.commit(self._secrets.book_salt(name), book)
-        await self._submit(
+        await self._signer.submit(
+            self._sequencer,
             CloseAuction(
                 header=self._signer.header(f"close/{name}/{count}/{root[:16]}"),
                 auction_id=name,
                 order_count=count,
                 book_root=root,
                 book_commitment=commitment.hex(),
-            )
+            ),
         )
 
     async def _clear(self, auction: Auction) -> None:
@@ -130,12 +126,13 @@ class Auctioneer:
         )
         if isinstance(result, Failed):
             log.error("clearing failed", auction=name, reason=result.reason, attempt=attempt)
-            await self._submit(
+            await self._signer.submit(
+                self._sequencer,
                 FailAuction(
                     header=self._signer.header(f"fail/{name}/{attempt}"),
                     auction_id=name,
                     reason=result.reason,
-                )
+                ),
             )
             return
         await self._publish_result(name, attempt, result)
@@ -150,7 +147,8 @@ class Auctioneer:
         outcome = make_document("OUTCOME", result.outcome)
         assignment = make_document("ASSIGNMENT", result.assignment)
         postings = make_document("POSTINGS", result.postings)
-        await self._submit(
+        await self._signer.submit(
+            self._sequencer,
             PublishResult(
                 header=self._signer.header(f"result/{name}/{attempt}"),
                 auction_id=name,
@@ -193,7 +191,8 @@ class Auctioneer:
         prices = make_document(
             "PRICES", codec.encode(prices_document(auction.book, auction.outcome)), public=True
         )
-        await self._submit(
+        await self._signer.submit(
+            self._sequencer,
             PublishPrices(
                 header=self._signer.header(f"prices/{name}"),
                 auction_id=name,
@@ -221,7 +220,8 @@ class Auctioneer:
                 codec.encode(award_notice(auction.outcome, auction.assignment, participant_id)),
                 owners=(participant_id,),
             )
-            await self._submit(
+            await self._signer.submit(
+                self._sequencer,
                 NotifyAward(
                     header=self._signer.header(f"award/{name}/{participant_id}"),
                     auction_id=name,
@@ -231,14 +231,3 @@ class Auctioneer:
                 notice,
             )
         return bool(missing)
-
-    async def _submit(self, command: Command, *documents: Document) -> None:
-        answer = await self._sequencer.submit(self._signer.submission(command, *documents))
-        if isinstance(answer, Receipt):
-            return
-        if answer.code in (Code.WRONG_STATE, Code.ALREADY_EXISTS, Code.UNAVAILABLE):
-            log.info("step refused, looking again", code=answer.code.value, advice=answer.advice)
-            await self._clock.wait(IDLE_SECONDS)
-            return
-        message = f"the exchange's own {type(command).__name__} was refused: {answer}"
-        raise RuntimeError(message)

@@ -14,23 +14,19 @@ from clearing import codec
 from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
+from iso_exchange.commands import IssueStatement, PublishCommunityTotal, SettleHour
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.deliveries import due_statement
-from iso_exchange.sequencer.leaves import Receipt
-from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
-from iso_exchange.signer import ServiceSigner, make_document
+from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S
-from settlement.storage.store import Document
 from settlement.types import MeterBatch, TransferCode
 
-IDLE_SECONDS: Final = 0.2
 READINGS_CLOSE_SECONDS: Final = 900
 """Readings of an interval are awaited this long after its end; then a missing one is a gap."""
 
@@ -90,7 +86,8 @@ class Settler:
         delivered = make_document("DELIVERED", codec.encode(settled.delivered))
         postings = make_document("POSTINGS", codec.encode(settled.postings))
         name = auction.spec.auction_id
-        await self._submit(
+        await self._signer.submit(
+            self._sequencer,
             SettleHour(
                 header=self._signer.header(f"settle/{name}/{interval.start}"),
                 auction_id=name,
@@ -125,7 +122,8 @@ class Settler:
                 continue  # of another auction of the same period: goes into the next one
             document = make_document("STATEMENT", codec.encode(due), owners=(party_id,))
             digest = document.sha256.hex()
-            await self._submit(
+            await self._signer.submit(
+                self._sequencer,
                 IssueStatement(
                     header=self._signer.header(f"statement/{digest}"),
                     statement_id=due.statement_id,
@@ -145,7 +143,8 @@ class Settler:
         missing = sorted(named - auction.totals)
         for site_id in missing:
             delivered, surcharge = community_total(state, auction, site_id)
-            await self._submit(
+            await self._signer.submit(
+                self._sequencer,
                 PublishCommunityTotal(
                     header=self._signer.header(f"total/{auction.spec.auction_id}/{site_id}"),
                     auction_id=auction.spec.auction_id,
@@ -153,20 +152,9 @@ class Settler:
                     community_id=state.sites[site_id].community_id,
                     delivered=delivered,
                     surcharge=surcharge,
-                )
+                ),
             )
         return bool(missing)
-
-    async def _submit(self, command: Command, *documents: Document) -> None:
-        answer = await self._sequencer.submit(self._signer.submission(command, *documents))
-        if isinstance(answer, Receipt):
-            return
-        if answer.code in (Code.WRONG_STATE, Code.ALREADY_EXISTS, Code.UNAVAILABLE):
-            log.info("step refused, looking again", code=answer.code.value, advice=answer.advice)
-            await self._clock.wait(IDLE_SECONDS)
-            return
-        message = f"the exchange's own {type(command).__name__} was refused: {answer}"
-        raise RuntimeError(message)
 
 
 def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
