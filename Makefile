@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test check fmt proto proto-baseline golden bench lock clean
+.PHONY: help install demo serve test check fmt proto proto-baseline golden bench bench-clearing bench-growth replay-italy lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,8 @@ $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Compiling the search for large books, once (about a minute)"
+	$(BIN)/python -m clearing.search.coordinate.warming
 	@touch $@
 
 demo: $(STAMP) ## Replay a market from orders to paid bills (ARGS="...")
@@ -71,8 +73,17 @@ golden: $(STAMP) ## Rewrite the golden files; read the diff before committing it
 bench: $(STAMP) ## Time the engine, the services and the ledger (ARGS="...")
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+bench-clearing: $(STAMP) ## Clear frozen grid books, and one big MILP beside each (ARGS="--size small")
+	$(BIN)/python -m tests.benchmarks clearing $(ARGS)
+
+bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and intervals
+	$(BIN)/python -m tests.benchmarks.growth $(ARGS)
+
+replay-italy: $(STAMP) ## Clear an Italian day-ahead book and compare with what was published (DATA=dir)
+	$(BIN)/python -m iso_exchange.replay.italy $(or $(DATA),$(ISO_DATA_DIR)/italy_mgp) $(ARGS)
+
 lock: $(STAMP) ## Recompile requirements.lock (ARGS="--upgrade" for newer versions)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
 
 clean: ## Delete caches and build outputs; keeps .venv and var/

@@ -2,344 +2,354 @@
 
 Everything a result says about money (surpluses, cash, make-whole, welfare) comes from
 here, computed from the market, the awarded quantities and the prices. The verifier shares
-none of it and must reach the same numbers by itself.
+none of it and must reach the same numbers by itself. Money is price x chips until it is
+totalled, then price-seconds; products that may need more than 63 bits go through
+``clearing.exact``.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from clearing.market import RECALLED, Market, Product, steps_at, value_in
-from clearing.nodes import Quantities
-from clearing.outcome import Cash, MakeWhole, PoolPrice
-from clearing.types import BlockBid, Book, Cover, Nomination, Offer, Pool, StepBid
+import numpy as np
+
+from clearing import exact
+from clearing.columns import Flags, Integers, expand, group
+from clearing.exact import Numbers
+from clearing.layout import Choice, Model
+from clearing.market import NONE, Product
+from clearing.outcome import Cash, MakeWhole
+from clearing.prices import Prices
+from clearing.quantities import Quantities
+from clearing.step_values import value_of_steps
+from clearing.tally import Tally, count, products_of
+from clearing.types import Book
 from clearing.units import (
-    PPM,
     SECONDS_PER_HOUR,
     MicroUsd,
     PriceSeconds,
     divide_half_even,
-    divide_up,
     split_largest_remainder,
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """Chips per (pool, interval), flat.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SpareMoney:
+    """What chips that stand by share, price x chips.
 
     Attributes:
-        sold: By supply; ``released`` the released base load in it.
-        taken: By bids; ``covered`` those with NODE cover.
-        spare: Held by supply.
-        reserve: Interruptible chips that count as reserve.
-        reclaimable: Interruptible chips that could.
-        recallable: Interruptible chips within the recall time.
-        base_paying: Covered base load that pays for cover: all of it but in a shortage.
+        earned: Per offer, after power.
+        power: Power rent in it, per place.
     """
 
-    sold: list[int]
-    released: list[int]
-    taken: list[int]
-    covered: list[int]
-    spare: list[int]
-    reserve: list[int]
-    reclaimable: list[int]
-    recallable: list[int]
-    base_paying: list[int]
+    earned: Numbers
+    power: Numbers
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Accounts:
-    """A market, its awards and prices, and what they add up to.
+    """A market, its awards and prices, and what they add up to, in price-seconds.
 
     Attributes:
-        prices: Flat, one per (pool, interval).
-        tally: Chips.
-        taken_of: Chips per bid, pool and interval.
-        cover_money: What spare chips share, power included, price x chips, flat.
-        spare_power: The power in it, flat.
-        surplus: Per order, price-seconds, before make-whole.
-        base_covered: Chips of a nomination in an interval that pay for cover.
+        chosen: Accepted alternative of each block bid, or ``NONE``.
+        receipts, costs: Per offer; start-up and no-load are costs.
+        values, payments: Per bid: step bids, block bids, work bids.
+        base_payments: Per nomination.
+        spare: Money of chips that stand by.
     """
 
     book: Book
-    market: Market
+    model: Model
+    choice: Choice
     quantities: Quantities
-    prices: tuple[PoolPrice, ...]
-    bids: dict[str, StepBid | BlockBid]
+    prices: Prices
     tally: Tally
-    taken_of: dict[str, dict[int, dict[int, int]]]
-    cover_money: list[int] = field(default_factory=list)
-    spare_power: list[int] = field(default_factory=list)
-    spare_earned: dict[str, int] = field(default_factory=dict)
-    surplus: dict[str, int] = field(default_factory=dict)
-    base_covered: dict[tuple[str, int], int] = field(default_factory=dict)
+    chosen: Integers
+    receipts: list[int]
+    costs: list[int]
+    values: list[int]
+    payments: list[int]
+    base_payments: list[int]
+    spare: SpareMoney
 
     @property
-    def duration_s(self) -> int:
-        """Length of every interval."""
-        return self.market.grid.duration_s
+    def offer_surplus(self) -> list[int]:
+        """Surplus per offer, before make-whole."""
+        return [earned - cost for earned, cost in zip(self.receipts, self.costs, strict=True)]
 
-    def pools_of(self, bid: StepBid | BlockBid) -> list[int]:
-        """Pools that serve a bid, by position."""
-        return sorted(self.taken_of.get(bid.order_id, ()))
+    @property
+    def bid_surplus(self) -> list[int]:
+        """Surplus per bid, before make-whole."""
+        return [value - paid for value, paid in zip(self.values, self.payments, strict=True)]
+
+    def runs(self) -> Flags:
+        """Units and intervals in which they are on and can be."""
+        found: Flags = self.choice.on & (self.model.market.units.offered > 0)
+        return found
 
 
 def open_accounts(
-    book: Book, market: Market, quantities: Quantities, prices: tuple[PoolPrice, ...]
+    book: Book, model: Model, choice: Choice, quantities: Quantities, prices: Prices
 ) -> Accounts:
     """Add up awards and value them at the prices.
 
     Args:
         book: Canonical.
-        market: Of that book.
+        model: Of that book.
+        choice: Decisions.
         quantities: Awards.
-        prices: One per pool and interval, sorted.
+        prices: Published ones.
     """
-    bids: dict[str, StepBid | BlockBid] = {bid.order_id: bid for bid in book.step_bids}
-    bids.update((bid.order_id, bid) for bid in book.block_bids)
-    taken_of: dict[str, dict[int, dict[int, int]]] = defaultdict(dict)
-    for (name, pool), series in quantities.taken.items():
-        taken_of[name][pool] = series
-    accounts = Accounts(
+    market = model.market
+    tally = count(book, market, model.layout, quantities)
+    chosen = np.full(len(book.block_bids), NONE, dtype=np.int64)
+    accepted = np.flatnonzero(choice.chosen)
+    chosen[market.blocks.order[accepted]] = accepted
+    spare = _share_cover_money(book, model, quantities, prices, tally)
+    duration = market.grid.duration_s
+    receipts = _seconds(exact.plus(_sales(model, quantities, prices), spare.earned), duration)
+    costs = _seconds(_sale_costs(model, quantities), duration)
+    for unit, cost in enumerate(_fixed_costs(model, choice)):
+        costs[int(market.units.offer[unit])] += cost
+    return Accounts(
         book=book,
-        market=market,
+        model=model,
+        choice=choice,
         quantities=quantities,
         prices=prices,
-        bids=bids,
-        taken_of=taken_of,
-        tally=Tally(**{name: [0] * len(prices) for name in Tally.__dataclass_fields__}),
-    )
-    _count(accounts)
-    _cover_base(accounts)
-    _share_cover_money(accounts)
-    for offer in book.offers:
-        accounts.surplus[offer.order_id] = _earned(accounts, offer) - _cost(accounts, offer)
-    for name, bid in bids.items():
-        accounts.surplus[name] = _value(accounts, bid) - _paid(accounts, bid)
-    for nomination in book.nominations:
-        accounts.surplus[nomination.order_id] = -_paid_by_base(accounts, nomination)
-    return accounts
-
-
-def least_of(bid: BlockBid, pool: Pool) -> int:
-    """Chips of a block's minimum fill in a pool: up to whole nodes."""
-    size = pool.chips_per_node
-    return divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), size) * size
-
-
-def price_for(product: Product, price: PoolPrice) -> int:
-    """All-in price of a chip of a product; a reclaimable block's minimum pays more."""
-    if product is Product.COVERED:
-        return price.firm
-    if product is Product.RECLAIMABLE:
-        return price.interruptible
-    if product is Product.RECALLABLE:
-        return price.firm_uncovered - price.recall_discount
-    return price.firm_uncovered
-
-
-def _count(accounts: Accounts) -> None:
-    grid, tally = accounts.market.grid, accounts.tally
-    released = {offer.order_id for offer in accounts.book.offers if offer.recallable}
-    for (name, pool), series in accounts.quantities.sold.items():
-        for interval, chips in series.items():
-            tally.sold[grid.at(pool, interval)] += chips
-            if name in released:
-                tally.released[grid.at(pool, interval)] += chips
-    for (_, pool), series in accounts.quantities.spare.items():
-        for interval, chips in series.items():
-            tally.spare[grid.at(pool, interval)] += chips
-    for (_, pool), series in accounts.quantities.reserve.items():
-        for interval, chips in series.items():
-            tally.reserve[grid.at(pool, interval)] += chips
-    for (name, pool), series in accounts.quantities.taken.items():
-        product, fixed = (
-            accounts.market.product[name],
-            _minimum(accounts.bids[name], grid.pools[pool]),
-        )
-        for interval, chips in series.items():
-            place = grid.at(pool, interval)
-            tally.taken[place] += chips
-            if product is Product.COVERED:
-                tally.covered[place] += chips
-            if product in RECALLED:
-                tally.recallable[place] += chips
-            if product is Product.RECLAIMABLE:
-                tally.reclaimable[place] += chips - min(chips, fixed)
-
-
-def _minimum(bid: StepBid | BlockBid, pool: Pool) -> int:
-    """Chips of an award that cannot go one by one."""
-    return least_of(bid, pool) if isinstance(bid, BlockBid) else 0
-
-
-def _cover_base(accounts: Accounts) -> None:
-    """What of each covered nomination pays: what spare and reclaimables cover beyond bids."""
-    market, tally, grid = accounts.market, accounts.tally, accounts.market.grid
-    held: dict[int, dict[str, int]] = defaultdict(dict)
-    for nomination in accounts.book.nominations:
-        if nomination.cover is not Cover.NODE:
-            continue
-        pool = grid.position[nomination.pool_id]
-        for interval, chips in enumerate(market.base_served[nomination.order_id]):
-            if chips:
-                held[grid.at(pool, interval)][nomination.order_id] = chips
-    for place, wanted in held.items():
-        paying, theta = sum(wanted.values()), grid.pools[place // grid.intervals].node_spare_ppm
-        if theta:
-            reach = (tally.spare[place] + tally.reclaimable[place]) * PPM // theta
-            paying = max(0, min(paying, reach - tally.covered[place]))
-        tally.base_paying[place] = paying
-        names = sorted(wanted)
-        parts = split_largest_remainder(paying, [wanted[name] for name in names], names)
-        for name, part in zip(names, parts, strict=True):
-            accounts.base_covered[name, place % grid.intervals] = part
-
-
-def _share_cover_money(accounts: Accounts) -> None:
-    """Cover charges and recall discounts, less discounts given, over the spare chips."""
-    tally, grid = accounts.tally, accounts.market.grid
-    holders: dict[int, dict[str, int]] = defaultdict(dict)
-    for (name, pool), series in accounts.quantities.spare.items():
-        for interval, chips in series.items():
-            if chips:
-                holders[grid.at(pool, interval)][name] = chips
-    for place, price in enumerate(accounts.prices):
-        money = min(max(0, cover_collected(accounts, place)), price.spare * tally.spare[place])
-        power = min(money, price.power * tally.spare[place])
-        accounts.cover_money.append(money)
-        accounts.spare_power.append(power)
-        names = sorted(holders.get(place, ()))
-        parts = split_largest_remainder(
-            money - power, [holders[place][name] for name in names], names
-        )
-        for name, part in zip(names, parts, strict=True):
-            earned = accounts.spare_earned.get(name, 0)
-            accounts.spare_earned[name] = earned + part * accounts.duration_s
-
-
-def cover_collected(accounts: Accounts, place: int) -> int:
-    """Cover money that came in at one place, price x chips; negative after rounding."""
-    tally, price = accounts.tally, accounts.prices[place]
-    return (
-        price.node_cover * (tally.covered[place] + tally.base_paying[place])
-        - price.availability * tally.reclaimable[place]
-        - price.recall_discount * (tally.recallable[place] - tally.released[place])
+        tally=tally,
+        chosen=chosen,
+        receipts=receipts,
+        costs=costs,
+        values=_seconds(_values(book, model, quantities, chosen), duration),
+        payments=_seconds(_payments(model, quantities, prices, tally), duration),
+        base_payments=_seconds(_base_payments(book, model, quantities, prices, tally), duration),
+        spare=spare,
     )
 
 
-def _earned(accounts: Accounts, offer: Offer) -> int:
-    """What an offer receives: its sales, and its part of the cover money."""
-    grid = accounts.market.grid
-    pool, total = grid.position[offer.pool_id], 0
-    for interval, chips in accounts.quantities.sold.get((offer.order_id, pool), {}).items():
-        price = accounts.prices[grid.at(pool, interval)]
-        total += chips * price.energy
-        if offer.recallable:
-            total -= chips * price.recall_discount
-    return total * accounts.duration_s + accounts.spare_earned.get(offer.order_id, 0)
+def _seconds(amounts: Numbers, duration_s: int) -> list[int]:
+    """Price x chips of an interval as price-seconds."""
+    return [amount * duration_s for amount in amounts.tolist()]
 
 
-def _cost(accounts: Accounts, offer: Offer) -> int:
-    """What an offer asked for the chips it sold, cheapest steps first."""
-    pool, total = accounts.market.grid.position[offer.pool_id], 0
-    for interval, chips in accounts.quantities.sold.get((offer.order_id, pool), {}).items():
-        left = chips
-        for step in steps_at(offer.segments, interval):
-            total += min(left, step.chips) * step.price
-            left -= min(left, step.chips)
-    return total * accounts.duration_s
+def _members(model: Model) -> Integers:
+    """Supply step of each member."""
+    column, _ = expand(np.diff(model.market.supply.member_start))
+    return column
 
 
-def _value(accounts: Accounts, bid: StepBid | BlockBid) -> int:
-    """What a bid would have paid at most: its highest steps where a chip is worth most to it."""
-    pools = accounts.market.grid.pools
-    served = [(pool, accounts.taken_of[bid.order_id][pool]) for pool in accounts.pools_of(bid)]
-    if isinstance(bid, BlockBid):
-        total = sum(
-            value_in(bid, bid.limit_price, pools[pool]) * sum(series.values())
-            for pool, series in served
+def _sales(model: Model, quantities: Quantities, prices: Prices) -> Numbers:
+    """What each offer earns by what it sells."""
+    supply, step = model.market.supply, _members(model)
+    place = supply.place
+    earned = prices.energy[place] - np.where(supply.released, prices.recall[place], 0)
+    return exact.sums_at(
+        supply.member_offer, exact.times(earned[step], quantities.sold), _offers(model)
+    )
+
+
+def _sale_costs(model: Model, quantities: Quantities) -> Numbers:
+    """What each offer asked for what it sold; every draft sells cheapest steps first."""
+    supply, step = model.market.supply, _members(model)
+    cost = exact.times(supply.price[step], quantities.sold)
+    return exact.sums_at(supply.member_offer, cost, _offers(model))
+
+
+def _offers(model: Model) -> int:
+    """Number of offers; each has a step."""
+    return int(model.market.supply.member_offer.max(initial=NONE)) + 1
+
+
+def _fixed_costs(model: Model, choice: Choice) -> list[int]:
+    """Start-up and no-load of each unit, price-seconds."""
+    units = model.market.units
+    on = choice.on & (units.offered > 0)
+    before = np.zeros_like(on)
+    before[:, 1:] = on[:, :-1]
+    starts_of = np.where(units.whole, on.any(axis=1), (on & ~before).sum(axis=1))
+    return [
+        (start_up * starts + no_load * hours) * SECONDS_PER_HOUR
+        for start_up, starts, no_load, hours in zip(
+            units.start_up.tolist(),
+            starts_of.tolist(),
+            units.no_load.tolist(),
+            on.sum(axis=1).tolist(),
+            strict=True,
         )
-        return total * accounts.duration_s
-    served.sort(key=lambda item: -value_in(bid, PPM, pools[item[0]]))
-    total = 0
-    for segment in bid.segments:
-        for interval in range(segment.first, segment.stop):
-            steps = [[step.chips, step.price] for step in reversed(segment.steps)]
-            for pool, series in served:
-                left = series.get(interval, 0)
-                while left and steps:
-                    part = min(left, steps[-1][0])
-                    total += part * value_in(bid, steps[-1][1], pools[pool])
-                    steps[-1][0] -= part
-                    left -= part
-                    if not steps[-1][0]:
-                        steps.pop()
-    return total * accounts.duration_s
+    ]
 
 
-def _paid(accounts: Accounts, bid: StepBid | BlockBid) -> int:
-    """What a bid pays, all in; the minimum of a reclaimable block earns no availability."""
-    grid, product, total = accounts.market.grid, accounts.market.product[bid.order_id], 0
-    for pool in accounts.pools_of(bid):
-        fixed = _minimum(bid, grid.pools[pool]) if product is Product.RECLAIMABLE else 0
-        for interval, chips in accounts.taken_of[bid.order_id][pool].items():
-            price = accounts.prices[grid.at(pool, interval)]
-            total += chips * price_for(product, price) + min(chips, fixed) * price.availability
-    return total * accounts.duration_s
+def _values(book: Book, model: Model, quantities: Quantities, chosen: Integers) -> Numbers:
+    """What each bid would have paid at most."""
+    market, taken = model.market, quantities.taken
+    demand = market.demand
+    steps, gangs = len(book.step_bids), len(book.block_bids)
+    of_steps = value_of_steps(book, market, taken)
+    rows = np.flatnonzero((taken.bid >= steps) & (taken.bid < steps + gangs))
+    order = taken.bid[rows] - steps
+    worth = exact.times(market.blocks.value[chosen[order]], taken.chips[rows])
+    of_blocks = exact.sums_at(order, worth, gangs)
+    rows = np.flatnonzero(taken.bid >= steps + gangs)
+    order = taken.bid[rows] - steps - gangs
+    pools = len(market.grid.pools)
+    work_group = np.full(len(book.work_bids), NONE, dtype=np.int64)
+    of_member, _ = expand(np.diff(demand.work_member_start))
+    work_group[demand.work_member_bid] = of_member
+    arcs = np.flatnonzero(demand.work[demand.arc_cell] != NONE)
+    key = demand.work[demand.arc_cell[arcs]] * pools + demand.arc_pool[arcs]
+    known, first = np.unique(key, return_index=True)
+    at = np.searchsorted(known, work_group[order] * pools + taken.pool[rows])
+    worth = exact.times(demand.arc_value[arcs[first[at]]], taken.chips[rows])
+    of_work = exact.sums_at(order, worth, len(book.work_bids))
+    parts = (of_steps, of_blocks, of_work)
+    if any(part.dtype == object for part in parts):
+        return np.concatenate([part.astype(object) for part in parts])
+    return np.concatenate(parts)
 
 
-def _paid_by_base(accounts: Accounts, nomination: Nomination) -> int:
+def _payments(model: Model, quantities: Quantities, prices: Prices, tally: Tally) -> Numbers:
+    """What each bid pays, all in."""
+    market, taken = model.market, quantities.taken
+    products = products_of(market)
+    product = products[taken.bid]
+    paid = np.empty(taken.bid.size, dtype=np.int64)
+    for kind in Product:
+        rows = np.flatnonzero(product == kind)
+        paid[rows] = prices.paid(market.grid, kind)[taken.place[rows]]
+    backed = np.flatnonzero(tally.slot_of_taken != NONE)
+    slot = tally.slot_of_taken[backed] * market.grid.intervals + taken.interval[backed]
+    paid[backed] += prices.backup[slot]
+    # The least of a reclaimable block cannot go node by node and earns no availability.
+    fixed = np.where(product == Product.RECLAIMABLE, taken.chips - taken.countable, 0)
+    amount = exact.plus(
+        exact.times(paid, taken.chips), exact.times(prices.availability[taken.place], fixed)
+    )
+    return exact.sums_at(taken.bid, amount, products.size)
+
+
+def _base_payments(
+    book: Book, model: Model, quantities: Quantities, prices: Prices, tally: Tally
+) -> Numbers:
     """Surcharge, fee and power on what is served, cover on the part that is covered."""
-    grid, name = accounts.market.grid, nomination.order_id
-    pool, total = grid.position[nomination.pool_id], 0
-    for interval, chips in enumerate(accounts.market.base_served[name]):
-        price = accounts.prices[grid.at(pool, interval)]
-        total += chips * (price.surcharge + price.fee + price.power)
-        total += accounts.base_covered.get((name, interval), 0) * price.node_cover
-    return total * accounts.duration_s
+    market, grid = model.market, model.market.grid
+    pool = np.array([grid.position[n.pool_id] for n in book.nominations], dtype=np.int64)
+    nomination, interval = np.nonzero(market.base.served)
+    place = pool[nomination] * grid.intervals + interval
+    plain = grid.charge[pool[nomination]] + prices.power[place]
+    amount = exact.plus(
+        exact.times(plain, market.base.served[nomination, interval]),
+        exact.times(prices.node_cover[place], tally.base_covered[nomination, interval]),
+    )
+    total = exact.sums_at(nomination, amount, len(book.nominations))
+    backed = quantities.backed
+    slot = tally.slot_of_backed * grid.intervals + backed.interval
+    named = exact.times(prices.backup[slot], backed.chips)
+    return exact.plus(total, exact.sums_at(backed.nomination, named, len(book.nominations)))
+
+
+def cover_collected(model: Model, prices: Prices, tally: Tally) -> Numbers:
+    """Cover money that came in per place, price x chips; negative after rounding."""
+    grid, layout = model.market.grid, model.layout
+    came = exact.times(prices.node_cover, tally.covered + tally.base_paying)
+    place = layout.slot_pool[:, None] * grid.intervals + np.arange(grid.intervals)
+    backup = exact.times(prices.backup, tally.named)
+    came = exact.plus(came, exact.sums_at(place.reshape(-1), backup, grid.places))
+    given = exact.plus(
+        exact.times(prices.availability, tally.countable),
+        exact.times(prices.recall, tally.recallable - tally.released),
+    )
+    return exact.plus(came, -given)
+
+
+def _share_cover_money(
+    book: Book, model: Model, quantities: Quantities, prices: Prices, tally: Tally
+) -> SpareMoney:
+    """Cover money over the chips that stand by: by purpose, then by holder.
+
+    Only places with a price and with such chips have any, so they are walked one by one.
+    """
+    held = quantities.held
+    came = cover_collected(model, prices, tally)
+    for_node = exact.times(prices.spare, tally.node_spare)
+    for_site = exact.times(prices.site_spare, tally.site_spare)
+    earned = np.zeros(_offers(model), dtype=object)
+    power = np.zeros(came.size, dtype=object)
+    paying = np.flatnonzero((came > 0) & ((for_node > 0) | (for_site > 0)))
+    at_place = group(held.place)
+    spots = held.place[at_place.first]
+    for place in paying.tolist():
+        weights = (int(for_node[place]), int(for_site[place]))
+        money = min(int(came[place]), sum(weights))
+        at = int(np.searchsorted(spots, place))
+        rows = at_place.order[at_place.start[at] : at_place.start[at + 1]]
+        names = [book.offers[offer].order_id for offer in held.offer[rows].tolist()]
+        for part, chips in zip(
+            split_largest_remainder(money, weights, ("0", "1")),
+            (held.node[rows].tolist(), held.site[rows].tolist()),
+            strict=True,
+        ):
+            rent = min(part, int(prices.power[place]) * sum(chips))
+            power[place] += rent
+            if part > rent:
+                shares = split_largest_remainder(part - rent, chips, names)
+                np.add.at(earned, held.offer[rows], np.array(shares, dtype=object))
+    return SpareMoney(earned=earned, power=power)
 
 
 def power_rents(accounts: Accounts) -> dict[str, int]:
-    """Power rent per site, price-seconds: of delivered, base and spare chips."""
-    market, grid = accounts.market, accounts.market.grid
-    rents = dict.fromkeys(grid.site_ids, 0)
-    for place, price in enumerate(accounts.prices):
-        chips = accounts.tally.taken[place] + market.base[place]
-        rent = price.power * chips + accounts.spare_power[place]
-        rents[grid.site_ids[grid.site_of[place // grid.intervals]]] += rent * accounts.duration_s
-    return rents
+    """Power rent per site, price-seconds: of delivered, base and standing-by chips."""
+    market, grid = accounts.model.market, accounts.model.market.grid
+    chips = accounts.tally.taken + market.base.chips
+    rent = exact.plus(exact.times(accounts.prices.power, chips), accounts.spare.power)
+    site = grid.site.repeat(grid.intervals)
+    totals = _seconds(exact.sums_at(site, rent, len(grid.site_ids)), grid.duration_s)
+    return dict(zip(grid.site_ids, totals, strict=True))
 
 
 def welfare(accounts: Accounts) -> PriceSeconds:
     """Values less costs, surcharges and fees; base load is no part of it."""
-    grid = accounts.market.grid
-    total = sum(_value(accounts, bid) for bid in accounts.bids.values())
-    total -= sum(_cost(accounts, offer) for offer in accounts.book.offers)
-    for place, chips in enumerate(accounts.tally.taken):
-        total -= chips * grid.charge[place // grid.intervals] * accounts.duration_s
-    return PriceSeconds(total)
+    grid = accounts.model.market.grid
+    charge = grid.charge.repeat(grid.intervals)
+    charges = exact.total_product(charge, accounts.tally.taken) * grid.duration_s
+    return PriceSeconds(sum(accounts.values) - sum(accounts.costs) - charges)
+
+
+def restart_kept(accounts: Accounts) -> PriceSeconds:
+    """Restart cost saved by blocks that run on where they are."""
+    blocks, taken = accounts.model.market.blocks, accounts.quantities.taken
+    staying = np.flatnonzero(accounts.chosen != NONE)
+    staying = staying[blocks.kept[accounts.chosen[staying]] > 0]
+    if staying.size == 0:
+        return PriceSeconds(0)
+    chips = np.zeros(accounts.chosen.size, dtype=np.int64)
+    order = taken.bid - len(accounts.book.step_bids)
+    inside = (order >= 0) & (order < chips.size)
+    np.maximum.at(chips, order[inside], taken.chips[inside])
+    kept = exact.times(blocks.kept[accounts.chosen[staying]], chips[staying])
+    return PriceSeconds(exact.total(kept) * SECONDS_PER_HOUR)
 
 
 def cash(accounts: Accounts, payments: tuple[MakeWhole, ...]) -> Cash:
     """The cash identity: every line rounded once, and what the others leave as residual."""
-    market, book = accounts.market, accounts.book
-    spare = sum(accounts.spare_earned.values())
-    community = operator = 0
-    for place, price in enumerate(accounts.prices):
-        chips = accounts.tally.taken[place] + market.base[place]
-        community += chips * price.surcharge * accounts.duration_s
-        operator += chips * price.fee * accounts.duration_s
+    market, grid, prices = accounts.model.market, accounts.model.market.grid, accounts.prices
+    chips = accounts.tally.taken + market.base.chips
+    by_pool = [int(part) for part in chips.reshape(-1, grid.intervals).sum(axis=1)]
+    fee = accounts.book.spec.operator_fee
+    spare = exact.total(accounts.spare.earned) * grid.duration_s
+    energy = prices.energy.reshape(-1, grid.intervals)
+    rise = energy[market.links.target] - energy[market.links.source]
+    flows = accounts.quantities.flows
     lines = {
-        "buyers": sum(_paid(accounts, bid) for bid in accounts.bids.values())
-        + sum(_paid_by_base(accounts, nomination) for nomination in book.nominations),
-        "suppliers": sum(_earned(accounts, offer) for offer in book.offers) - spare,
+        "buyers": sum(accounts.payments) + sum(accounts.base_payments),
+        "suppliers": sum(accounts.receipts) - spare,
         "spare": spare,
-        "community": community,
-        "operator_fee": operator,
+        "community": grid.duration_s
+        * sum(
+            (int(charge) - fee) * part for charge, part in zip(grid.charge, by_pool, strict=True)
+        ),
+        "operator_fee": grid.duration_s * fee * sum(by_pool),
+        "link_rent": exact.total(exact.times(rise, flows)) * grid.duration_s,
         "power_rent": sum(power_rents(accounts).values()),
     }
     rounded = {
@@ -348,7 +358,34 @@ def cash(accounts: Accounts, payments: tuple[MakeWhole, ...]) -> Cash:
     left = 2 * rounded["buyers"] - sum(rounded.values())
     return Cash(
         **rounded,
-        link_rent=MicroUsd(0),
         residual=MicroUsd(left),
         make_whole=MicroUsd(sum(payment.amount for payment in payments)),
     )
+
+
+def family_surpluses(accounts: Accounts) -> dict[tuple[str, ...], int]:
+    """Surplus of every accepted family that has one, by its accepted orders, sorted."""
+    book, blocks = accounts.book, accounts.model.market.blocks
+    found: dict[tuple[str, ...], int] = {
+        (offer.order_id,): surplus
+        for offer, surplus in zip(book.offers, accounts.offer_surplus, strict=True)
+        if surplus
+    }
+    surpluses = accounts.bid_surplus
+    steps, gangs = len(book.step_bids), len(book.block_bids)
+    names = [*(bid.order_id for bid in book.step_bids), *(bid.order_id for bid in book.work_bids)]
+    divisible = surpluses[:steps] + surpluses[steps + gangs :]
+    found.update(
+        ((name,), surplus) for name, surplus in zip(names, divisible, strict=True) if surplus
+    )
+    families: dict[int, list[int]] = {}
+    accepted = np.flatnonzero(accounts.chosen != NONE)
+    of_order = blocks.family_of_pick[blocks.pick_of_order[accepted]]
+    for order, family in zip(accepted.tolist(), of_order.tolist(), strict=True):
+        families.setdefault(family, []).append(order)
+    for orders in families.values():
+        members = tuple(sorted(book.block_bids[order].order_id for order in orders))
+        total = sum(surpluses[steps + order] for order in orders)
+        if total:
+            found[members] = total
+    return found

@@ -6,45 +6,82 @@ tuples are, gives the same outcome on every host.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from clearing import codec
-from clearing.accounts import cash, open_accounts, power_rents
+from clearing.accounts import (
+    cash,
+    family_surpluses,
+    open_accounts,
+    power_rents,
+)
+from clearing.awards import awards_of, flows_of, runs_of
 from clearing.book import canonical
 from clearing.certificate import certify
-from clearing.errors import BookError, InvariantError, RefusedResultError, SolverError
+from clearing.errors import (
+    BookError,
+    GapError,
+    InvariantError,
+    RefusedResultError,
+    SolverError,
+    UnfundedError,
+)
 from clearing.explain import explain
-from clearing.market import read_market
-from clearing.model import Model, build
-from clearing.nodes import Quantities, award_nodes
-from clearing.outcome import Award, Outcome, PoolPrice, RunStatus, Side
+from clearing.families import Picks, picks_of
+from clearing.layout import Choice, Model, Settled
+from clearing.model import build
+from clearing.nodes import award_nodes
+from clearing.options import Options, read_options
+from clearing.order_facts import AtPrices, respond
+from clearing.outcome import ROUNDING_MICRO_USD, Certificate, Outcome, RunStatus
+from clearing.prices import Prices
 from clearing.pricing.make_whole import make_whole
 from clearing.pricing.parts import publish
 from clearing.pricing.price_choice import choose_prices
 from clearing.pricing.rounding import round_prices
-from clearing.search import Approach, Choice, choose, settle
-from clearing.solver import Ended
+from clearing.pricing.strict_uniform import strict
+from clearing.reading import read_market
+from clearing.search import Approach, choose, prove, settle
+from clearing.sharing import names_of
 from clearing.support import supported
 from clearing.ties import seed_commitment
-from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
-from clearing.units import Chips
+from clearing.types import Book, PricingRule
+from clearing.units import MICRO_USD_PER_USD, PPM
 from clearing.validate import validate
 from clearing.verify import verify
 
-ENGINE: Final = "clearing 0.1.0, ortools 9.15"
+ENGINE: Final = "clearing 0.2.0, ortools 9.15"
 """Name and version of the engine and its solver library, published with every outcome."""
 
+_CUTS_MOST: Final = 20
+"""Choices that may be cut off in one approach because nobody can fund their losses."""
 
-def clear(book: Book, seed: bytes) -> Outcome:
-    """Clear an auction (DESIGN section 4).
+_BRANCH_GAP_PPB: Final = 100_000
+"""A certified gap above it is worth a branch certificate, 1e-4."""
 
-    Where whole nodes do not fit the blocks of the usual choice, so that the verifier refuses
-    the result, narrower choices are tried, each once (``clearing.search.Approach``).
+_BRANCH_ORDERS_MOST: Final = 2_000
+"""Block bids and offers with a commitment in a book that is small enough for one."""
+
+Phase = Callable[[str], None]
+"""Called with the name of each phase as it begins: for those who hold a clock."""
+
+
+def clear(book: Book, seed: bytes, phase: Phase | None = None) -> Outcome:
+    """Clear an auction (docs/reference/clearing-rules.md).
+
+    Where whole nodes do not fit the decisions of the usual choice, so that the verifier refuses
+    the result, narrower choices are tried (``clearing.search.Approach``). Where nobody can
+    fund the make-whole of a choice, it is cut off and the next best one is made.
 
     Args:
         book: Frozen order set; the order of its tuples does not matter.
         seed: Tie seed; its SHA-256 was published as ``spec.seed_commitment``.
+        phase: Told ``READ``, ``CHOOSE``, ``SETTLE``, ``PRICE``, ``NODES``, ``ACCOUNT``,
+            ``CERTIFY`` and ``VERIFY`` as each begins.
 
     Returns:
         An outcome that ``clearing.verify`` accepts.
@@ -55,163 +92,245 @@ def clear(book: Book, seed: bytes) -> Outcome:
         SolverError: no usable solution within the node limit.
         RefusedResultError: the verifier refused every result; nothing is published, and the
             findings are those on the first.
+        GapError: the certified gap is above ``tariff.withhold_gap_ppm``.
     """
+    with codec.collector_paused():
+        return _clear(book, seed, phase or _silent)
+
+
+def _clear(book: Book, seed: bytes, tell: Phase) -> Outcome:
+    tell("READ")
     book = canonical(book)
     validate(book)
     if seed_commitment(seed) != book.spec.seed_commitment:
         advice = "Reveal the seed whose SHA-256 was published before gate closure."
         raise BookError("SEED_MISMATCH", book.spec.auction_id, "seed_commitment", advice)
-    model = build(read_market(book, seed), book.spec, seed)
-    failure: SolverError | RefusedResultError | None = None
+    model = build(read_market(book), book, seed)
+    run = _Run(
+        book=book,
+        digest=codec.digest(book),
+        seed=seed,
+        model=model,
+        options=read_options(book, model.market, model.layout),
+        picks=picks_of(model.market.blocks),
+        tell=tell,
+    )
+    failure: Exception | None = None
     for approach in Approach:
         try:
-            choice = choose(model, book.spec.node_limit, approach)
-            outcome = _outcome(book, seed, model, choice)
-        except SolverError as error:
+            outcome = _try(run, approach)
+        except (SolverError, UnfundedError, RefusedResultError) as error:
             failure = failure or error
             continue
-        report = verify(book, outcome)
-        if report.ok:
-            return outcome
-        checks = tuple((check.name, check.detail) for check in report.failures)
-        failure = failure or RefusedResultError(book.spec.auction_id, checks)
+        _check_gap(book, outcome)
+        return outcome
+    if isinstance(failure, UnfundedError):
+        findings = (("MAKE_WHOLE", str(failure)),)
+        raise RefusedResultError(book.spec.auction_id, findings) from failure
     raise failure or InvariantError("no approach was tried")
 
 
-def _outcome(book: Book, seed: bytes, model: Model, choice: Choice) -> Outcome:
-    settled = settle(model, choice)
-    duals = choose_prices(model, choice, settled, book.spec, seed)
-    parts = round_prices(model, settled, duals)
-    quantities = award_nodes(model, choice, settled, supported(model, parts), seed)
-    surcharge = {site.site_id: site.surcharge for site in book.sites}
-    prices = publish(
-        model,
-        parts,
-        book.spec,
-        tuple(surcharge[pool.site_id] for pool in model.market.grid.pools),
-        quantities,
-    )
-    return _complete(book, seed, model, choice, quantities, prices)
+def _silent(_: str) -> None:
+    """Nobody holds a clock."""
 
 
-def _complete(
-    book: Book,
-    seed: bytes,
-    model: Model,
-    choice: Choice,
-    quantities: Quantities,
-    prices: tuple[PoolPrice, ...],
-) -> Outcome:
-    """Add what follows from awards and prices: make-whole, cash, reasons, certificate."""
-    awards = _awards(book, model, quantities)
-    accounts = open_accounts(book, model.market, quantities, prices)
-    served = {name: sum(chips) for name, chips in model.market.base_served.items()}
-    accepted = sorted({award.order_id for award in awards} - served.keys())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What every try of one auction shares."""
+
+    book: Book
+    digest: str
+    seed: bytes
+    model: Model
+    options: Options
+    picks: Picks
+    tell: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Priced:
+    """A choice with prices that carry it."""
+
+    choice: Choice
+    settled: Settled
+    prices: Prices
+
+
+def _try(run: _Run, approach: Approach) -> Outcome:
+    """One approach: a verified outcome, or what stands against it.
+
+    Raises:
+        SolverError: no solution.
+        UnfundedError: nobody can fund the losses of any choice tried.
+        RefusedResultError: the verifier refuses the result.
+    """
+    failure: UnfundedError | None = None
+    try:
+        for priced in _choices(run, approach):
+            try:
+                outcome, better = _verified(run, priced, approach)
+            except UnfundedError as error:
+                failure = failure or error
+                continue
+            return outcome if better is None else _larger(run, approach, outcome, better)
+    except SolverError as error:
+        # What is left after a choice is cut off may have no solution: the cut says more.
+        raise failure or error from None
+    raise failure or InvariantError("no choice was tried")
+
+
+def _verified(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, Choice | None]:
+    """The outcome of a choice, and a better choice that its certificate came across.
+
+    Raises:
+        SolverError: no whole-node award fits.
+        UnfundedError: nobody can fund the losses.
+        RefusedResultError: the verifier refuses the result.
+    """
+    outcome, better = _outcome(run, priced, approach)
+    run.tell("VERIFY")
+    report = verify(run.book, outcome)
+    if not report.ok:
+        checks = tuple((check.name, check.detail) for check in report.failures)
+        raise RefusedResultError(run.book.spec.auction_id, checks)
+    return outcome, better
+
+
+def _larger(run: _Run, approach: Approach, outcome: Outcome, better: Choice) -> Outcome:
+    """The outcome of a choice that should be better, where it is; else the one at hand."""
+    try:
+        other, _ = _verified(run, _priced(run, better), approach)
+    except (SolverError, UnfundedError, RefusedResultError):
+        return outcome
+    return max(outcome, other, key=lambda found: _reached(found.certificate))
+
+
+def _reached(certificate: Certificate) -> int:
+    """Objective of a result, price-seconds."""
+    return certificate.welfare + certificate.restart_kept
+
+
+def _choices(run: _Run, approach: Approach) -> Iterator[_Priced]:
+    """Choices from the best downwards, each cut off before the next."""
+    spec = run.book.spec
+    if spec.pricing_rule is PricingRule.STRICT_UNIFORM:
+        run.tell("CHOOSE")
+        found = strict(run.model, spec, approach, run.seed)
+        choice = replace(found.choice, proven=found.proven)
+        yield _Priced(
+            choice=choice,
+            settled=found.settled,
+            prices=round_prices(run.model, found.settled, found.duals),
+        )
+        return
+    cuts: tuple[Choice, ...] = ()
+    for _ in range(_CUTS_MOST):
+        run.tell("CHOOSE")
+        choice = choose(run.model, spec, approach, cuts)
+        yield _priced(run, choice)
+        if not (choice.chosen.any() or choice.on.any()):
+            return
+        cuts = (*cuts, choice)
+
+
+def _priced(run: _Run, choice: Choice) -> _Priced:
+    """A choice with prices at which losses are made whole."""
+    run.tell("SETTLE")
+    settled = settle(run.model, choice)
+    run.tell("PRICE")
+    duals = choose_prices(run.model, choice, settled, run.book.spec, run.seed)
+    if duals is None:
+        raise InvariantError("no prices, although losses are made whole")
+    prices = round_prices(run.model, settled, duals)
+    return _Priced(choice=choice, settled=settled, prices=prices)
+
+
+def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, Choice | None]:
+    """Awards at the prices and everything that follows from both; and a better choice, if any.
+
+    Raises:
+        SolverError: no whole-node award fits.
+        UnfundedError: nobody can fund the losses.
+    """
+    book, model, choice = run.book, run.model, priced.choice
+    run.tell("NODES")
+    support = supported(model, choice, priced.prices)
+    quantities = award_nodes(model, choice, priced.settled, support, names_of(book, run.seed))
+    run.tell("ACCOUNT")
+    accounts = open_accounts(book, model, choice, quantities, priced.prices)
+    residual = cash(accounts, ()).residual
     payments = make_whole(
-        {name: accounts.surplus[name] for name in accepted},
+        family_surpluses(accounts),
         power_rents(accounts),
-        served,
-        cash(accounts, ()).residual,
+        _served(book, model),
+        residual if residual < -ROUNDING_MICRO_USD else 0,
     )
-    return Outcome(
+    prices, backup_prices = publish(
+        model, priced.prices, book.spec, _surcharges(book, model), quantities
+    )
+    run.tell("CERTIFY")
+    at_prices = respond(accounts, run.options, run.picks)
+    certificate, better = _certify(run, at_prices, choice)
+    optimal = choice.proven and approach is Approach.USUAL
+    outcome = Outcome(
         auction_id=book.spec.auction_id,
-        book_sha256=codec.digest(book),
-        seed=seed.hex(),
+        book_sha256=run.digest,
+        seed=run.seed.hex(),
         engine=ENGINE,
-        status=RunStatus.OPTIMAL if choice.ended is Ended.OPTIMAL else RunStatus.LIMITED,
+        status=RunStatus.OPTIMAL if optimal else RunStatus.LIMITED,
         prices=prices,
-        awards=awards,
-        orders=explain(accounts, payments),
+        awards=awards_of(accounts),
+        orders=explain(at_prices, payments),
         make_whole=payments,
-        certificate=certify(model, accounts, choice.relaxed.row_duals),
+        certificate=certificate,
         cash=cash(accounts, payments),
+        backup_prices=backup_prices,
+        runs=runs_of(accounts),
+        flows=flows_of(accounts),
     )
+    return outcome, better
 
 
-def _awards(book: Book, model: Model, quantities: Quantities) -> tuple[Award, ...]:
-    pools = model.market.grid.pools
-    awards: list[Award] = []
-    for offer in book.offers:
-        pool = model.market.grid.position[offer.pool_id]
-        service = ServiceClass.INTERRUPTIBLE if offer.recallable else ServiceClass.FIRM
-        key = (offer.order_id, pool)
-        series = _series(quantities.sold.get(key, {}), quantities.spare.get(key, {}))
-        if series:
-            awards.append(
-                Award(
-                    order_id=offer.order_id,
-                    participant_id=offer.participant_id,
-                    side=Side.SUPPLY,
-                    pool_id=offer.pool_id,
-                    service_class=service,
-                    cover=Cover.NONE,
-                    first=series[0],
-                    chips=series[1],
-                    reserve=series[2],
-                )
-            )
-    pools_of: dict[str, list[int]] = defaultdict(list)
-    for order_id, pool in quantities.taken:
-        pools_of[order_id].append(pool)
-    bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
-    for bid in bids:
-        for pool in pools_of[bid.order_id]:
-            key = (bid.order_id, pool)
-            series = _series(quantities.taken.get(key, {}), quantities.reserve.get(key, {}))
-            if series:
-                awards.append(_demand_award(bid, pools[pool].pool_id, series))
-    awards.extend(_base_awards(book, model))
-    return tuple(sorted(awards, key=lambda award: (award.order_id, award.pool_id)))
+def _served(book: Book, model: Model) -> dict[str, int]:
+    """Chips served x intervals by nomination."""
+    served = model.market.base.served.sum(axis=1).tolist()
+    return {
+        nomination.order_id: chips
+        for nomination, chips in zip(book.nominations, served, strict=True)
+    }
 
 
-_Series = tuple[int, tuple[Chips, ...], tuple[Chips, ...]]
+def _surcharges(book: Book, model: Model) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Community surcharge per pool position."""
+    return model.market.grid.charge - book.spec.operator_fee
 
 
-def _series(chips: dict[int, int], reserve: dict[int, int]) -> _Series | None:
-    """First interval, then chips and reserve per interval up to the last; None for nothing."""
-    used = [t for t in {**chips, **reserve} if chips.get(t) or reserve.get(t)]
-    if not used:
-        return None
-    span = range(min(used), max(used) + 1)
-    return (
-        span.start,
-        tuple(Chips(chips.get(t, 0)) for t in span),
-        tuple(Chips(reserve.get(t, 0)) for t in span),
-    )
+def _certify(run: _Run, at_prices: AtPrices, choice: Choice) -> tuple[Certificate, Choice | None]:
+    """The certificate, with a tree of fixings where one set of duals leaves a gap.
+
+    Returns:
+        With it, a better choice that the tree came across, where the pricing rule takes any.
+    """
+    certificate = certify(at_prices, choice.row_duals)
+    decisions = len(run.book.block_bids) + run.model.market.units.offer.size
+    if certificate.gap_ppb <= _BRANCH_GAP_PPB or decisions > _BRANCH_ORDERS_MOST:
+        return certificate, None
+    # US dollars per hour of an interval: what the search counts in, and only it.
+    seconds = run.model.market.grid.duration_s
+    reached = _reached(certificate) / (MICRO_USD_PER_USD * seconds)
+    proof = prove(run.model, run.book, choice, reached)
+    if proof.leaves:
+        certificate = certify(at_prices, choice.row_duals, proof.leaves)
+    strict_rule = run.book.spec.pricing_rule is PricingRule.STRICT_UNIFORM
+    return certificate, None if strict_rule else proof.better
 
 
-def _demand_award(bid: StepBid | BlockBid, pool_id: str, series: _Series) -> Award:
-    interruptible = bid.service_class is ServiceClass.INTERRUPTIBLE
-    return Award(
-        order_id=bid.order_id,
-        participant_id=bid.participant_id,
-        side=Side.DEMAND,
-        pool_id=pool_id,
-        service_class=bid.service_class,
-        cover=Cover.NONE if interruptible else bid.cover,
-        first=series[0],
-        chips=series[1],
-        reserve=series[2],
-    )
+def _check_gap(book: Book, outcome: Outcome) -> None:
+    """Withhold a result that is not certified well enough; a limit of 100 % withholds nothing.
 
-
-def _base_awards(book: Book, model: Model) -> list[Award]:
-    awards = []
-    for nomination in book.nominations:
-        served = model.market.base_served[nomination.order_id]
-        series = _series(dict(enumerate(served)), {})
-        if series:
-            awards.append(
-                Award(
-                    order_id=nomination.order_id,
-                    participant_id=nomination.participant_id,
-                    side=Side.BASE,
-                    pool_id=nomination.pool_id,
-                    service_class=ServiceClass.BASE_LOAD,
-                    cover=nomination.cover,
-                    first=series[0],
-                    chips=series[1],
-                    reserve=series[2],
-                )
-            )
-    return awards
+    Raises:
+        GapError: its gap is above the tariff's limit.
+    """
+    limit, gap = book.spec.tariff.withhold_gap_ppm, outcome.certificate.gap_ppb
+    if limit < PPM and gap > limit * 1_000:
+        raise GapError(book.spec.auction_id, gap, limit)

@@ -1,119 +1,266 @@
 """The certificate: multipliers of the relaxed problem, and the bound that they prove.
 
-They are not the prices. Any non-negative duals bound the welfare of every feasible
-outcome, so rounding them can loosen the bound a little and never falsify it. The bound is
-computed from the market here and from the orders by the verifier.
+They are not the prices. Any duals of the right sign bound what every feasible outcome could
+reach, so rounding them can loosen the bound a little and never falsify it. The bound is computed
+from the market here and from the orders by the verifier. Where one set of duals leaves a gap, a
+tree of fixings splits the problem, and each leaf has duals of its own.
 """
 
 from __future__ import annotations
 
-from clearing.accounts import Accounts, welfare
-from clearing.model import NONE, Model
-from clearing.outcome import Certificate, RowDual
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from clearing import exact
+from clearing.accounts import Accounts, restart_kept, welfare
+from clearing.columns import Flags, Integers, starts, take
+from clearing.families import best_of_families, forced_orders
+from clearing.layout import POWER_UNIT, Model
+from clearing.market import NONE
+from clearing.options import Options
+from clearing.order_facts import AtPrices, lost_opportunity
+from clearing.outcome import Certificate, Fixing, Leaf, RowDual
 from clearing.program import Floats
 from clearing.responses import (
     Multipliers,
-    best_total,
+    best_of_demand,
+    best_of_links,
+    best_of_supply,
+    best_of_units,
     charges_at_multipliers,
-    charges_at_prices,
-    room_of,
+    gains_of,
 )
+from clearing.search.branching import BranchLeaf
 from clearing.units import MICRO_USD_PER_USD, PPM, PriceSeconds, divide_up
 
+_DUAL_MAX: Final = 10**12
+"""Micro-USD: larger duals are cut to it, so that every charge fits 63 bits."""
 
-def certify(model: Model, accounts: Accounts, duals: Floats) -> Certificate:
+
+def certify(
+    at_prices: AtPrices, row_duals: Floats, branches: tuple[BranchLeaf, ...] = ()
+) -> Certificate:
     """Welfare of the awards, a bound on any, and the lost opportunity at the prices.
 
     Args:
-        model: Where each row belongs.
-        accounts: Awards and prices.
-        duals: Row duals of the linear relaxation, US dollars per unit of the row.
+        at_prices: Awards, and best responses at the prices.
+        row_duals: Of the relaxation, US dollars per unit of the row, in the solver's sign.
+        branches: Leaves of a tree of fixings, depth first, False before True; or none.
     """
-    market, blocks = model.market, accounts.book.block_bids
-    multipliers = round_duals(model, duals)
+    accounts, model = at_prices.accounts, at_prices.accounts.model
+    multipliers = round_duals(model, row_duals)
+    bound = bound_of(at_prices, multipliers)
+    leaves: list[Leaf] = []
+    if branches:
+        found: list[int] = []
+        for branch in branches:
+            own = round_duals(model, branch.row_duals)
+            leaves.append(Leaf(fixings=branch.fixings, duals=_row_duals(model, own)))
+            value = bound_of(at_prices, own, branch.fixings)
+            if value is not None:
+                found.append(value)
+        if found and (bound is None or max(found) < bound):
+            bound = max(found)
+        else:
+            leaves = []
     reached = welfare(accounts)
-    at_prices = charges_at_prices(accounts.prices, market.grid.intervals)
-    best = best_total(market, at_prices, blocks)
-    earned = sum(accounts.surplus[offer.order_id] for offer in accounts.book.offers)
-    earned += sum(accounts.surplus[name] for name in accounts.bids)
+    charges = at_prices.charges
+    divisible = best_of_supply(model.market, charges) + best_of_demand(model, charges)
     return Certificate(
-        duals=row_duals(model, multipliers),
+        duals=_row_duals(model, multipliers),
         welfare=reached,
-        bound=_bound(model, accounts, multipliers),
+        bound=PriceSeconds(bound or 0),
         gains=PriceSeconds(max(1, reached)),
-        lost_opportunity=PriceSeconds(best - earned),
+        lost_opportunity=lost_opportunity(at_prices, divisible),
+        restart_kept=restart_kept(accounts),
+        leaves=tuple(leaves),
     )
 
 
 def round_duals(model: Model, duals: Floats) -> Multipliers:
-    """Row duals as whole micro-USD."""
+    """Row duals as whole micro-USD, raised where what stands by must not be worth more.
+
+    Interruptibles that count as reserve have no limit of their own, so RECALLABLE must carry
+    what SITE cover pays for them, and with RECLAIMABLE what NODE cover pays.
+    """
     layout, grid = model.layout, model.market.grid
+    node = grid.node.repeat(grid.intervals)
 
-    def price(row: int, size: int) -> int:
-        return 0 if row == NONE else round(abs(duals[row]) * MICRO_USD_PER_USD / size)
+    def prices(rows: Integers, unit: Integers | float, *, signed: bool = False) -> Integers:
+        dual = np.zeros(rows.size)
+        dual[rows != NONE] = duals[rows[rows != NONE]]
+        dual *= MICRO_USD_PER_USD / unit
+        # A row that asks for at least its bound has a dual of the other sign.
+        whole = np.rint(-dual if signed else np.abs(dual))
+        return np.clip(whole, -_DUAL_MAX, _DUAL_MAX).astype(np.int64)
 
-    sizes = [grid.pools[at // grid.intervals].chips_per_node for at in range(len(layout.balance))]
-    spare = [price(row, size) for row, size in zip(layout.cover, sizes, strict=True)]
-    recall = [price(row, size) for row, size in zip(layout.recall, sizes, strict=True)]
-    reclaim = [price(row, size) for row, size in zip(layout.reclaimable, sizes, strict=True)]
+    energy = prices(layout.balance, node, signed=True)
+    spare = prices(layout.cover, node)
+    slot_node = grid.node[layout.slot_pool].repeat(grid.intervals)
+    backup = prices(layout.slot_row, slot_node)
+    site_spare = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
+    np.add.at(site_spare, layout.slot_pool, backup.reshape(-1, grid.intervals))
+    recall = np.maximum(prices(layout.recall, node), site_spare.reshape(-1))
     return Multipliers(
-        energy=[price(row, size) for row, size in zip(layout.balance, sizes, strict=True)],
+        energy=energy if model.market.equal_balance else np.maximum(0, energy),
         spare=spare,
         recall=recall,
-        # Where no interruptible could be reserve this costs nothing; elsewhere it undoes rounding.
-        reclaim=[max(a, m - b) for a, m, b in zip(reclaim, spare, recall, strict=True)],
-        power=[
-            0
-            if row == NONE
-            else round(abs(duals[row]) * MICRO_USD_PER_USD * 1_000 / layout.power_unit)
-            for row in layout.power
-        ],
+        reclaim=np.maximum(prices(layout.reclaimable, node), spare - recall),
+        backup=backup,
+        power=prices(layout.power, POWER_UNIT / 1_000),
     )
 
 
-def row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
-    """Non-zero certificate duals, sorted."""
-    grid = model.market.grid
+def _row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
+    """Non-zero certificate duals, sorted by row, subject, lost site and interval."""
+    grid, layout = model.market.grid, model.layout
     pools = [pool.pool_id for pool in grid.pools]
+    lost = [grid.site_ids[site] for site in layout.slot_site.tolist()]
+    backups = [pools[pool] for pool in layout.slot_pool.tolist()]
+    none = [""] * max(len(pools), len(grid.site_ids))
     rows = (
-        ("BALANCE", pools, duals.energy),
-        ("NODE_COVER", pools, duals.spare),
-        ("RECALLABLE", pools, duals.recall),
-        ("RECLAIMABLE", pools, duals.reclaim),
-        ("SITE_POWER", grid.site_ids, duals.power),
+        ("BALANCE", pools, none, duals.energy),
+        ("NODE_COVER", pools, none, duals.spare),
+        ("RECALLABLE", pools, none, duals.recall),
+        ("RECLAIMABLE", pools, none, duals.reclaim),
+        ("SITE_COVER", backups, lost, duals.backup),
+        ("SITE_POWER", list(grid.site_ids), none, duals.power),
     )
-    found = [
-        RowDual(
-            row=row,
-            subject=subjects[place // grid.intervals],
-            interval=place % grid.intervals,
-            value=value,
-        )
-        for row, subjects, series in rows
-        for place, value in enumerate(series)
-        if value > 0
-    ]
-    return tuple(sorted(found, key=lambda dual: (dual.row, dual.subject, dual.interval)))
+    found: list[RowDual] = []
+    for row, subjects, lost_sites, series in rows:
+        own = [
+            RowDual(
+                row=row,
+                subject=subjects[at],
+                interval=interval,
+                value=value,
+                lost_site=lost_sites[at],
+            )
+            for at, interval, value in _entries(series, grid.intervals)
+        ]
+        own.sort(key=lambda dual: (dual.subject, dual.lost_site, dual.interval))
+        found += own
+    return tuple(found)
 
 
-def _bound(model: Model, accounts: Accounts, duals: Multipliers) -> PriceSeconds:
-    """Best responses at the duals, and the right-hand sides of the rows times the duals."""
-    market, grid, tally = model.market, model.market.grid, accounts.tally
-    charges = charges_at_multipliers(market, duals)
-    total = best_total(market, charges, accounts.book.block_bids, room_of(market))
-    drawn = [0] * len(duals.power)
-    rents = 0
-    for place, base in enumerate(market.base):
-        at, interval = divmod(place, grid.intervals)
-        pool = grid.pools[at]
-        drawn[grid.site_of[at] * grid.intervals + interval] += base * pool.chip_power
-        needed = pool.node_spare_ppm * market.base_covered[place]
-        short = needed - PPM * (tally.spare[place] + tally.reserve[place])
-        if tally.covered[place] or short < 0:
-            short = 0
-        rents -= duals.spare[place] * (needed - short)
-    for place, value in enumerate(duals.power):
-        limit = grid.power_limits[place // grid.intervals]
-        if limit is not None:
-            rents += 1_000 * value * max(0, limit - drawn[place])
-    return PriceSeconds(divide_up(total + rents * grid.duration_s, PPM))
+def _entries(series: Integers, intervals: int) -> list[tuple[int, int, int]]:
+    """Position, interval and value of what is not zero."""
+    there = np.flatnonzero(series)
+    at, interval = np.divmod(there, intervals)
+    return list(zip(at.tolist(), interval.tolist(), series[there].tolist(), strict=True))
+
+
+def bound_of(
+    at_prices: AtPrices, duals: Multipliers, fixings: tuple[Fixing, ...] = ()
+) -> int | None:
+    """What no feasible outcome exceeds, price-seconds; None where the fixings allow none.
+
+    Best responses at the duals of whatever could be placed at all, and the right-hand sides of
+    the rows times the duals.
+    """
+    model, options = at_prices.accounts.model, at_prices.options
+    market = model.market
+    charges = charges_at_multipliers(model, duals)
+    fixed = _read_fixings(at_prices, fixings)
+    if fixed is None:
+        return None
+    units = best_of_units(market, charges, fixed.units, fixed.must)
+    gains = gains_of(
+        market, charges, options, room=at_prices.room, allowed=fixed.allowed, kept=True
+    )
+    families = best_of_families(at_prices.picks, gains.best, gains.there, fixed.forced)
+    if not families.possible or any(best is None for best in units):
+        return None
+    total = best_of_supply(market, charges) + best_of_demand(model, charges)
+    total += best_of_links(market, charges) + families.total(at_prices.picks)
+    total += sum(best or 0 for best in units)
+    total += _rents(at_prices.accounts, duals) * market.grid.duration_s
+    return divide_up(total, PPM)
+
+
+class _Fixed(NamedTuple):
+    allowed: Flags | None
+    forced: Flags | None
+    units: Integers | None
+    must: Flags | None
+
+
+def _read_fixings(at_prices: AtPrices, fixings: tuple[Fixing, ...]) -> _Fixed | None:
+    """Fixings as flags; None where they contradict each other or the rules."""
+    if not fixings:
+        return _Fixed(None, None, None, None)
+    book, market, options = (
+        at_prices.accounts.book,
+        at_prices.accounts.model.market,
+        at_prices.options,
+    )
+    position = {block.order_id: at for at, block in enumerate(book.block_bids)}
+    unit_of = {
+        book.offers[offer].order_id: unit for unit, offer in enumerate(market.units.offer.tolist())
+    }
+    allowed = np.ones(options.order.size, dtype=np.bool_)
+    forced = np.zeros(options.chips.size, dtype=np.bool_)
+    units = np.full(market.units.offered.shape, NONE, dtype=np.int64)
+    must = np.zeros(market.units.offer.size, dtype=np.bool_)
+    for fixing in fixings:
+        if fixing.order_id in unit_of:
+            unit = unit_of[fixing.order_id]
+            if fixing.interval == NONE and fixing.accepted:
+                must[unit] = True
+                continue
+            where = slice(None) if fixing.interval == NONE else fixing.interval
+            if np.any(units[unit, where] == (not fixing.accepted)):
+                return None
+            units[unit, where] = fixing.accepted
+            continue
+        order = position[fixing.order_id]
+        rows = np.arange(options.start[order], options.start[order + 1])
+        match = _matches(market.grid.position, options, rows, fixing)
+        allowed[rows] &= match if fixing.accepted else ~match
+        forced[order] |= fixing.accepted
+    together = forced_orders(at_prices.picks, forced)
+    if np.bincount(at_prices.picks.of_order[together], minlength=1).max(initial=0) > 1:
+        return None
+    return _Fixed(allowed, forced, units, must)
+
+
+def _matches(position: dict[str, int], options: Options, rows: Integers, fixing: Fixing) -> Flags:
+    """Options of an order that are in the set of a fixing."""
+    match = np.ones(rows.size, dtype=np.bool_)
+    if fixing.pool_id:
+        match &= options.pool[rows] == position[fixing.pool_id]
+    if fixing.backup_pool_id:
+        match &= options.backup[rows] == position[fixing.backup_pool_id]
+    if fixing.start != NONE:
+        match &= options.first[rows] == fixing.start
+    return match
+
+
+def _rents(accounts: Accounts, duals: Multipliers) -> int:
+    """Right-hand sides times duals, per hour, times one million.
+
+    Power that base load leaves; less base load's constants in the cover rows, without what it
+    has to do without: shortages are shifted out of the rows (DESIGN 4.2).
+    """
+    model, tally = accounts.model, accounts.tally
+    grid, base = model.market.grid, model.market.base
+    drawn = np.zeros((len(grid.site_ids), grid.intervals), dtype=np.int64)
+    np.add.at(drawn, grid.site, base.chips.reshape(-1, grid.intervals) * grid.power[:, None])
+    limited = grid.power_limit != NONE
+    left = np.where(limited[:, None], np.maximum(0, grid.power_limit[:, None] - drawn), 0)
+    rents = 1_000 * exact.total(exact.times(duals.power, left.reshape(-1)))
+    needed = grid.theta.repeat(grid.intervals) * base.covered
+    short = np.maximum(0, needed - PPM * (tally.node_spare + tally.reserve))
+    needed -= np.where(tally.covered > 0, 0, short)
+    rents -= exact.total(exact.times(duals.spare, needed))
+    nomination, interval = np.nonzero(tally.base_named)
+    row = base.backed_of[nomination, interval]
+    at, entry = take(base.backed_start, row)
+    backup = duals.backup[model.layout.slot_of_backing[entry] * grid.intervals + interval[at]]
+    if row.size:
+        begin = starts(np.bincount(at, minlength=row.size))[:-1]
+        cheapest = np.minimum.reduceat(backup, begin)
+        chips = tally.base_named[nomination, interval]
+        rents -= PPM * exact.total(exact.times(cheapest, chips))
+    return rents

@@ -4,7 +4,7 @@
 clears, and the code says why. ``RefusedResultError`` is ours, and expected of us: the
 verifier refused a result, so the auction fails and nothing of it is published.
 ``InvariantError`` is ours too: a bug, never caught, always logged. Nothing is ever
-cleared around an error.
+cleared around an error. ``GapError`` withholds a sound result that is not known to be good enough.
 """
 
 from __future__ import annotations
@@ -73,3 +73,46 @@ class RefusedResultError(RuntimeError):
         """The auction and every finding in one line for the log."""
         findings = "; ".join(f"{name}: {detail}" for name, detail in self.checks)
         return f"the verifier refuses the result of {self.auction_id}: {findings}"
+
+
+class GapError(RuntimeError):
+    """A result was verified, but its certified gap is above the tariff's limit: it is withheld.
+
+    Attributes:
+        auction_id: Auction of the result.
+        gap_ppb: Certified gap, parts per billion.
+        limit_ppm: ``Tariff.withhold_gap_ppm``.
+    """
+
+    def __init__(self, auction_id: str, gap_ppb: int, limit_ppm: int) -> None:
+        """Keep the parts; all of them are ``args``, so that the error survives pickling."""
+        super().__init__(auction_id, gap_ppb, limit_ppm)
+        self.auction_id = auction_id
+        self.gap_ppb = gap_ppb
+        self.limit_ppm = limit_ppm
+
+    def __str__(self) -> str:
+        """Both numbers in one line for the log."""
+        return (
+            f"the result of {self.auction_id} has a certified gap of {self.gap_ppb} parts per "
+            f"billion, above {self.limit_ppm} parts per million"
+        )
+
+
+class UnfundedError(RuntimeError):
+    """Losses of accepted orders exceed everything that could pay them back.
+
+    It never leaves the engine: the choice that needs them is cut off and made again.
+
+    Attributes:
+        missing: Micro-USD that nobody can fund.
+    """
+
+    def __init__(self, missing: int) -> None:
+        """Keep the amount."""
+        super().__init__(missing)
+        self.missing = missing
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        return f"nobody can fund {self.missing} micro-USD of make-whole"

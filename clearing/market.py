@@ -1,422 +1,283 @@
-"""The market in a book: groups of equal steps, alternatives of blocks, base load served.
+"""The market in a book, as columns: what can be sold, bought, chosen and must be served.
 
-Equal steps (same interval, pools, value per chip and counting rows) are one group and
-are shared out after the solve, pro rata. Every non-convex order is a list of
-alternatives, of which at most one per family is chosen. Quantities are whole nodes,
-values micro-USD per chip-hour.
+Everything the engine does after reading a book works on these arrays, so that a book of a
+million steps costs arrays and not objects. ``clearing.reading`` fills them from a canonical book;
+``clearing.model`` writes the program. Positions refer to the canonical book: a pool is its
+position in ``book.pools``, an offer its position in ``book.offers`` and so on. A *place* is
+``pool * intervals + interval``. Prices are micro-USD per chip-hour, quantities whole nodes of the
+pool unless "chips" is said. All integer arrays are int64, all flags bool; ``NONE`` (-1) means "no
+such".
+
+Ragged columns are compressed: the members of row ``i`` are ``[start[i] : start[i + 1]]``.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
-from clearing import ties
-from clearing.eligibility import resolve
-from clearing.types import (
-    BlockBid,
-    Book,
-    Cover,
-    Eligibility,
-    Nomination,
-    Pool,
-    Segment,
-    ServiceClass,
-    Step,
-    StepBid,
-    Tariff,
-)
-from clearing.units import MICRO_USD_PER_USD, PPM, divide_up, share_ppm
+import numpy as np
+import numpy.typing as npt
+
+from clearing.types import Pool
+from clearing.units import MICRO_USD_PER_USD
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+NONE: Final = -1
 
 
-class Product(Enum):
+class Product(IntEnum):
     """What a bid buys: which parts of the price it pays and in which rows it counts."""
 
-    COVERED = "COVERED"
+    COVERED = 0
     """Firm with NODE cover."""
-    UNCOVERED = "UNCOVERED"
+    SITE = 1
+    """Firm with SITE cover."""
+    UNCOVERED = 2
     """Firm without cover."""
-    RECLAIMABLE = "RECLAIMABLE"
-    """Interruptible within the NODE cover time: counts in both reclaimable rows."""
-    RECALLABLE = "RECALLABLE"
+    RECLAIMABLE = 3
+    """Interruptible within the NODE cover time: counts in both rows."""
+    RECALLABLE = 4
     """Interruptible within the recall time only."""
-    UNCOUNTED = "UNCOUNTED"
+    UNCOUNTED = 5
     """Interruptible whose notice is too long to count."""
 
 
-RECALLED: Final = frozenset({Product.RECLAIMABLE, Product.RECALLABLE})
+RECALLED: Final = (Product.RECLAIMABLE, Product.RECALLABLE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grid:
-    """Pools and intervals by position.
+    """Pools, sites and intervals by position.
 
     Attributes:
         duration_s: Length of every interval.
-        site_of: Site position of each pool.
-        charge: Surcharge plus fee per delivered chip-hour, micro-USD, per pool.
+        position: Pool position by identifier.
+        site: Site of each pool.  # (pools,)
+        node: Chips per node.  # (pools,)
+        charge: Surcharge plus fee per delivered chip-hour, micro-USD.  # (pools,)
+        power: Watts per chip.  # (pools,)
+        theta: NODE spare share, ppm.  # (pools,)
+        power_limit: Watts, ``NONE`` without a limit.  # (sites,)
     """
 
     pools: tuple[Pool, ...]
     site_ids: tuple[str, ...]
-    power_limits: tuple[int | None, ...]
     intervals: int
     duration_s: int
-    site_of: tuple[int, ...]
-    charge: tuple[int, ...]
     position: dict[str, int]
+    site: Integers
+    node: Integers
+    charge: Integers
+    power: Integers
+    theta: Integers
+    power_limit: Integers
 
     def at(self, pool: int, interval: int) -> int:
-        """Position of a (pool, interval) pair in flat arrays."""
+        """The place of a pool and an interval."""
         return pool * self.intervals + interval
 
-    def node_dollars(self, pool: int, price: int) -> float:
+    def node_dollars(self, pool: int, price: float) -> float:
         """Micro-USD per chip-hour as US dollars per node-hour."""
-        return price * self.pools[pool].chips_per_node / MICRO_USD_PER_USD
+        return price * int(self.node[pool]) / MICRO_USD_PER_USD
+
+    @property
+    def places(self) -> int:
+        """Number of (pool, interval) pairs."""
+        return len(self.pools) * self.intervals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupplyGroup:
-    """Equal supply steps of one pool and interval; ``members`` are (order, chips), by order."""
-
-    pool: int
-    interval: int
-    price: int
-    recallable: bool
-    members: tuple[tuple[str, int], ...]
-    nodes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemandGroup:
-    """Equal bid steps of one interval.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Supply:
+    """Supply steps, equal ones merged: same place, price, ``released`` and unit; sorted by those.
 
     Attributes:
-        pools: Eligible pools.
-        values: All-in limit per chip in each of them, micro-USD per chip-hour.
-        members: (order, chips), sorted by order.
-        chips: Sum over the members.
+        released: Released base load: sold to recallable interruptibles only.
+        unit: Commitment that must be on (position in ``Units``), or ``NONE``.
+        member_start, member_offer, member_chips: Who is in it and with how many chips,
+            sorted by offer.
     """
 
-    interval: int
-    pools: tuple[int, ...]
-    values: tuple[int, ...]
-    product: Product
-    members: tuple[tuple[str, int], ...]
-    chips: int
+    place: Integers
+    price: Integers
+    nodes: Integers
+    released: Flags
+    unit: Integers
+    member_start: Integers
+    member_offer: Integers
+    member_chips: Integers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """One way to accept a block; there is none in a pool too small for its minimum and its cover.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Units:
+    """Offers with a commitment.
 
     Attributes:
-        family: Position of its family: at most one alternative of a family is chosen.
-        value: All-in limit per chip in this pool, micro-USD per chip-hour.
-        least_nodes: Minimum fill, up to whole nodes.
-        most_nodes: Full quantity.
+        offer: Position in ``book.offers``.  # (units,)
+        start_up, no_load: Micro-USD.  # (units,)
+        min_run: Intervals.  # (units,)
+        whole: Supply blocks.  # (units,)
+        offered: Nodes per interval, 0 where it cannot be on.  # (units, intervals)
+        least: Nodes it must sell while on; all of them for supply blocks.  # (units, intervals)
     """
 
-    order_id: str
-    family: int
-    pool: int
-    first: int
-    stop: int
-    value: int
-    product: Product
-    least_nodes: int
-    most_nodes: int
+    offer: Integers
+    pool: Integers
+    start_up: Integers
+    no_load: Integers
+    min_run: Integers
+    whole: Flags
+    offered: Integers
+    least: Integers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Demand:
+    """Divisible demand: *cells*, each with one limit on chips over all its arcs.
+
+    Equal bid steps (interval, eligible pools and values, product) are one cell; a work group
+    has one cell per interval of its window. A cell's *arcs* are the ways to serve it: a pool and,
+    for SITE cover, a backup pool.
+
+    Attributes:
+        interval: Per cell.
+        chips: Most chips, summed over the members.
+        product: ``Product`` value per cell.
+        work: Work group of the cell, or ``NONE`` for bid steps.
+        member_start, member_bid, member_chips: Members of a step cell, positions in
+            ``book.step_bids``, sorted; a work cell has none here.
+        arc_cell, arc_pool, arc_place, arc_value, arc_backup: Per arc, sorted by
+            (cell, pool, backup); ``arc_value`` is the all-in limit per chip there.
+        work_chips: Most chip-intervals of a work group (work / duration), all members.
+        work_member_start, work_member_bid: Members of each work group, positions in
+            ``book.work_bids``: identical in everything but identity.
+    """
+
+    interval: Integers
+    chips: Integers
+    product: Integers
+    work: Integers
+    member_start: Integers
+    member_bid: Integers
+    member_chips: Integers
+    arc_cell: Integers
+    arc_pool: Integers
+    arc_place: Integers
+    arc_value: Integers
+    arc_backup: Integers
+    work_chips: Integers
+    work_member_start: Integers
+    work_member_bid: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Blocks:
+    """Alternatives of block bids; none in a pool too small for its least nodes and its cover.
+
+    Sorted by (order, pool, first, backup). A *pick* is an exclusive group or a single order: at
+    most one of its alternatives is chosen, and none unless its parent order is.
+
+    Attributes:
+        order: Position in ``book.block_bids``.  # (alternatives,)
+        pool, first, stop: Where and when.
+        backup: Backup pool, or ``NONE``.
+        value: All-in limit per chip.
+        product: ``Product`` value.
+        least, most: Nodes at minimum and at full fill (equal: all or none).
+        shape: First entry in ``shape_nodes`` for a profile, ``NONE`` where it is flat.
+        shape_nodes: Nodes per interval of the run.
+        kept: Restart cost kept by choosing it, micro-USD per chip of it, once; 0 for none.
+        pick_of_order: Pick of each block bid.  # (block bids,)
+        pick_parent: Block bid whose acceptance a pick needs, or ``NONE``.  # (picks,)
+        family_of_pick: Family of each pick.  # (picks,)
+        families: Number of families.
+    """
+
+    order: Integers
+    pool: Integers
+    first: Integers
+    stop: Integers
+    backup: Integers
+    value: Integers
+    product: Integers
+    least: Integers
+    most: Integers
+    shape: Integers
+    shape_nodes: Integers
+    kept: Integers
+    pick_of_order: Integers
+    pick_parent: Integers
+    family_of_pick: Integers
+    families: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Base:
+    """Base load that site power can carry.
+
+    Attributes:
+        served: Chips.  # (nominations, intervals)
+        chips: Served chips, ``covered`` those of them with NODE cover.  # (places,)
+        backed_place, backed_chips: Served chips with SITE cover, per place and set of
+            candidates; sorted by place.  # (backed,)
+        backed_start, backed_pool: Candidates of each, ragged.
+        backed_of: Row of ``backed_place`` for each nomination and interval, ``NONE``
+            where it has none.  # (nominations, intervals)
+    """
+
+    served: Integers
+    chips: Integers
+    covered: Integers
+    backed_place: Integers
+    backed_chips: Integers
+    backed_start: Integers
+    backed_pool: Integers
+    backed_of: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Links:
+    """Interties.
+
+    Attributes:
+        source, target: Pools.  # (links,)
+        least, most: Nodes per interval.  # (links, intervals)
+    """
+
+    source: Integers
+    target: Integers
+    least: Integers
+    most: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Market:
-    """Book reduced to groups, alternatives and requirements.
+    """A book as columns.
 
     Attributes:
-        families: Order ids that share one "at most one" rule, sorted, per family.
-        base: Served base load in chips per (pool, interval), flat.
-        base_covered: The part of it with NODE cover.
-        base_served: Chips served per nomination and interval.
-        eligible: Pools per bid; ``product`` what it buys.
-        offered: Offered nodes per (pool, interval) without released base; ``released`` those of it.
+        offered: Offered nodes without released base load, commitments included.  # (places,)
+        released: Nodes of released base load.  # (places,)
+        eligible_start, eligible_pool: Eligible pools of each bid, ragged; bids in the order
+            step_bids, block_bids, work_bids.
+        step_product, block_product, work_product: ``Product`` values by position in the book.
+        equal_balance: The price floor is negative: nothing is left over.
     """
 
     grid: Grid
-    supply: tuple[SupplyGroup, ...]
-    demand: tuple[DemandGroup, ...]
-    alternatives: tuple[Alternative, ...]
-    families: tuple[tuple[str, ...], ...]
-    base: tuple[int, ...]
-    base_covered: tuple[int, ...]
-    base_served: dict[str, tuple[int, ...]]
-    offered: tuple[int, ...]
-    released: tuple[int, ...]
-    eligible: dict[str, tuple[str, ...]]
-    product: dict[str, Product]
-
-
-def product_of(bid: StepBid | BlockBid, tariff: Tariff) -> Product:
-    """Product that a bid buys (DESIGN 4.1 row 8: notice within the cover time)."""
-    if bid.service_class is not ServiceClass.INTERRUPTIBLE:
-        return Product.COVERED if bid.cover is Cover.NODE else Product.UNCOVERED
-    if bid.notice_s <= tariff.node_cover_notice_s:
-        return Product.RECLAIMABLE
-    if bid.notice_s <= tariff.site_cover_notice_s:
-        return Product.RECALLABLE
-    return Product.UNCOUNTED
-
-
-def value_in(bid: StepBid | BlockBid, price: int, pool: Pool) -> int:
-    """A bid's limit per chip of a pool: its own conversion factor scales the value."""
-    for conversion in bid.conversions:
-        if conversion.chip_class == pool.chip_class:
-            return share_ppm(price, conversion.factor_ppm)
-    return price
-
-
-def cover_chips(pool: Pool, covered: int) -> int:
-    """Chips in whole nodes that stand by for so many covered chips of a pool.
-
-    They are offered chips beside the covered ones: spare, or sold to an interruptible that
-    is not on released base load.
-    """
-    wanted = divide_up(covered * pool.node_spare_ppm, PPM)
-    return divide_up(wanted, pool.chips_per_node) * pool.chips_per_node
-
-
-def read_market(book: Book, seed: bytes) -> Market:
-    """Reduce a validated canonical book to groups, alternatives and requirements."""
-    grid = _grid(book)
-    lookup = _eligible_pools(book)
-    supply = _supply_groups(book, grid)
-    offered = [0] * (len(grid.pools) * grid.intervals)
-    released = [0] * len(offered)
-    for group in supply:
-        into = released if group.recallable else offered
-        into[grid.at(group.pool, group.interval)] += group.nodes
-    served = _serve_base(book, grid, seed)
-    base, base_covered = [0] * len(offered), [0] * len(offered)
-    for nomination in book.nominations:
-        pool = grid.position[nomination.pool_id]
-        for interval, chips in enumerate(served[nomination.order_id]):
-            base[grid.at(pool, interval)] += chips
-            if nomination.cover is Cover.NODE:
-                base_covered[grid.at(pool, interval)] += chips
-    bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
-    eligible = {bid.order_id: lookup(bid.where) for bid in bids}
-    families = _families(book)
-    supply_nodes = (offered, released, base_covered)
-    alternatives = _alternatives(book, grid, eligible, families, supply_nodes)
-    return Market(
-        grid=grid,
-        supply=supply,
-        demand=_demand_groups(book, grid, eligible),
-        alternatives=alternatives,
-        families=tuple(families),
-        base=tuple(base),
-        base_covered=tuple(base_covered),
-        base_served=served,
-        offered=tuple(offered),
-        released=tuple(released),
-        eligible=eligible,
-        product={bid.order_id: product_of(bid, book.spec.tariff) for bid in bids},
-    )
-
-
-def _grid(book: Book) -> Grid:
-    sites = {site.site_id: position for position, site in enumerate(book.sites)}
-    fee = book.spec.operator_fee
-    return Grid(
-        pools=book.pools,
-        site_ids=tuple(site.site_id for site in book.sites),
-        power_limits=tuple(site.power_limit for site in book.sites),
-        intervals=len(book.spec.intervals),
-        duration_s=book.spec.intervals[0].duration_s,
-        site_of=tuple(sites[pool.site_id] for pool in book.pools),
-        charge=tuple(book.sites[sites[pool.site_id]].surcharge + fee for pool in book.pools),
-        position={pool.pool_id: position for position, pool in enumerate(book.pools)},
-    )
-
-
-def _eligible_pools(book: Book) -> Callable[[Eligibility], tuple[str, ...]]:
-    sites = {site.site_id: site for site in book.sites}
-    pools = {pool.pool_id: pool for pool in book.pools}
-    known: dict[Eligibility, tuple[str, ...]] = {}
-
-    def lookup(where: Eligibility) -> tuple[str, ...]:
-        if where not in known:
-            named = [pools[name] for name in where.pool_ids] if where.pool_ids else book.pools
-            known[where] = resolve(where, sites, named).eligible
-        return known[where]
-
-    return lookup
-
-
-def _supply_groups(book: Book, grid: Grid) -> tuple[SupplyGroup, ...]:
-    members: dict[tuple[int, int, int, bool], list[tuple[str, int]]] = defaultdict(list)
-    for offer in book.offers:
-        pool = grid.position[offer.pool_id]
-        for segment in offer.segments:
-            for step in segment.steps:
-                for interval in range(segment.first, segment.stop):
-                    key = (pool, interval, step.price, offer.recallable)
-                    members[key].append((offer.order_id, step.chips))
-    return tuple(
-        SupplyGroup(
-            pool=pool,
-            interval=interval,
-            price=price,
-            recallable=recallable,
-            members=tuple(held),
-            nodes=sum(chips for _, chips in held) // grid.pools[pool].chips_per_node,
-        )
-        for (pool, interval, price, recallable), held in sorted(members.items())
-    )
-
-
-def _demand_groups(
-    book: Book, grid: Grid, eligible: dict[str, tuple[str, ...]]
-) -> tuple[DemandGroup, ...]:
-    members: dict[tuple[int, tuple[int, ...], tuple[int, ...], str], list[tuple[str, int]]] = (
-        defaultdict(list)
-    )
-    for bid in book.step_bids:
-        pools = tuple(grid.position[name] for name in eligible[bid.order_id])
-        if not pools:
-            continue
-        product = product_of(bid, book.spec.tariff).value
-        for segment in bid.segments:
-            for step in segment.steps:
-                values = tuple(value_in(bid, step.price, grid.pools[pool]) for pool in pools)
-                for interval in range(segment.first, segment.stop):
-                    key = (interval, pools, values, product)
-                    members[key].append((bid.order_id, step.chips))
-    return tuple(
-        DemandGroup(
-            interval=interval,
-            pools=pools,
-            values=values,
-            product=Product(product),
-            members=tuple(held),
-            chips=sum(chips for _, chips in held),
-        )
-        for (interval, pools, values, product), held in sorted(members.items())
-    )
-
-
-def _families(book: Book) -> list[tuple[str, ...]]:
-    grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for bid in book.block_bids:
-        key = (bid.participant_id, bid.exclusive_group) if bid.exclusive_group else ("", "")
-        if bid.exclusive_group:
-            grouped[key].append(bid.order_id)
-    alone = [(bid.order_id,) for bid in book.block_bids if not bid.exclusive_group]
-    return sorted([*alone, *(tuple(sorted(ids)) for ids in grouped.values())])
-
-
-def _alternatives(
-    book: Book,
-    grid: Grid,
-    eligible: dict[str, tuple[str, ...]],
-    families: list[tuple[str, ...]],
-    supply: tuple[list[int], list[int], list[int]],
-) -> tuple[Alternative, ...]:
-    family_of = {name: position for position, ids in enumerate(families) for name in ids}
-    offered, released, base_covered = supply
-    found: list[Alternative] = []
-    for bid in book.block_bids:
-        product = product_of(bid, book.spec.tariff)
-        first, stop = bid.earliest_start, bid.earliest_start + bid.duration
-        for name in eligible[bid.order_id]:
-            pool = grid.position[name]
-            size = grid.pools[pool].chips_per_node
-            spots = range(grid.at(pool, first), grid.at(pool, first) + bid.duration)
-            least = divide_up(divide_up(bid.chips * bid.min_fill_ppm, PPM), size)
-            if product is Product.COVERED:
-                held = [
-                    cover_chips(grid.pools[pool], least * size + base_covered[s]) for s in spots
-                ]
-                room = min(offered[s] - h // size for s, h in zip(spots, held, strict=True))
-            else:
-                room = min(offered[s] + (released[s] if product in RECALLED else 0) for s in spots)
-            if least > room:
-                continue
-            found.append(
-                Alternative(
-                    order_id=bid.order_id,
-                    family=family_of[bid.order_id],
-                    pool=pool,
-                    first=first,
-                    stop=stop,
-                    value=value_in(bid, bid.limit_price, grid.pools[pool]),
-                    product=product,
-                    least_nodes=least,
-                    most_nodes=bid.chips // size,
-                )
-            )
-    return tuple(found)
-
-
-def _serve_base(book: Book, grid: Grid, seed: bytes) -> dict[str, tuple[int, ...]]:
-    """Base load that site power can carry: all of it, or pro rata whole nodes where it cannot.
-
-    Nothing else may take power before base load (penalty ladder: base first), so its
-    shortfall is known before the market is solved and never enters it.
-    """
-    served = {n.order_id: list(_nominated(n, grid.intervals)) for n in book.nominations}
-    for site, limit in enumerate(grid.power_limits):
-        if limit is None:
-            continue
-        local = [n for n in book.nominations if grid.site_of[grid.position[n.pool_id]] == site]
-        for interval in range(grid.intervals):
-            drawn = sum(
-                served[n.order_id][interval] * grid.pools[grid.position[n.pool_id]].chip_power
-                for n in local
-            )
-            if drawn <= limit:
-                continue
-            left = limit
-            for n in sorted(
-                local, key=lambda n: ties.sharing_key(seed, n.order_id, n.pool_id, interval)
-            ):
-                pool = grid.pools[grid.position[n.pool_id]]
-                wanted = served[n.order_id][interval]
-                share = wanted * limit // drawn
-                if pool.chip_power == 0:
-                    share = wanted
-                chips = share - share % pool.chips_per_node
-                served[n.order_id][interval] = chips
-                left -= chips * pool.chip_power
-            _top_up_base(local, grid, interval, served, left)
-    return {name: tuple(chips) for name, chips in served.items()}
-
-
-def _top_up_base(
-    local: list[Nomination], grid: Grid, interval: int, served: dict[str, list[int]], left: int
-) -> None:
-    """Give back the nodes that rounding down left, one each, in order of identifier."""
-    for nomination in local:
-        pool = grid.pools[grid.position[nomination.pool_id]]
-        node_power = pool.chip_power * pool.chips_per_node
-        short = _nominated(nomination, grid.intervals)[interval]
-        if served[nomination.order_id][interval] < short and 0 < node_power <= left:
-            served[nomination.order_id][interval] += pool.chips_per_node
-            left -= node_power
-
-
-def _nominated(nomination: Nomination, intervals: int) -> tuple[int, ...]:
-    return tuple(
-        sum(step.chips for step in steps_at(nomination.segments, interval))
-        for interval in range(intervals)
-    )
-
-
-def steps_at(segments: tuple[Segment, ...], interval: int) -> tuple[Step, ...]:
-    """The curve in one interval; empty outside the segments."""
-    for segment in segments:
-        if segment.first <= interval < segment.stop:
-            return segment.steps
-    return ()
+    supply: Supply
+    units: Units
+    demand: Demand
+    blocks: Blocks
+    base: Base
+    links: Links
+    offered: Integers
+    released: Integers
+    eligible_start: Integers
+    eligible_pool: Integers
+    step_product: Integers
+    block_product: Integers
+    work_product: Integers
+    equal_balance: bool

@@ -8,11 +8,15 @@ are micro-USD per chip-hour; sums of value are ``PriceSeconds`` (price x chip-se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing.shapes import LATER
 from clearing.types import Cover, ServiceClass
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
+
+ROUNDING_MICRO_USD = 6
+"""What rounding the lines of ``Cash`` may leave in ``Cash.residual``; nobody funds it."""
 
 
 class RunStatus(Enum):
@@ -61,6 +65,12 @@ class Reason(Enum):
     """Misses its best response by less than one node, or its next node would break a limit."""
     COVER_SHORTAGE = "COVER_SHORTAGE"
     """The pool could not hold the spare nodes it needs."""
+    PARENT_NOT_ACCEPTED = "PARENT_NOT_ACCEPTED"
+    """Linked to an order that was not accepted, and the two together lose at the prices."""
+    OTHER_ACCEPTED = "OTHER_ACCEPTED"
+    """Another member of its exclusive group was accepted, which gains at least as much."""
+    NOT_STARTED = "NOT_STARTED"
+    """Supply with a commitment that would not have earned back its fixed costs."""
     BASE_SERVED = "BASE_SERVED"
     """Nominated base load, served in full."""
     BASE_SHORTFALL = "BASE_SHORTFALL"
@@ -94,6 +104,8 @@ class PoolPrice:
             reclaimed node by node within the NODE cover time.
         recall_discount: lambda of the recall row: what released base load gives up and what
             every interruptible with notice within ``site_cover_notice_s`` earns.
+        site_spare: Sum over lost sites of the backup price of this pool: what a chip held for
+            SITE cover earns before power.
         surcharge: Community surcharge of the site.
         fee: Operator's fee.
         firm: All-in price of covered (NODE) firm load: the sum that buyers pay.
@@ -122,6 +134,33 @@ class PoolPrice:
     indicative: bool
     low: MicroUsdPerChipHour
     high: MicroUsdPerChipHour
+    site_spare: MicroUsdPerChipHour = field(default=MicroUsdPerChipHour(0), metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupPrice:
+    """mu^S: what a SITE-covered chip at ``site_id`` pays for its backup in ``pool_id``.
+
+    Attributes:
+        price: Micro-USD per chip-hour, > 0; a price of zero is not listed.
+    """
+
+    site_id: str
+    pool_id: str
+    interval: int
+    price: MicroUsdPerChipHour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """Where the loss of a site would be made good for one award.
+
+    Attributes:
+        chips: Per interval of the award.
+    """
+
+    pool_id: str
+    chips: tuple[Chips, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +169,12 @@ class Award:
 
     Attributes:
         chips: Accepted chips per interval, starting at ``first``.
-        reserve: Per interval: spare chips held (supply) or chips counted as reclaimable
-            reserve (interruptibles); same length as ``chips``.
+        reserve: Per interval: spare chips held for NODE cover (supply) or chips counted as
+            node-wise reclaimable reserve (interruptibles); same length as ``chips``.
+        site_reserve: The same for SITE cover; empty when all of it would be zero.
+        backups: For a SITE-covered bid: pools whose chips add up to ``chips`` in every
+            interval, by pool; for SITE-covered base load they add up to its covered part.
+            Empty otherwise.
     """
 
     order_id: str
@@ -143,6 +186,25 @@ class Award:
     first: int
     chips: tuple[Chips, ...]
     reserve: tuple[Chips, ...]
+    site_reserve: tuple[Chips, ...] = field(default=(), metadata=LATER)
+    backups: tuple[Backup, ...] = field(default=(), metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupplyRun:
+    """An offer with a commitment is on in ``[first, stop)``; a whole one in its segments there."""
+
+    order_id: str
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFlow:
+    """Chips that a link carries per interval of the auction; negative against its direction."""
+
+    link_id: str
+    chips: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +249,7 @@ class MakeWhole:
 
     Attributes:
         order_ids: The family, sorted: one order, an exclusive group's member or a linked tree.
-            Empty for the one entry that funds a negative ``Cash.residual``.
+            Empty for the one entry that funds a ``Cash.residual`` below the rounding of its lines.
         amount: Sum of the shares, rounded up to a micro-USD.
     """
 
@@ -201,15 +263,46 @@ class RowDual:
     """Certificate dual of one row, micro-USD per chip-hour, >= 0.
 
     Attributes:
-        row: ``BALANCE`` (pi), ``RECLAIMABLE`` or ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N)
-            per pool, ``SITE_POWER`` (nu, micro-USD per kilowatt-hour) per site.
+        row: ``BALANCE`` (pi; negative only where the price floor is), ``RECLAIMABLE`` or
+            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) per pool, ``SITE_COVER`` (mu^S) per
+            lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per kilowatt-hour) per site.
         subject: Pool or site identifier.
+        lost_site: For ``SITE_COVER`` the site whose loss is covered; empty otherwise.
     """
 
     row: str
     subject: str
     interval: int
     value: int
+    lost_site: str = field(default="", metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixing:
+    """One decision of the branch certificate: a set of alternatives is in, or it is out.
+
+    The set is every way to accept ``order_id`` that matches the other fields; an empty text
+    and -1 match anything. For an offer with a commitment, ``interval`` names the interval in
+    which it is on or off.
+
+    Attributes:
+        accepted: True: one alternative of the set is chosen. False: none is.
+    """
+
+    order_id: str
+    accepted: bool
+    pool_id: str = ""
+    backup_pool_id: str = ""
+    start: int = -1
+    interval: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One leaf of the branch certificate: its fixings from the root, and duals that bound it."""
+
+    fixings: tuple[Fixing, ...]
+    duals: tuple[RowDual, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,14 +312,19 @@ class Certificate:
     Any non-negative duals give a valid bound, so wrong duals can only loosen it.
 
     Attributes:
-        duals: Non-zero duals, sorted by (row, subject, interval). They are not the prices.
-        welfare: Of the published awards: values minus costs, fees and surcharges, without
-            tie credits, restart costs and penalties.
-        bound: No feasible outcome has more welfare (same terms).
+        duals: Non-zero duals, sorted by (row, subject, lost site, interval). They are not the
+            prices.
+        welfare: Of the published awards: values minus costs (start-up and no-load included),
+            fees and surcharges, without tie credits, restart costs and penalties.
+        restart_kept: Restart cost saved by running work that stays; counts beside welfare in
+            the objective.
+        bound: No feasible outcome has more welfare plus restart cost kept.
         gains: Gains from trade, the denominator of the gap: the welfare itself with base
             load and penalties left out, at least 1.
         lost_opportunity: Sum over orders of best response minus surplus at the *prices*;
             large in thin books and no optimality gap.
+        leaves: The branch certificate, at most 1,024 leaves, or empty: a complete tree of
+            fixings, each leaf with its own duals; ``bound`` is then the largest leaf bound.
     """
 
     duals: tuple[RowDual, ...]
@@ -234,11 +332,14 @@ class Certificate:
     bound: PriceSeconds
     gains: PriceSeconds
     lost_opportunity: PriceSeconds
+    restart_kept: PriceSeconds = field(default=PriceSeconds(0), metadata=LATER)
+    leaves: tuple[Leaf, ...] = field(default=(), metadata=LATER)
 
     @property
     def gap_ppb(self) -> int:
-        """Certified gap (bound - welfare) / gains, parts per billion, rounded up."""
-        return -((self.welfare - self.bound) * 1_000_000_000 // max(1, self.gains))
+        """Certified gap (bound - objective) / gains, parts per billion, rounded up."""
+        reached = self.welfare + self.restart_kept
+        return -((reached - self.bound) * 1_000_000_000 // max(1, self.gains))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +370,9 @@ class Cash:
         link_rent: Price differences over links.
         power_rent: Scarcity of site power: power x (awarded and base chips), and what spare
             nodes paid for power.
-        residual: Cover money of whole-node rounding that no row owns; goes to rebate. When it
-            is negative the missing money is a ``MakeWhole`` entry without orders.
+        residual: Cover money of whole-node rounding that no row owns; goes to rebate. Down to
+            ``-ROUNDING_MICRO_USD`` it is the rounding of the other lines; below that the missing
+            money is a ``MakeWhole`` entry without orders.
         make_whole: Total moved between participants by make-whole; it nets to 0 in the identity.
     """
 
@@ -297,6 +399,9 @@ class Outcome:
         awards: Sorted by (order, pool).
         orders: One per order of the book, sorted by order id.
         make_whole: Sorted by first order id.
+        backup_prices: Non-zero ones, sorted by (site, pool, interval).
+        runs: Of offers with a commitment, sorted by (order, first).
+        flows: One per link, sorted.
     """
 
     auction_id: str
@@ -310,3 +415,6 @@ class Outcome:
     make_whole: tuple[MakeWhole, ...]
     certificate: Certificate
     cash: Cash
+    backup_prices: tuple[BackupPrice, ...] = field(default=(), metadata=LATER)
+    runs: tuple[SupplyRun, ...] = field(default=(), metadata=LATER)
+    flows: tuple[LinkFlow, ...] = field(default=(), metadata=LATER)

@@ -8,6 +8,10 @@ zero byte, which no identifier may contain, so that two different tuples never h
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
 
 from clearing.units import MicroUsdPerChipHour
 
@@ -23,6 +27,21 @@ def alternative_credit(
     """Tie credit of one placement of a block, 0 to ``credit_max``, in the objective only."""
     number = int.from_bytes(_hash(seed, order_id, pool_id, str(start))[:8], "big")
     return MicroUsdPerChipHour(number % (credit_max + 1))
+
+
+def alternative_credits(
+    seed: bytes, placements: Iterable[tuple[str, str, int]], credit_max: MicroUsdPerChipHour
+) -> npt.NDArray[np.int64]:
+    """``alternative_credit`` of many placements (order, pool, start), in their order."""
+    sha256 = hashlib.sha256
+    digests = b"".join(
+        [
+            sha256(seed + f"{order_id}\0{pool_id}\0{start}".encode()).digest()
+            for order_id, pool_id, start in placements
+        ]
+    )
+    words = np.frombuffer(digests, dtype=">u8")[::4]
+    return (words % np.uint64(credit_max + 1)).astype(np.int64)
 
 
 def pool_credit(seed: bytes, pool_id: str, credit_max: MicroUsdPerChipHour) -> MicroUsdPerChipHour:

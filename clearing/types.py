@@ -8,9 +8,11 @@ per chip-hour, capacity whole chips, intervals positions in ``AuctionSpec.interv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 
+from clearing.shapes import LATER
 from clearing.units import (
     Chips,
     ChipSeconds,
@@ -90,7 +92,6 @@ class Tariff:
             Assumption: 100 %.
         withhold_gap_ppm: A result whose certified gap is above this is not published.
             1,000,000 publishes always.
-        restart_cost_micro_usd_per_chip: Restart cost assumed for running interruptibles.
     """
 
     node_cover_notice_s: Seconds = Seconds(300)
@@ -242,19 +243,27 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commitment:
-    """Supplier's non-convex costs.
+    """Supplier's non-convex costs and limits.
+
+    The offer is off before the auction and can be on only in intervals that its segments
+    cover. A run of consecutive intervals lies wholly inside the auction: what is promised
+    here is kept here.
 
     Attributes:
-        start_up: Micro-USD for each start.
-        no_load: Micro-USD per interval while on.
+        start_up: Micro-USD for each start, >= 0.
+        no_load: Micro-USD per interval while on, >= 0.
         min_run_intervals: Shortest run once started, >= 1.
-        min_chips: Least quantity sold in an interval while on.
+        min_chips: Least quantity sold in an interval while on, a node multiple.
+        whole: A supply block: on in every interval of its segments or in none, with one
+            start; all chips of all steps are sold while it is on. ``min_run_intervals`` is 1
+            and ``min_chips`` 0 then. Segments need not be contiguous.
     """
 
     start_up: MicroUsd = MicroUsd(0)
     no_load: MicroUsd = MicroUsd(0)
     min_run_intervals: int = 1
     min_chips: Chips = Chips(0)
+    whole: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,7 +303,6 @@ class StepBid:
         cover: For FIRM; an interruptible has NONE.
         notice_s: For INTERRUPTIBLE: notice the buyer needs before a reclaim.
         conversions: Own factors per chip class; one million where a class is not named.
-        restart_cost: Micro-USD per chip that losing running capacity costs (objective only).
     """
 
     order_id: str
@@ -305,7 +313,9 @@ class StepBid:
     cover: Cover = Cover.NODE
     notice_s: Seconds = Seconds(0)
     conversions: tuple[Conversion, ...] = ()
-    restart_cost: MicroUsd = MicroUsd(0)
+
+    RETIRED_KEYS = MappingProxyType({"restart_cost": 0})
+    """Recorded step bids have this key; a step bid has no restart cost (``clearing.codec``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,10 +335,16 @@ class BlockBid:
         chips: Full quantity.
         min_fill_ppm: Least accepted share, 1 to 1,000,000; 1,000,000 is all or none.
         limit_price: All-in limit, micro-USD per chip-hour.
+        profile: Chips per interval of the run where they differ, else empty. Zeros are allowed
+            between the first and the last; the largest entry equals ``chips``, and the bid is
+            all or none and not covered by SITE.
         exclusive_group: Orders of one participant that share a non-empty name: at most one.
-        parent_order_id: Accepted only if this order is; empty for none.
+            Its members have the same parent, or none.
+        parent_order_id: A block of the same participant: accepted only if that one is. Empty
+            for none.
         initial_pool_id: Pool in which it is already running, empty for none.
-        restart_cost: Micro-USD per chip saved by staying there (objective only).
+        restart_cost: Micro-USD per chip saved by staying there from interval 0 on: it counts
+            in the objective only.
     """
 
     order_id: str
@@ -344,6 +360,7 @@ class BlockBid:
     cover: Cover = Cover.NODE
     notice_s: Seconds = Seconds(0)
     conversions: tuple[Conversion, ...] = ()
+    profile: tuple[Chips, ...] = field(default=(), metadata=LATER)
     exclusive_group: str = NO_GROUP
     parent_order_id: str = NO_PARENT
     initial_pool_id: str = ""
@@ -355,8 +372,9 @@ class WorkBid:
     """Total chip-seconds by a deadline, in any intervals and pools, at a bounded rate.
 
     Attributes:
-        work: Chip-seconds wanted.
-        max_chips: Largest rate.
+        work: Chip-seconds wanted at most: a multiple of the interval's length times the node
+            size of its pools.
+        max_chips: Largest rate over all its pools.
         first: First usable interval.
         stop: Deadline: first interval no longer usable.
     """
@@ -389,6 +407,8 @@ class Nomination:
         pool_id: Pool that serves it.
         segments: One step per segment; the step's price is the registered contract price.
         cover: NONE, NODE or SITE.
+        backup_pool_ids: For SITE: pools at other sites, of the same class and node size, that
+            may hold its backup; empty otherwise.
     """
 
     order_id: str
@@ -397,15 +417,19 @@ class Nomination:
     pool_id: str
     segments: tuple[Segment, ...]
     cover: Cover = Cover.NODE
+    backup_pool_ids: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Directed capacity between two pools (an intertie).
+    """Directed capacity between two pools of one chip class and node size (an intertie).
+
+    A flow moves supply of ``from_pool_id`` into the balance of ``to_pool_id``. Power, cover and
+    surcharge follow the pool of the bid; released base load is not carried.
 
     Attributes:
-        capacities: Per interval: (least flow, most flow), chips.
-        owner_id: Registered owner of its rent.
+        capacities: Per interval: (least flow, most flow), chips; either may be negative.
+        owner_id: Registered owner of its rent; may be empty where nothing is settled.
     """
 
     link_id: str

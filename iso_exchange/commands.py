@@ -8,9 +8,10 @@ signed by the exchange's own services are the canonical JSON of these very value
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing.shapes import LATER
 from clearing.types import (
     Commitment,
     Conversion,
@@ -297,8 +298,11 @@ class BlockBidTerms:
     chips: Chips
     limit_price: MicroUsdPerChipHour
     min_fill_ppm: Ppm
+    profile: tuple[Chips, ...] = ()
     exclusive_group: str = ""
     parent_order_id: str = ""
+    initial_pool_id: str = ""
+    restart_cost: MicroUsd = MicroUsd(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +350,7 @@ class RegisterEntitlement:
     Attributes:
         contract_price: Micro-USD per chip-hour, paid outside the exchange.
         period: Whole intervals in which the chips are set aside.
+        backup_pool_ids: For SITE cover: pools that may hold the backup; empty otherwise.
     """
 
     header: Header
@@ -357,17 +362,23 @@ class RegisterEntitlement:
     chips: Chips
     contract_price: MicroUsdPerChipHour
     cover: Cover
+    backup_pool_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nominate:
-    """What the holder will use of an entitlement in one auction's intervals."""
+    """What the holder will use of an entitlement in one auction's intervals.
+
+    Attributes:
+        backup_pool_ids: Those of the entitlement's that may be used; empty for all of them.
+    """
 
     header: Header
     nomination_id: str
     entitlement_id: str
     auction_id: str
     segments: tuple[TimedSegment, ...]
+    backup_pool_ids: tuple[str, ...] = ()
 
 
 # Delivery and metering --------------------------------------------------------------
@@ -480,6 +491,8 @@ class SettleHour:
     Attributes:
         postings_sha256: Hex digest of the postings document.
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
+        batch_count: Meter batches of the interval that it was computed from; -1 in entries of
+            before it was stated.
     """
 
     header: Header
@@ -487,6 +500,7 @@ class SettleHour:
     interval: Interval
     postings_sha256: str
     delivered_sha256: str
+    batch_count: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,20 @@ interval, curves are sums over all orders of a chip class.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from clearing.outcome import Award, MakeWhole, OrderOutcome, Outcome, PoolPrice, RunStatus, Side
+from clearing.outcome import (
+    Award,
+    BackupPrice,
+    MakeWhole,
+    OrderOutcome,
+    Outcome,
+    PoolPrice,
+    RunStatus,
+    Side,
+    SupplyRun,
+)
+from clearing.shapes import LATER
 from clearing.types import BlockBid, Book, Interval, ServiceClass, StepBid, WorkBid
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
 from settlement.assignment import Assignment
@@ -19,7 +30,12 @@ from settlement.types import Contract
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """Awarded chips of one pool in one interval."""
+    """Awarded chips of one pool in one interval.
+
+    Attributes:
+        spare: Held for NODE cover.
+        site_spare: Held for SITE cover.
+    """
 
     pool_id: str
     interval: int
@@ -29,6 +45,7 @@ class Volume:
     interruptible: Chips
     base_load: Chips
     spare: Chips
+    site_spare: Chips = field(default=Chips(0), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +71,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Money and welfare of the whole auction, at awarded quantities."""
+    """Money and welfare of the whole auction, at awarded quantities.
+
+    Attributes:
+        restart_kept: Counts beside ``welfare`` against ``bound``.
+    """
 
     buyers: MicroUsd
     suppliers: MicroUsd
@@ -71,6 +92,7 @@ class Totals:
     gains: PriceSeconds
     lost_opportunity: PriceSeconds
     order_count: int
+    restart_kept: PriceSeconds = field(default=PriceSeconds(0), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +108,7 @@ class PricesDocument:
     volumes: tuple[Volume, ...]
     curves: tuple[Curve, ...]
     totals: Totals
+    backup_prices: tuple[BackupPrice, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +121,7 @@ class AwardNotice:
     awards: tuple[Award, ...]
     contracts: tuple[Contract, ...]
     make_whole: tuple[MakeWhole, ...]
+    runs: tuple[SupplyRun, ...] = field(default=(), metadata=LATER)
 
 
 def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
@@ -128,7 +152,9 @@ def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
             gains=certificate.gains,
             lost_opportunity=certificate.lost_opportunity,
             order_count=len(outcome.orders),
+            restart_kept=certificate.restart_kept,
         ),
+        backup_prices=outcome.backup_prices,
     )
 
 
@@ -136,11 +162,15 @@ def volumes(book: Book, outcome: Outcome) -> tuple[Volume, ...]:
     """Awarded chips per pool and interval, by what they are."""
     sums: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for award in outcome.awards:
-        for offset, (chips, reserve) in enumerate(zip(award.chips, award.reserve, strict=True)):
+        held = award.site_reserve or (0,) * len(award.chips)
+        for offset, (chips, reserve, backup) in enumerate(
+            zip(award.chips, award.reserve, held, strict=True)
+        ):
             cell = sums[(award.pool_id, award.first + offset)]
             if award.side is Side.SUPPLY:
                 cell["supplied"] += chips
                 cell["spare"] += reserve
+                cell["site_spare"] += backup
             elif award.side is Side.BASE:
                 cell["base_load"] += chips
             elif award.service_class is ServiceClass.FIRM:
@@ -157,6 +187,7 @@ def volumes(book: Book, outcome: Outcome) -> tuple[Volume, ...]:
             interruptible=Chips(sums[(pool.pool_id, index)]["interruptible"]),
             base_load=Chips(sums[(pool.pool_id, index)]["base_load"]),
             spare=Chips(sums[(pool.pool_id, index)]["spare"]),
+            site_spare=Chips(sums[(pool.pool_id, index)]["site_spare"]),
         )
         for pool in book.pools
         for index in range(len(book.spec.intervals))
@@ -178,6 +209,7 @@ def award_notice(outcome: Outcome, assignment: Assignment, participant_id: str) 
             if participant_id in (contract.buyer_id, contract.supplier_id)
         ),
         make_whole=tuple(item for item in outcome.make_whole if own & set(item.order_ids)),
+        runs=tuple(run for run in outcome.runs if run.order_id in own),
     )
 
 
@@ -220,6 +252,11 @@ def _wanted(
             for step in segment.steps
         )
     if isinstance(bid, BlockBid):
-        inside = bid.earliest_start <= interval < bid.latest_start + bid.duration
-        return ((bid.limit_price, bid.chips),) if inside else ()
+        # Positions of its run that this interval can be, over all its starts.
+        first = max(0, interval - bid.latest_start)
+        stop = min(bid.duration, interval - bid.earliest_start + 1)
+        if first >= stop:
+            return ()
+        chips = max(bid.profile[first:stop]) if bid.profile else bid.chips
+        return ((bid.limit_price, chips),) if chips else ()
     return ((bid.limit_price, bid.max_chips),) if bid.first <= interval < bid.stop else ()

@@ -7,11 +7,20 @@ nothing else of the auction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clearing.shapes import LATER
 from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd, MicroUsdPerChipHour, Seconds
 from settlement.types import Contract, SpareHour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupCharge:
+    """What a SITE-covered chip of one pool pays for its backup in another, per chip-hour."""
+
+    pool_id: str
+    price: MicroUsdPerChipHour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +36,7 @@ class IntervalPrice:
         availability: lam of an interruptible within the NODE cover time.
         recall_discount: lam of every interruptible within the recall time; what released
             base load gives up.
+        backups: m of SITE cover by backup pool, non-zero ones, sorted.
         provisional: Stands in for a spot price that does not exist.
     """
 
@@ -38,6 +48,13 @@ class IntervalPrice:
     availability: MicroUsdPerChipHour
     recall_discount: MicroUsdPerChipHour
     provisional: bool = False
+    backups: tuple[BackupCharge, ...] = field(default=(), metadata=LATER)
+
+    def backup(self, pool_id: str) -> MicroUsdPerChipHour:
+        """Charge for a backup in a pool; 0 where none is listed."""
+        return next(
+            (item.price for item in self.backups if item.pool_id == pool_id), MicroUsdPerChipHour(0)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +77,9 @@ class MakeWholePlan:
     """A make-whole payment, earned per delivered chip-second (SETTLEMENT R10).
 
     Attributes:
-        family_id: First order of the family; unique in the auction. Empty for the entry that
-            funds a negative residual of the auction's cash (discounts beyond cover money).
+        family_id: First accepted order of the family; unique in the auction. Empty for the
+            entry that funds a negative residual of the auction's cash (discounts beyond
+            cover money).
         payee: Account that is made whole: a participant's cash, or ``pool`` for that entry.
         amount: Full payment; the shares' sum.
         contract_ids: Contracts bought or supplied by the family, sorted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from clearing.errors import InvariantError
@@ -31,7 +31,13 @@ from clearing.units import (
     divide_up,
     split_largest_remainder,
 )
-from settlement.assignment import Assignment, FundingPlan, IntervalPrice, MakeWholePlan
+from settlement.assignment import (
+    Assignment,
+    BackupCharge,
+    FundingPlan,
+    IntervalPrice,
+    MakeWholePlan,
+)
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.matching import Lot, pair
@@ -60,9 +66,9 @@ def assign(
 
     Raises:
         SettlementError: what is not settled yet (``LINKS_NOT_SETTLED``,
-            ``SITE_COVER_NOT_SETTLED``, ``NEGATIVE_ENERGY_PRICE_NOT_SETTLED``), or an input
-            is missing (``ORDER_UNKNOWN``, ``PRICE_MISSING``, ``DERATE_UNKNOWN``,
-            ``PRECISION_UNKNOWN``, ``SUPPLIER_UNKNOWN``, ``AUCTION_MISMATCH``).
+            ``NEGATIVE_ENERGY_PRICE_NOT_SETTLED``), or an input is missing (``ORDER_UNKNOWN``,
+            ``PRICE_MISSING``, ``DERATE_UNKNOWN``, ``PRECISION_UNKNOWN``, ``SUPPLIER_UNKNOWN``,
+            ``AUCTION_MISMATCH``).
         InvariantError: a pool delivers more than it was sold.
     """
     if outcome.auction_id != book.spec.auction_id:
@@ -118,7 +124,13 @@ class _Assigner:
         self.prices: dict[tuple[str, int], PoolPrice] = {
             (price.pool_id, price.interval): price for price in outcome.prices
         }
-        self.legs_cache: dict[tuple[str, int, ServiceClass, Cover, Seconds, bool, bool], Legs] = {}
+        self.backup_prices = {
+            (price.site_id, price.pool_id, price.interval): price.price
+            for price in outcome.backup_prices
+        }
+        self.legs_cache: dict[
+            tuple[str, int, ServiceClass, Cover, Seconds, bool, bool, str], Legs
+        ] = {}
         self.spare: list[SpareHour] = []
         self.reserve: list[SpareHour] = []
         self.idle: list[SpareHour] = []
@@ -128,12 +140,6 @@ class _Assigner:
         """Assign pool by pool."""
         by_pool: dict[str, list[Award]] = defaultdict(list)
         for award in self.outcome.awards:
-            if award.cover is Cover.SITE and award.side is not Side.SUPPLY:
-                raise SettlementError(
-                    SettlementErrorCode.SITE_COVER_NOT_SETTLED,
-                    award.order_id,
-                    "backup pools are not settled yet",
-                )
             by_pool[award.pool_id].append(award)
         for pool_id in sorted(by_pool):
             self._pool(pool_id, by_pool[pool_id])
@@ -159,29 +165,36 @@ class _Assigner:
     def _pool(self, pool_id: str, awards: list[Award]) -> None:
         demands: list[Lot] = []
         supplies: list[Lot] = []
+        # A lot of the demand side is an order and, for SITE cover, one of its backups.
+        bought: dict[str, tuple[str, str]] = {}
         for award in awards:
-            left = {t: int(chips) for t, chips in enumerate(award.chips, award.first) if chips > 0}
+            left = _chips_of(award.first, award.chips)
             if award.side is Side.SUPPLY:
                 offer = self._known(self.offers, award.order_id)
                 supplies.append(Lot(order_id=award.order_id, left=left, released=offer.recallable))
                 self._spare_hours(award)
             elif award.side is Side.DEMAND:
                 bid = self._known(self.bids, award.order_id)
-                demands.append(
-                    Lot(
-                        order_id=award.order_id,
-                        left=left,
-                        gang=isinstance(bid, BlockBid),
-                        released=bid.service_class is ServiceClass.INTERRUPTIBLE
-                        and bid.notice_s <= self.spec.tariff.site_cover_notice_s,
+                for backup, part in _by_backup(award, left).items():
+                    lot_id = f"{award.order_id}\0{backup}" if backup else award.order_id
+                    bought[lot_id] = award.order_id, backup
+                    demands.append(
+                        Lot(
+                            order_id=lot_id,
+                            left=part,
+                            gang=isinstance(bid, BlockBid),
+                            released=bid.service_class is ServiceClass.INTERRUPTIBLE
+                            and bid.notice_s <= self.spec.tariff.site_cover_notice_s,
+                        )
                     )
-                )
             else:
-                self._nominated(award, left)
+                for backup, part in _by_backup(award, left).items():
+                    self._nominated(award, part, backup)
         self._reserve_hours(pool_id, awards)
         pairing = pair(pool_id, demands, supplies)
-        for (order_id, supply_id), chips in pairing.flows.items():
-            self._contract(self.bids[order_id], self.offers[supply_id], pool_id, chips)
+        for (lot_id, supply_id), chips in pairing.flows.items():
+            order_id, backup = bought[lot_id]
+            self._contract(self.bids[order_id], self.offers[supply_id], pool_id, chips, backup)
         for supply_id, chips in pairing.idle.items():
             offer = self.offers[supply_id]
             for t, quantity in chips.items():
@@ -189,12 +202,14 @@ class _Assigner:
                 earned = price.energy - (price.recall_discount if offer.recallable else 0)
                 self.idle.append(self._hour_of(offer, t, quantity, earned))
 
-    def _contract(self, bid: Bid, offer: Offer, pool_id: str, chips: Mapping[int, int]) -> None:
+    def _contract(
+        self, bid: Bid, offer: Offer, pool_id: str, chips: Mapping[int, int], backup: str
+    ) -> None:
         hours = tuple(
             ContractHour(
                 interval=self.spec.intervals[t],
                 chips=Chips(quantity),
-                legs=self._legs(bid, pool_id, t, released=offer.recallable),
+                legs=self._legs(bid, pool_id, t, backup, released=offer.recallable),
             )
             for t, quantity in chips.items()
         )
@@ -208,9 +223,10 @@ class _Assigner:
             cover=bid.cover if bid.service_class is ServiceClass.FIRM else Cover.NONE,
             notice_s=bid.notice_s,
             hours=hours,
+            backup=backup,
         )
 
-    def _nominated(self, award: Award, chips: Mapping[int, int]) -> None:
+    def _nominated(self, award: Award, chips: Mapping[int, int], backup: str) -> None:
         """A nomination's contract: energy is paid outside, the rest here (SETTLEMENT R7)."""
         nomination = self._known(self.nominations, award.order_id)
         supplier_id = self.nomination_suppliers.get(nomination.entitlement_id)
@@ -226,7 +242,9 @@ class _Assigner:
             legs = Legs(
                 energy=MicroUsdPerChipHour(0),
                 power=price.power,
-                cover=price.node_cover if award.cover is Cover.NODE else MicroUsdPerChipHour(0),
+                cover=price.node_cover
+                if award.cover is Cover.NODE
+                else self._backup_price(award.pool_id, backup, t),
                 discount=MicroUsdPerChipHour(0),
                 surcharge=price.surcharge,
                 fee=price.fee,
@@ -242,9 +260,11 @@ class _Assigner:
             supplier_order_id=nomination.entitlement_id,
             pool_id=award.pool_id,
             service_class=ServiceClass.BASE_LOAD,
-            cover=award.cover,
+            # What no backup stands by for is delivered without cover.
+            cover=Cover.NONE if award.cover is Cover.SITE and not backup else award.cover,
             notice_s=Seconds(0),
             hours=tuple(hours),
+            backup=backup,
         )
 
     def _add(
@@ -259,6 +279,7 @@ class _Assigner:
         cover: Cover,
         notice_s: Seconds,
         hours: tuple[ContractHour, ...],
+        backup: str,
     ) -> None:
         if not hours:
             return
@@ -275,7 +296,8 @@ class _Assigner:
             )
         self.contracts.append(
             Contract(
-                contract_id=f"{self.spec.auction_id}/{order_id}/{pool_id}/{supplier_order_id}",
+                contract_id=f"{self.spec.auction_id}/{order_id}/{pool_id}/{supplier_order_id}"
+                + (f"/{backup}" if backup else ""),
                 auction_id=self.spec.auction_id,
                 order_id=order_id,
                 buyer_id=buyer_id,
@@ -291,19 +313,20 @@ class _Assigner:
                 precision=self.precisions[pool.chip_class],
                 derate_ppm=self.derates[pool_id],
                 stop_loss_ppm=self.spec.tariff.stop_loss_ppm,
+                backup_pool_id=backup,
             )
         )
 
-    def _legs(self, bid: Bid, pool_id: str, t: int, *, released: bool) -> Legs:
+    def _legs(self, bid: Bid, pool_id: str, t: int, backup: str, *, released: bool) -> Legs:
         """Prices of a bid's product; a released supplier bears the recall discount itself."""
         block = isinstance(bid, BlockBid)
-        key = (pool_id, t, bid.service_class, bid.cover, bid.notice_s, released, block)
+        key = (pool_id, t, bid.service_class, bid.cover, bid.notice_s, released, block, backup)
         legs = self.legs_cache.get(key)
         if legs is not None:
             return legs
         price = self._price(pool_id, t)
         firm = bid.service_class is ServiceClass.FIRM
-        cover = price.node_cover if _is_covered(bid) else 0
+        cover = price.node_cover if _is_covered(bid) else self._backup_price(pool_id, backup, t)
         discount = 0
         if not firm and bid.notice_s <= self.spec.tariff.site_cover_notice_s:
             discount = 0 if released else price.recall_discount
@@ -334,6 +357,11 @@ class _Assigner:
             if chips > 0:
                 price = self._price(award.pool_id, t)
                 self.spare.append(self._hour_of(offer, t, chips, price.spare - price.power))
+        for t, chips in enumerate(award.site_reserve, award.first):
+            if chips > 0:
+                price = self._price(award.pool_id, t)
+                earned = price.site_spare - price.power
+                self.spare.append(self._hour_of(offer, t, chips, earned, site=True))
 
     def _reserve_hours(self, pool_id: str, awards: list[Award]) -> None:
         """Cover money that is owed to buyers beside their contract price."""
@@ -395,7 +423,13 @@ class _Assigner:
                 )
             )
 
-    def _hour_of(self, offer: Offer, t: int, chips: int, price: int) -> SpareHour:
+    def _backup_price(self, pool_id: str, backup: str, t: int) -> MicroUsdPerChipHour:
+        key = (self.pools[pool_id].site_id, backup, t)
+        return self.backup_prices.get(key, MicroUsdPerChipHour(0))
+
+    def _hour_of(
+        self, offer: Offer, t: int, chips: int, price: int, *, site: bool = False
+    ) -> SpareHour:
         return SpareHour(
             auction_id=self.spec.auction_id,
             supplier_id=offer.participant_id,
@@ -405,6 +439,7 @@ class _Assigner:
             interval=self.spec.intervals[t],
             chips=Chips(chips),
             price=MicroUsdPerChipHour(price),
+            site=site,
         )
 
     def _interval_prices(self, contracts: tuple[Contract, ...]) -> tuple[IntervalPrice, ...]:
@@ -412,6 +447,9 @@ class _Assigner:
         for item in (*self.spare, *self.reserve, *self.idle):
             used.add((item.pool_id, item.interval.start))
         index_of = {interval.start: t for t, interval in enumerate(self.spec.intervals)}
+        charged: dict[tuple[str, int], list[BackupCharge]] = defaultdict(list)
+        for (site_id, backup, t), charge in sorted(self.backup_prices.items()):
+            charged[site_id, t].append(BackupCharge(pool_id=backup, price=charge))
         prices = []
         for pool_id, start in sorted(used):
             price = self._price(pool_id, index_of[start])
@@ -424,6 +462,7 @@ class _Assigner:
                     cover=price.node_cover,
                     availability=price.availability,
                     recall_discount=price.recall_discount,
+                    backups=tuple(charged[self.pools[pool_id].site_id, price.interval]),
                 )
             )
         return tuple(prices)
@@ -493,6 +532,22 @@ class _Assigner:
         return item
 
 
+def _chips_of(first: int, chips: Sequence[int]) -> dict[int, int]:
+    return {t: int(quantity) for t, quantity in enumerate(chips, first) if quantity > 0}
+
+
+def _by_backup(award: Award, chips: dict[int, int]) -> dict[str, dict[int, int]]:
+    """Chips by backup pool; under the empty name what has none."""
+    parts: dict[str, dict[int, int]] = {}
+    left = dict(chips)
+    for backup in award.backups:
+        parts[backup.pool_id] = _chips_of(award.first, backup.chips)
+        for t, quantity in parts[backup.pool_id].items():
+            left[t] -= quantity
+    parts[""] = {t: quantity for t, quantity in left.items() if quantity > 0}
+    return {name: part for name, part in parts.items() if part}
+
+
 def _is_covered(bid: Bid) -> bool:
     return bid.service_class is ServiceClass.FIRM and bid.cover is Cover.NODE
 
@@ -504,5 +559,5 @@ def _registered_price(nomination: Nomination, t: int) -> MicroUsdPerChipHour:
     raise InvariantError(f"{nomination.order_id} was awarded outside its segments")
 
 
-def _spare_key(hour: SpareHour) -> tuple[int, str, str]:
-    return (hour.interval.start, hour.pool_id, hour.order_id)
+def _spare_key(hour: SpareHour) -> tuple[int, str, str, bool]:
+    return (hour.interval.start, hour.pool_id, hour.order_id, hour.site)

@@ -21,8 +21,6 @@ class SettlementErrorCode(Enum):
     """Book and outcome are of different auctions."""
     LINKS_NOT_SETTLED = "LINKS_NOT_SETTLED"
     """The book has links between pools; link flows and rents are not settled yet."""
-    SITE_COVER_NOT_SETTLED = "SITE_COVER_NOT_SETTLED"
-    """An award has cover SITE; backup pools are not settled yet."""
     NEGATIVE_ENERGY_PRICE_NOT_SETTLED = "NEGATIVE_ENERGY_PRICE_NOT_SETTLED"
     """A supplier would earn a negative price."""
     ORDER_UNKNOWN = "ORDER_UNKNOWN"

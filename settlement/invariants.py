@@ -56,12 +56,15 @@ class Settled:
         metered: The metered hours they were made from.
         limits: Highest all-in limit per chip-hour by order (``highest_limits``); orders
             left out are not checked against a limit.
+        families: First order of its family by order (``linked_families``): their bills are
+            judged together. An order that is left out stands for itself.
     """
 
     assignment: Assignment
     closed: tuple[Interval, ...]
     metered: tuple[MeteredHour, ...]
     limits: Mapping[str, MicroUsdPerChipHour]
+    families: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_all(settled: Sequence[Settled], applied: Iterable[Moved]) -> tuple[Finding, ...]:
@@ -92,6 +95,18 @@ def highest_limits(book: Book) -> dict[str, MicroUsdPerChipHour]:
     for bid in whole:
         limits[bid.order_id] = _best(bid.limit_price, [c.factor_ppm for c in bid.conversions])
     return limits
+
+
+def linked_families(book: Book) -> dict[str, str]:
+    """Order at the root of every linked order: a child may make up for what its parent loses."""
+    parents = {bid.order_id: bid.parent_order_id for bid in book.block_bids if bid.parent_order_id}
+    roots: dict[str, str] = {}
+    for order_id in parents:
+        at = order_id
+        while at in parents:
+            at = parents[at]
+        roots[order_id] = at
+    return roots
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,53 +258,45 @@ def _failures_within_limits(view: _View) -> Iterator[str]:
 
 
 def _bills_within_limits(view: _View) -> Iterator[str]:
-    """An order's bill is at most limit x chip-seconds, and one micro-USD per leg.
+    """A family's bill is at most limit x chip-seconds over its orders, and one micro-USD per leg.
 
     Over the closed hours of whole orders: the limit of a block holds over its run, not in
-    each hour. What was not earned of a make-whole payment is added to the limit (R10).
+    each hour. Linked orders are judged together, as one may make up for another. What was
+    not earned of a make-whole payment is added to the limit (R10).
     """
+    # Bill, price x chip-seconds that the limits allow, tolerance.
     bills: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    limits: dict[tuple[str, str], MicroUsdPerChipHour] = {}
-    open_orders = _open_orders(view.settled)
+    still_open = _open_families(view.settled)
     for item, contract, hour, _ in view.hours():
         limit = item.limits.get(contract.order_id)
-        if limit is None or (contract.auction_id, contract.order_id) in open_orders:
+        key = _family(item, contract.order_id)
+        if limit is None or key in still_open:
             continue
-        key = (contract.auction_id, contract.order_id)
-        limits[key] = limit
         bill = bills[key]
         sign = 1 if terms.leg_amount(hour) >= 0 else -1
         bill[0] += sign * view.of(contract, hour, TransferCode.AUCTION_LEG)
         bill[0] += view.of(contract, hour, TransferCode.SURCHARGE, TransferCode.FEE)
         bill[0] -= view.of(contract, hour, TransferCode.FAILURE_CREDIT, TransferCode.GAP_REFUND)
-        bill[1] += terms.position(hour)
+        bill[1] += limit * terms.position(hour)
         bill[2] += 5 + _cells(hour)
     for item in view.settled:
         for held in item.assignment.reserve_hours:
-            key = (held.auction_id, held.order_id)
+            key = _family(item, held.order_id)
             if key in bills:
                 bills[key][0] -= view.amounts.get(standby_transfer_id(held, reserve=True), 0)
         for plan in item.assignment.make_whole:
             own = {
-                contract.order_id
+                _family(item, contract.order_id)
                 for contract in item.assignment.contracts
                 if contract.contract_id in plan.contract_ids
                 and accounts.cash(contract.buyer_id) == plan.payee
             }
-            # A family's bill is judged together: its payment is not split over its orders.
-            keys = sorted((item.assignment.auction_id, order_id) for order_id in own)
-            if len(keys) > 1 and all(key in bills for key in keys):
-                merged = [sum(bills[key][i] for key in keys) for i in range(3)]
-                limits[keys[0]] = max(limits[key] for key in keys)
-                for key in keys:
-                    bills.pop(key)
-                bills[keys[0]] = merged
-            if keys and keys[0] in bills:
-                bills[keys[0]][0] -= plan.amount
-    for key, (bill_sum, quantity, legs) in bills.items():
-        most = divide_up(limits[key] * quantity, SECONDS_PER_HOUR) + legs
-        if bill_sum > most:
-            yield f"{key[1]} is billed {bill_sum}, its limit allows {most}"
+            for key in sorted(own & bills.keys())[:1]:
+                bills[key][0] -= plan.amount
+    for key, (billed, allowed, tolerance) in bills.items():
+        most = divide_up(allowed, SECONDS_PER_HOUR) + tolerance
+        if billed > most:
+            yield f"{key[1]} is billed {billed}, its limit allows {most}"
 
 
 def _community_and_operator(view: _View) -> Iterator[str]:
@@ -374,11 +381,16 @@ def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
         if paid_in != paid_out:
             yield f"{name} took in {paid_in} and paid out {paid_out}"
     due: dict[str, int] = defaultdict(int)
+    payers: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for _, contract, hour, _ in view.hours():
-        name = accounts.cover(contract.auction_id, contract.pool_id, hour.interval.start)
+        pool_id = contract.backup_pool_id or contract.pool_id
+        name = accounts.cover(contract.auction_id, pool_id, hour.interval.start)
         due[name] += hour.legs.cover * terms.position(hour)
+        payers[name].add((contract.pool_id, contract.backup_pool_id))
     for name, amount in due.items():
-        if abs(SECONDS_PER_HOUR * charged[name] - amount) * 2 > SECONDS_PER_HOUR:
+        # Rounded once per pool and purpose that pays into the account.
+        most = SECONDS_PER_HOUR * len(payers[name])
+        if abs(SECONDS_PER_HOUR * charged[name] - amount) * 2 > most:
             yield f"{name} was charged {charged[name]}"
 
 
@@ -415,15 +427,20 @@ CHECKS: Final[tuple[tuple[str, Callable[[_View], Iterator[str]]], ...]] = (
 )
 
 
-def _open_orders(settled: Sequence[Settled]) -> set[tuple[str, str]]:
-    """Orders with an hour that is not closed yet, as (auction, order)."""
+def _open_families(settled: Sequence[Settled]) -> set[tuple[str, str]]:
+    """Families with an hour that is not closed yet."""
     found: set[tuple[str, str]] = set()
     for item in settled:
         closed = {interval.start for interval in item.closed}
         for contract in item.assignment.contracts:
             if any(hour.interval.start not in closed for hour in contract.hours):
-                found.add((contract.auction_id, contract.order_id))
+                found.add(_family(item, contract.order_id))
     return found
+
+
+def _family(item: Settled, order_id: str) -> tuple[str, str]:
+    """Whose bills an order's count with: auction and first order of the family."""
+    return item.assignment.auction_id, item.families.get(order_id, order_id)
 
 
 def _cells(hour: ContractHour) -> int:

@@ -7,9 +7,10 @@ or ``TFLOP:<precision>``; every asset sums to zero over all accounts after every
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing.shapes import LATER
 from clearing.types import Cover, Interval, ServiceClass
 from clearing.units import (
     Chips,
@@ -64,13 +65,14 @@ class Contract:
     """An award and its terms: one buyer's order served by one supplier in one pool.
 
     Attributes:
-        contract_id: ``<auction>/<order>/<pool>/<supplier order>``: stable, derived, unique; a
-            supplier may have two offers in one pool.
+        contract_id: ``<auction>/<order>/<pool>/<supplier order>``, with ``/<backup pool>`` for
+            SITE cover: stable, derived, unique; a supplier may have two offers in one pool.
         supplier_order_id: Offer (or entitlement) that supplies it.
         hours: Ascending, without gaps in the index but possibly with zero-chip hours left out.
         precision: Precision in which delivered compute is accounted, such as ``BF16``.
         derate_ppm: Acceptance derate of the pool, parts per million of dense peak.
         stop_loss_ppm: k of the supplier's stop-loss (SETTLEMENT R5).
+        backup_pool_id: Pool that makes good the loss of the site; empty without SITE cover.
     """
 
     contract_id: str
@@ -89,11 +91,16 @@ class Contract:
     precision: str
     derate_ppm: Ppm
     stop_loss_ppm: Ppm
+    backup_pool_id: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpareHour:
-    """Spare nodes held by a supplier in one interval and what each chip-hour of them earns."""
+    """Spare nodes held by a supplier in one interval and what each chip-hour of them earns.
+
+    Attributes:
+        site: Held for SITE cover, not for NODE cover.
+    """
 
     auction_id: str
     supplier_id: str
@@ -103,6 +110,7 @@ class SpareHour:
     interval: Interval
     chips: Chips
     price: MicroUsdPerChipHour
+    site: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,93 +1,101 @@
-"""Make-whole payments: an accepted order that loses at the prices is paid its loss back.
+"""Make-whole payments: an accepted family that loses at the prices is paid its loss back.
 
-Funded in this order (DESIGN 4.2, SETTLEMENT R14): power rents, pro rata to what is left of
-them; then the positive surpluses of accepted orders, pro rata, largest remainder; then
-base-load nominations by chips served, which have no limit price and never fund pro rata.
-Nobody gives more than its surplus, so nobody is pushed past a limit.
+Funded in this order (DESIGN 4.2, SETTLEMENT R14): power rents, pro rata; then the positive
+surpluses of accepted families, pro rata; then base-load nominations by chips served, which
+have no limit price. Each by largest remainder, over all payments together: the sources of one
+kind stand in a row by name, each as long as what it gives, and the payments, by family, take
+their parts from that row one after the other. So there are fewer shares than sources and
+payments, however many of both there are. Nobody gives more than its surplus, so nobody is
+pushed past a limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from clearing.errors import InvariantError
+from clearing.errors import UnfundedError
 from clearing.outcome import FundingShare, MakeWhole
 from clearing.units import SECONDS_PER_HOUR, MicroUsd, divide_up, split_largest_remainder
 
-RENT_PREFIX = "rent:"
+RENT_PREFIX: Final = "rent:"
 """Source of a share paid from the power rent of the site named behind it."""
+
+Family = tuple[str, ...]
+"""The accepted orders of a family, sorted; its first one is the family's name as a source."""
 
 
 def make_whole(
-    surpluses: Mapping[str, int],
+    surpluses: Mapping[Family, int],
     rents: Mapping[str, int],
     base_chips: Mapping[str, int],
     residual: int,
 ) -> tuple[MakeWhole, ...]:
-    """Payments to every accepted order that loses, sorted by order.
+    """Payments to every accepted family that loses, sorted by family.
 
     Args:
-        surpluses: Surplus of each accepted bid and offer, price-seconds, either sign.
+        surpluses: Surplus of each accepted family, price-seconds, either sign; a divisible
+            order is a family of its own.
         rents: Power rent by site, price-seconds, >= 0.
         base_chips: Chips served x intervals by nomination.
         residual: ``Cash.residual``, micro-USD; what it lacks is funded in the same way by
             the one entry without orders.
 
     Raises:
-        InvariantError: losses exceed every source, which welfare >= 0 rules out.
+        UnfundedError: losses exceed every source: restart cost kept, or a link that has to flow,
+            can make a choice whose welfare is below zero.
     """
-    sources = [
-        {RENT_PREFIX + s: r // SECONDS_PER_HOUR for s, r in rents.items()},
-        {name: s // SECONDS_PER_HOUR for name, s in surpluses.items() if s > 0},
-    ]
-    losses: dict[tuple[str, ...], int] = {
-        (name,): divide_up(-surplus, SECONDS_PER_HOUR)
-        for name, surplus in surpluses.items()
+    losses = {
+        family: divide_up(-surplus, SECONDS_PER_HOUR)
+        for family, surplus in surpluses.items()
         if surplus < 0
     }
     if residual < 0:
         losses[()] = -residual
-    return tuple(
-        MakeWhole(
-            order_ids=family,
-            amount=MicroUsd(losses[family]),
-            funding=_fund(losses[family], sources, base_chips),
-        )
-        for family in sorted(losses)
+    rows = _given(
+        sum(losses.values()),
+        {RENT_PREFIX + site: rent // SECONDS_PER_HOUR for site, rent in rents.items()},
+        {family[0]: gain // SECONDS_PER_HOUR for family, gain in surpluses.items() if gain > 0},
+        base_chips,
     )
+    return tuple(_payments(losses, rows))
 
 
-def _fund(
-    amount: int, sources: list[dict[str, int]], base_chips: Mapping[str, int]
-) -> tuple[FundingShare, ...]:
-    """Shares of one payment; what the sources have left falls by them."""
-    shares: dict[str, int] = {}
-    missing = amount
-    for left in sources:
-        missing -= _take(left, missing, shares)
-    if missing:
-        if not any(base_chips.values()):
-            message = f"nobody can fund {missing} micro-USD of make-whole"
-            raise InvariantError(message)
-        _split(base_chips, missing, shares)
-    return tuple(
-        FundingShare(source=source, amount=MicroUsd(share))
-        for source, share in sorted(shares.items())
-    )
+def _given(
+    missing: int, rents: Mapping[str, int], gains: Mapping[str, int], base_chips: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """What each source gives in all, micro-USD > 0, in the order in which it is spent."""
+    row: list[tuple[str, int]] = []
+    for most in (rents, gains):
+        taken = min(missing, sum(most.values()))
+        row += _split(most, taken)
+        missing -= taken
+    if missing and not any(base_chips.values()):
+        raise UnfundedError(missing)
+    return row + _split(base_chips, missing)
 
 
-def _take(sources: dict[str, int], wanted: int, shares: dict[str, int]) -> int:
-    """Take up to ``wanted`` pro rata to what the sources have left; returns what was taken."""
-    taken = min(wanted, sum(sources.values()))
-    for source, part in _split(sources, taken, shares).items():
-        sources[source] -= part
-    return taken
-
-
-def _split(weights: Mapping[str, int], total: int, shares: dict[str, int]) -> dict[str, int]:
+def _split(weights: Mapping[str, int], total: int) -> list[tuple[str, int]]:
+    if total == 0:
+        return []
     names = sorted(weights)
     parts = split_largest_remainder(total, [weights[name] for name in names], names)
-    given = {name: part for name, part in zip(names, parts, strict=True) if part}
-    for name, part in given.items():
-        shares[name] = shares.get(name, 0) + part
-    return given
+    return [(name, part) for name, part in zip(names, parts, strict=True) if part]
+
+
+def _payments(losses: Mapping[Family, int], row: list[tuple[str, int]]) -> Iterator[MakeWhole]:
+    """Cut the row of sources into payments."""
+    sources = iter(row)
+    source, left = "", 0
+    for family in sorted(losses):
+        missing = losses[family]
+        shares: list[FundingShare] = []
+        while missing:
+            if not left:
+                source, left = next(sources)
+            part = min(missing, left)
+            shares.append(FundingShare(source=source, amount=MicroUsd(part)))
+            missing -= part
+            left -= part
+        funding = tuple(sorted(shares, key=lambda share: share.source))
+        yield MakeWhole(order_ids=family, amount=MicroUsd(losses[family]), funding=funding)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clearing import codec
 from clearing.auction import clear
-from clearing.errors import BookError, RefusedResultError, SolverError
+from clearing.errors import BookError, GapError, RefusedResultError, SolverError
 from clearing.outcome import Outcome
 from clearing.types import Book
 from clearing.units import Ppm
@@ -63,16 +63,12 @@ def work(job: Job) -> Cleared | Failed:
     """Clear one auction. A bug (``InvariantError``) is raised, not returned."""
     try:
         outcome = clear(job.book, job.seed)
-    except (BookError, SolverError, RefusedResultError) as error:
+    except (BookError, SolverError, RefusedResultError, GapError) as error:
         return Failed(reason=str(error))
     return _assigned(job, outcome)
 
 
 def _assigned(job: Job, outcome: Outcome) -> Cleared | Failed:
-    gap = outcome.certificate.gap_ppb
-    limit = job.book.spec.tariff.withhold_gap_ppm * 1_000
-    if gap > limit:
-        return Failed(reason=f"certified gap {gap} ppb is above the limit of {limit} ppb")
     try:
         assignment = assign(
             job.book,
@@ -88,5 +84,5 @@ def _assigned(job: Job, outcome: Outcome) -> Cleared | Failed:
         outcome=codec.encode(outcome),
         assignment=codec.encode(assignment),
         postings=codec.encode(award_postings(assignment, job.order_holds)),
-        gap_ppb=gap,
+        gap_ppb=outcome.certificate.gap_ppb,
     )

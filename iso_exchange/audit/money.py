@@ -20,7 +20,7 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.sequencer.effects import STATED_PREFIXES
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import settle_interval
-from settlement.invariants import Settled, check_all, highest_limits
+from settlement.invariants import Settled, check_all, highest_limits, linked_families
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S, MeteredHour
@@ -213,6 +213,7 @@ def _settled(state: State) -> Iterable[Settled]:
                 for item in state.delivered[name, interval.start]
             ),
             limits=highest_limits(auction.book),
+            families=linked_families(auction.book),
         )
 
 

@@ -12,7 +12,7 @@ import typer
 from clearing.types import AuctionSpec, PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange.api.v1 import auction_pb2, price_pb2
-from iso_exchange.cli import output, values
+from iso_exchange.cli import offline, output, sweep, values
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -27,7 +27,9 @@ from iso_exchange.cli.session import (
 from iso_exchange.client import BLANK_HEADER, Client, Receipt
 from iso_exchange.commands import CreateAuction, HaltAuction, ResumeAuction
 
-app: Final = typer.Typer(no_args_is_help=True, help="Auctions: create, show, prices, watch.")
+app: Final = typer.Typer(
+    no_args_is_help=True, help="Auctions: create, show, prices, watch; clear and verify files."
+)
 
 Auction = Annotated[str, typer.Argument(metavar="AUCTION", help="Identifier.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; public and kept for ever.")]
@@ -227,11 +229,22 @@ def prices(
         default=OPERATOR_ID,
     )
     headers = ("FROM", "POOL", "ENERGY", "FIRM", "INTERRUPTIBLE", "SURCHARGE", "CHIPS", "USED %")
-    output.answer(
-        {"prices": [output.plain(price) for price in found]},
-        output.table(headers, [_price_row(price) for price in found]),
-        as_json=as_json,
-    )
+    backups = [
+        (
+            output.stamp_text(price.start_time),
+            price.pool_id,
+            backup.site_id,
+            output.price_text(backup.price_micro_usd_per_chip_hour),
+            price.site_spare_chip_count,
+        )
+        for price in found
+        for backup in price.backups
+    ]
+    blocks = [output.table(headers, [_price_row(price) for price in found])]
+    if backups:
+        covers = ("FROM", "BACKUP POOL", "LOST SITE", "BACKUP PRICE", "HELD")
+        blocks.append(output.table(covers, backups))
+    output.answer({"prices": [output.plain(price) for price in found]}, *blocks, as_json=as_json)
 
 
 @app.command("curves")
@@ -294,6 +307,11 @@ def watch(
                     return
 
     asyncio.run(follow())
+
+
+app.command("clear")(offline.clear)
+app.command("verify")(offline.verify)
+app.command("sweep")(sweep.sweep)
 
 
 def _calendar(day: str, start: str, close: str) -> tuple[UnixSeconds, UnixSeconds]:

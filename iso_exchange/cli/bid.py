@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from clearing.units import ChipSeconds, Seconds, UnixSeconds
+from clearing.units import Chips, ChipSeconds, Seconds, UnixSeconds
 from iso_exchange.cli import values
 from iso_exchange.cli.conditions import with_conditions
 from iso_exchange.cli.refusals import BadValue
@@ -79,10 +79,18 @@ def gang(
     *,
     context: typer.Context,
     auction: Auction,
-    chips: Annotated[str, typer.Option("--chips", help="All in one pool, whole nodes.")],
     limit: Limit,
     window: Window,
     conditions: BidConditions,
+    chips: Annotated[
+        str, typer.Option("--chips", help="All in one pool, whole nodes; or give a profile.")
+    ] = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile", metavar="CHIPS,CHIPS,...", help="Chips of each interval of the run."
+        ),
+    ] = "",
     duration: Annotated[
         str, typer.Option("--for", help="Length, such as 8h. Default: the whole window.")
     ] = "",
@@ -95,6 +103,12 @@ def gang(
     parent: Annotated[
         str, typer.Option("--parent", help="Accepted only if this order of yours is.")
     ] = "",
+    initial_pool: Annotated[
+        str, typer.Option("--initial-pool", help="Where it runs now under contracts of yours.")
+    ] = "",
+    restart_cost: Annotated[
+        str, typer.Option("--restart-cost", help="Cost of moving it, USD per chip.")
+    ] = "0",
     order_id: OrderId = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -102,16 +116,23 @@ def gang(
 ) -> None:
     """Bid for one uninterrupted block of chips in one pool, anywhere inside a window."""
     earliest, latest, length = _block(window, duration)
+    quantity, shape = _quantity(chips, profile)
+    moving = values.parse_amount(restart_cost, "--restart-cost")
+    if moving and not initial_pool:
+        raise BadValue("--initial-pool", "say where it runs now, or leave the restart cost out")
     terms = BlockBidTerms(
         conditions=conditions,
         earliest_start=earliest,
         latest_start=latest,
         duration_s=length,
-        chips=values.parse_chips(chips, "--chips"),
+        chips=quantity,
+        profile=shape,
         limit_price=values.parse_price(limit, "--limit"),
         min_fill_ppm=values.parse_share(min_fill, "--min-fill"),
         exclusive_group=group,
         parent_order_id=parent,
+        initial_pool_id=initial_pool,
+        restart_cost=moving,
     )
     command = new_order(
         context,
@@ -156,6 +177,18 @@ def work(
         terms=terms,
     )
     submit(context, command, Manner(dry_run=dry_run, yes=yes, as_json=as_json))
+
+
+def _quantity(chips: str, profile: str) -> tuple[Chips, tuple[Chips, ...]]:
+    """Largest quantity of a block and its profile; empty where it is the same throughout."""
+    if bool(chips) == bool(profile):
+        raise BadValue("--chips", "say how many chips: either --chips or --profile")
+    if chips:
+        return values.parse_chips(chips, "--chips"), ()
+    shape = values.parse_profile(profile, "--profile")
+    if not max(shape):
+        raise BadValue("--profile", "some interval needs a chip", got=profile)
+    return max(shape), shape
 
 
 def _block(window: str, duration: str) -> tuple[UnixSeconds, UnixSeconds, Seconds]:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from clearing.types import Cover, Eligibility, ServiceClass
+from clearing.types import Conversion, Cover, Eligibility, ServiceClass
 from clearing.units import Seconds
 from iso_exchange.cli import values
 from iso_exchange.cli.chips import installed_chip_table
@@ -19,6 +19,15 @@ from iso_exchange.cli.site import CERTIFICATIONS, LEGAL_REGIMES
 from iso_exchange.commands import BidConditions
 
 CLOUD_ACT: Final = "US_CLOUD_ACT"
+
+Factors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factor",
+        metavar="CLASS=FACTOR",
+        help="A chip of this class is worth so many times the limit: 'h200=1.25'.",
+    ),
+]
 
 
 def read_conditions(
@@ -62,6 +71,7 @@ def read_conditions(
         Cover | None,
         typer.Option("--cover", case_sensitive=False, help="Of firm bids. Default: NODE."),
     ] = None,
+    factor: Factors = None,
 ) -> BidConditions:
     """Conditions from the options as typed.
 
@@ -86,6 +96,7 @@ def read_conditions(
         service_class=ServiceClass.FIRM if firm else ServiceClass.INTERRUPTIBLE,
         cover=default if cover is None else cover,
         notice_s=values.parse_duration(notice, "--notice") if notice else Seconds(0),
+        conversions=_factors(factor or []),
     )
 
 
@@ -123,6 +134,12 @@ def _refuse_misfits(
     if not firm and cover not in {None, Cover.NONE}:
         raise BadValue("--cover", "interruptible service has no cover: leave it out")
     return firm
+
+
+def _factors(texts: list[str]) -> tuple[Conversion, ...]:
+    if not texts:
+        return ()
+    return values.parse_factors(texts, "--factor", installed_chip_table().chip_classes())
 
 
 def _chip_classes(texts: list[str]) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ def show(
         ("Buyer", found.buyer_id),
         ("Supplier", found.supplier_id),
         ("Pool", found.pool_id),
+        ("Backup", found.backup_pool_id),
         ("Class", output.named(found.terms, "service_class")),
         ("Cover", output.named(found.terms, "cover")),
         ("Notice", f"{found.terms.notice_seconds} s"),
@@ -106,5 +107,8 @@ def show(
         )
     headers = ("FROM", "CHIPS", "PRICE", "SURCHARGE", "DELIVERED H", "FAILED H", "NOT READ H")
     output.answer(
-        output.plain(found), output.pairs(facts), output.table(headers, rows), as_json=as_json
+        output.plain(found),
+        output.pairs((name, value) for name, value in facts if value),
+        output.table(headers, rows),
+        as_json=as_json,
     )

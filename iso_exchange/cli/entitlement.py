@@ -42,6 +42,10 @@ def register(
         str, typer.Option("--price", help="Between the two, USD per chip-hour, paid outside.")
     ],
     cover: Annotated[Cover, typer.Option("--cover", case_sensitive=False)] = Cover.NODE,
+    backups: Annotated[
+        list[str] | None,
+        typer.Option("--backup", help="With --cover site: pools at other sites that may stand by."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Register a bilateral contract, signed by its holder (--as) and its supplier."""
@@ -62,6 +66,7 @@ def register(
         chips=values.parse_chips(chips, "--chips"),
         contract_price=values.parse_price(price, "--price"),
         cover=cover,
+        backup_pool_ids=values.split_names(backups or ()),
     )
     receipt = call(
         context,
@@ -113,6 +118,10 @@ def nominate(
     chips: Annotated[str, typer.Option("--chips", help="What will be used.")],
     start: Annotated[str, typer.Option("--from", help="Default: start of the auction.")] = "",
     end: Annotated[str, typer.Option("--to", help="Default: end of the auction.")] = "",
+    backups: Annotated[
+        list[str] | None,
+        typer.Option("--backup", help="Only these of its backup pools. Default: all of them."),
+    ] = None,
     nomination_id: Annotated[str, typer.Option("--id", help="Default: a fresh one.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -131,6 +140,7 @@ def nominate(
         entitlement_id=entitlement,
         auction_id=auction,
         segments=(TimedSegment(start=first, end=last, steps=(step,)),),
+        backup_pool_ids=values.split_names(backups or ()),
     )
     receipt = send(context, command, as_json=as_json)
     output.answer(

@@ -201,6 +201,8 @@ def _amended(terms: OrderTerms, limit: str, chips: str, steps: list[str]) -> Ord
             raise BadValue("--limit", "of this order --limit and --chips can be amended")
         price = values.parse_price(limit, "--limit") if limit else terms.limit_price
         if isinstance(terms, BlockBidTerms):
+            if chips and terms.profile:
+                raise BadValue("--chips", "of an order with a profile the limit can be amended")
             quantity = values.parse_chips(chips, "--chips") if chips else terms.chips
             return dataclasses.replace(terms, limit_price=price, chips=quantity)
         rate = values.parse_chips(chips, "--chips") if chips else terms.max_chips
@@ -223,10 +225,22 @@ def _outcome_facts(outcome: order_pb2.OrderOutcome) -> list[tuple[str, object]]:
     facts += [
         (
             f"Award {award.pool_id}",
-            f"{output.interval_text(part.start_time, part.end_time)} {part.chip_count} chips",
+            f"{output.interval_text(part.start_time, part.end_time)} {_award_text(part)}",
         )
         for award in outcome.awards
         for part in award.segments
     ]
+    facts += [("On", output.interval_text(run.start_time, run.end_time)) for run in outcome.runs]
     facts += [("Contract", contract_id) for contract_id in outcome.contract_ids]
     return facts
+
+
+def _award_text(part: order_pb2.AwardSegment) -> str:
+    """Chips of an award, what of them stands by, and where its backup is."""
+    texts = [f"{part.chip_count} chips"]
+    if part.reserve_chip_count:
+        texts.append(f"{part.reserve_chip_count} stand by for nodes")
+    if part.site_reserve_chip_count:
+        texts.append(f"{part.site_reserve_chip_count} stand by for a site")
+    texts += [f"{backup.chip_count} backed by {backup.pool_id}" for backup in part.backups]
+    return ", ".join(texts)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final
 
-from clearing.types import MAX_CHIPS, Step
+from clearing.types import MAX_CHIPS, Conversion, Step
 from clearing.units import (
     PPM,
     Chips,
@@ -26,6 +26,7 @@ from clearing.units import (
 from iso_exchange.cli.refusals import BadValue
 
 SECONDS_PER_DAY: Final = 86_400
+FACTOR_MAX: Final = 1_000
 
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d))?(?:([Zz])|([+-])(\d\d):(\d\d))",
@@ -152,9 +153,9 @@ def parse_count(text: str, field: str, *, least: int = 1, most: int = MAX_CHIPS)
     return int(text)
 
 
-def parse_chips(text: str, field: str) -> Chips:
-    """Number of chips, at least one."""
-    return Chips(parse_count(text, field))
+def parse_chips(text: str, field: str, *, least: int = 1) -> Chips:
+    """Number of chips, by default at least one."""
+    return Chips(parse_count(text, field, least=least))
 
 
 def parse_share(text: str, field: str) -> Ppm:
@@ -197,6 +198,33 @@ def parse_steps(texts: Sequence[str], field: str, *, descending: bool) -> tuple[
             field, "expected at least one step, each with its own price", got=" ".join(texts)
         )
     return tuple(sorted(steps, key=lambda step: step.price, reverse=descending))
+
+
+def parse_profile(text: str, field: str) -> tuple[Chips, ...]:
+    """Chips of each interval of a run, such as ``8,16,0,8``.
+
+    Raises:
+        BadValue: not whole numbers separated by commas.
+    """
+    return tuple(Chips(parse_count(part.strip(), field, least=0)) for part in text.split(","))
+
+
+def parse_factors(texts: Iterable[str], field: str, known: Sequence[str]) -> tuple[Conversion, ...]:
+    """Own factors ``CLASS=FACTOR``: what a chip of a class is worth beside the limit price.
+
+    Raises:
+        BadValue: an unknown class, one that is named twice, or a factor that is not above zero
+            and at most 1,000 with at most six digits after the point.
+    """
+    found: dict[str, Conversion] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        classes = resolve_chip_classes([name], field, known)
+        ppm = Decimal(number) * PPM if _MONEY.fullmatch(number) else Decimal(0)
+        if len(classes) != 1 or classes[0] in found or not 0 < ppm <= FACTOR_MAX * PPM:
+            raise BadValue(field, "expected one factor for each class, such as h200=1.25", got=text)
+        found[classes[0]] = Conversion(chip_class=classes[0], factor_ppm=Ppm(int(ppm)))
+    return tuple(found.values())
 
 
 def parse_names(texts: Iterable[str], field: str, known: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from iso_exchange.commands import Nominate, RegisterEntitlement, TimedSegment
 from iso_exchange.convert import enums
 from iso_exchange.convert.fields import BodyError, Reader, timestamp
 from iso_exchange.convert.headers import read_header, write_header
-from iso_exchange.convert.orders import SEGMENT_COUNT_MAX
+from iso_exchange.convert.orders import CONDITION_COUNT_MAX, SEGMENT_COUNT_MAX
 
 NO_PRICE = MicroUsdPerChipHour(0)
 """A nomination states chips only: its price is the entitlement's."""
@@ -27,6 +27,7 @@ def read_entitlement(body: Reader) -> RegisterEntitlement:
         chips=Chips(body.integer("chip_count")),
         contract_price=MicroUsdPerChipHour(body.integer("contract_price_micro_usd_per_chip_hour")),
         cover=body.choice_or("cover", enums.COVER, Cover.NODE),
+        backup_pool_ids=body.references("backup_pool_ids", most=CONDITION_COUNT_MAX),
     )
 
 
@@ -43,6 +44,7 @@ def write_entitlement(command: RegisterEntitlement) -> entitlement_pb2.Entitleme
         chip_count=command.chips,
         contract_price_micro_usd_per_chip_hour=command.contract_price,
         cover=enums.COVER.number(command.cover),
+        backup_pool_ids=command.backup_pool_ids,
     )
 
 
@@ -63,6 +65,7 @@ def read_nomination(body: Reader) -> Nominate:
             )
             for segment in body.children("segments", least=1, most=SEGMENT_COUNT_MAX)
         ),
+        backup_pool_ids=body.references("backup_pool_ids", most=CONDITION_COUNT_MAX),
     )
 
 
@@ -78,6 +81,7 @@ def write_nomination(command: Nominate) -> entitlement_pb2.Nomination:
         entitlement_id=command.entitlement_id,
         auction_id=command.auction_id,
         segments=[_chip_segment(segment) for segment in command.segments],
+        backup_pool_ids=command.backup_pool_ids,
     )
 
 

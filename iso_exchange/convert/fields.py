@@ -75,6 +75,13 @@ def not_taken(field: str, advice: str) -> RefusedBodyError:
     return RefusedBodyError(Rejected(code=Code.NOT_CLEARED_YET, field=field, advice=advice))
 
 
+def misplaced(field: str, advice: str, *, got: str = "") -> RefusedBodyError:
+    """Refusal of something that is well formed and makes no sense where it stands."""
+    return RefusedBodyError(
+        Rejected(code=Code.INVALID_VALUE, field=field, advice=advice, got=got[:GOT_LENGTH_MAX])
+    )
+
+
 def timestamp(seconds: int) -> Timestamp:
     """Whole seconds since the epoch as the wire has them."""
     return Timestamp(seconds=seconds)
@@ -231,6 +238,10 @@ class Reader:
         raise malformed(
             self.path(name), "choose a number in range", got=str(value), limit=f"{low} to {high}"
         )
+
+    def integers(self, name: str, *, most: int) -> tuple[int, ...]:
+        """A list of numbers whose ranges are judged against the market, by the state machine."""
+        return tuple(self._many(name, most, 0))
 
     def integer_or_none(self, name: str) -> int | None:
         """A number with presence: 0 is a statement, unset is none."""

@@ -34,11 +34,19 @@ from iso_exchange.commands import (
     WorkBidTerms,
 )
 from iso_exchange.convert import enums
-from iso_exchange.convert.fields import BodyError, Reader, malformed, number_of, timestamp
+from iso_exchange.convert.fields import (
+    BodyError,
+    Reader,
+    malformed,
+    misplaced,
+    number_of,
+    timestamp,
+)
 from iso_exchange.convert.headers import read_header, write_header
 
 SEGMENT_COUNT_MAX: Final = 168
 STEP_COUNT_MAX: Final = 64
+PROFILE_COUNT_MAX: Final = 168
 CONDITION_COUNT_MAX: Final = 64
 CONVERSION_COUNT_MAX: Final = 32
 
@@ -107,10 +115,17 @@ def _terms(body: Reader, kind: str) -> OrderTerms:
             raise malformed(body.path(name), "only a block bid may have it", got=value)
     if kind == "offer":
         return _offer(terms)
+    conditions, restart_cost = _conditions(terms)
+    if restart_cost:
+        raise misplaced(
+            terms.path("terms.restart_cost_micro_usd_per_chip"),
+            "only a block bid can stay where it runs: leave it out",
+            got=str(restart_cost),
+        )
     if kind == "step_bid":
-        return StepBidTerms(conditions=_conditions(terms), segments=_segments(terms))
+        return StepBidTerms(conditions=conditions, segments=_segments(terms))
     return WorkBidTerms(
-        conditions=_conditions(terms),
+        conditions=conditions,
         start=terms.instant("start_time"),
         deadline=terms.instant("deadline_time"),
         work=ChipSeconds(terms.bounded("work_chip_seconds", 1)),
@@ -135,27 +150,41 @@ def _commitment(terms: Reader) -> Commitment:
         no_load=MicroUsd(terms.bounded("no_load_micro_usd_per_interval", 0)),
         min_run_intervals=terms.bounded("min_run_interval_count", 0) or 1,
         min_chips=Chips(terms.bounded("min_chip_count", 0)),
+        whole=terms.flag("whole"),
     )
 
 
 def _block(terms: Reader, exclusive_group: str, parent_order_id: str) -> BlockBidTerms:
     earliest = terms.instant("earliest_start_time")
     latest = terms.instant_or_none("latest_start_time")
+    conditions, restart_cost = _conditions(terms)
+    initial_pool_id = terms.reference("initial_pool_id", optional=True)
+    if restart_cost and not initial_pool_id:
+        raise misplaced(
+            terms.path("terms.restart_cost_micro_usd_per_chip"),
+            "name the pool in which it already runs, or leave it out",
+            got=str(restart_cost),
+        )
     return BlockBidTerms(
-        conditions=_conditions(terms),
+        conditions=conditions,
         earliest_start=earliest,
         latest_start=earliest if latest is None else latest,
         duration_s=Seconds(terms.integer("duration_seconds")),
         chips=Chips(terms.integer("chip_count")),
         limit_price=_limit(terms),
         min_fill_ppm=Ppm(terms.bounded("min_fill_ppm", 0, PPM) or PPM),
+        profile=tuple(map(Chips, terms.integers("profile_chip_counts", most=PROFILE_COUNT_MAX))),
         exclusive_group=exclusive_group,
         parent_order_id=parent_order_id,
+        initial_pool_id=initial_pool_id,
+        restart_cost=restart_cost,
     )
 
 
-def _conditions(terms: Reader) -> BidConditions:
+def _conditions(terms: Reader) -> tuple[BidConditions, MicroUsd]:
+    """What all bids share, and the restart cost, which only a block bid may have."""
     bid = terms.child("terms")
+    restart_cost = MicroUsd(bid.bounded("restart_cost_micro_usd_per_chip", 0))
     service_class = bid.choice("service_class", enums.SERVICE_CLASS)
     unstated = Cover.NONE if service_class is ServiceClass.INTERRUPTIBLE else Cover.NODE
     conversions = tuple(
@@ -167,13 +196,14 @@ def _conditions(terms: Reader) -> BidConditions:
     named = [conversion.chip_class for conversion in conversions]
     if len(set(named)) != len(named):
         raise malformed(bid.path("conversions"), "give each chip class one factor")
-    return BidConditions(
+    conditions = BidConditions(
         where=_eligibility(bid.child("eligibility")),
         service_class=service_class,
         cover=bid.choice_or("cover", enums.COVER, unstated),
         notice_s=Seconds(bid.bounded("notice_seconds", 0)),
         conversions=conversions,
     )
+    return conditions, restart_cost
 
 
 def _eligibility(where: Reader) -> Eligibility:
@@ -226,6 +256,7 @@ def _write_offer(terms: OfferTerms) -> order_pb2.Offer:
                 no_load_micro_usd_per_interval=commitment.no_load,
                 min_run_interval_count=commitment.min_run_intervals,
                 min_chip_count=commitment.min_chips,
+                whole=commitment.whole,
             )
         )
     return offer
@@ -234,7 +265,7 @@ def _write_offer(terms: OfferTerms) -> order_pb2.Offer:
 def _write_block(terms: BlockBidTerms) -> order_pb2.BlockBid:
     if terms.min_fill_ppm == 0:
         raise BodyError("block_bid.min_fill_ppm", "0 stands for the default on the wire")
-    return order_pb2.BlockBid(
+    bid = order_pb2.BlockBid(
         terms=_write_conditions(terms.conditions),
         earliest_start_time=timestamp(terms.earliest_start),
         latest_start_time=timestamp(terms.latest_start),
@@ -242,7 +273,11 @@ def _write_block(terms: BlockBidTerms) -> order_pb2.BlockBid:
         chip_count=terms.chips,
         min_fill_ppm=terms.min_fill_ppm,
         limit_price_micro_usd_per_chip_hour=terms.limit_price,
+        initial_pool_id=terms.initial_pool_id,
+        profile_chip_counts=terms.profile,
     )
+    bid.terms.restart_cost_micro_usd_per_chip = terms.restart_cost
+    return bid
 
 
 def _write_work(terms: WorkBidTerms) -> order_pb2.WorkBid:

@@ -31,7 +31,8 @@ from iso_exchange.commands import (
     RegisterEntitlement,
     ResumeAuction,
 )
-from iso_exchange.sequencer.capacity import carried_elsewhere, meets_any, sold
+from iso_exchange.sequencer.base_load import cover_of
+from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -65,6 +66,14 @@ def create_auction(state: State, command: CreateAuction, meta: Meta) -> Accepted
             field="auction_id",
             advice="choose another identifier",
             got=command.auction_id,
+        )
+    if command.price_floor < 0:
+        return Rejected(
+            code=Code.NEGATIVE_ENERGY_PRICE_NOT_SETTLED,
+            field="price_floor_micro_usd_per_chip_hour",
+            advice="suppliers that pay are not settled yet: choose a floor of at least zero",
+            got=str(command.price_floor),
+            limit="0",
         )
     spec = AuctionSpec(
         auction_id=command.auction_id,
@@ -165,6 +174,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     auction.outcome, auction.assignment = outcome, assignment
     auction.state = AuctionState.CLEARED
     auction.offered = sold(auction, outcome)
+    auction.bought = bought(auction, outcome)
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
     for order_id in auction.order_ids:
@@ -273,6 +283,7 @@ def _standing(
     ]
     if not any(inside):
         return None
+    cover, backup_pool_ids = cover_of(auction, entitlement)
     return Nomination(
         order_id=f"standing:{entitlement.entitlement_id}",
         entitlement_id=entitlement.entitlement_id,
@@ -286,7 +297,8 @@ def _standing(
             )
             for first, stop in _runs(inside)
         ),
-        cover=entitlement.cover,
+        cover=cover,
+        backup_pool_ids=backup_pool_ids,
     )
 
 
@@ -326,9 +338,9 @@ def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
         ),
         (command.tick > 0, "tick_micro_usd_per_chip_hour", "the tick is above zero"),
         (
-            0 <= command.price_floor < command.price_cap,
+            command.price_floor < command.price_cap,
             "price_cap_micro_usd_per_chip_hour",
-            "the floor is at least zero and below the cap",
+            "the cap is above the floor",
         ),
         (command.operator_fee >= 0, "operator_fee_micro_usd_per_chip_hour", "zero or more"),
         (

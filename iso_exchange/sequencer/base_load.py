@@ -5,7 +5,7 @@ from __future__ import annotations
 from clearing.types import MAX_PRICE_MICRO_USD_PER_CHIP_HOUR, Cover, Nomination, Segment, Step
 from iso_exchange.commands import Nominate, RegisterEntitlement, Role
 from iso_exchange.sequencer.capacity import Taken, carried_elsewhere, meets_any
-from iso_exchange.sequencer.effects import Accepted, Meta, active_participant
+from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, unknown_pool
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction, AuctionState, NominationRecord, State
 from iso_exchange.sequencer.windows import segments
@@ -34,10 +34,6 @@ def register_entitlement(
             advice="the supplier is not registered for this pool",
             got=command.supplier_id,
         )
-    if command.cover is Cover.SITE:
-        return Rejected(
-            code=Code.NOT_CLEARED_YET, field="cover", advice="choose NONE or NODE: SITE comes later"
-        )
     if command.entitlement_id in state.entitlements:
         return Rejected(
             code=Code.ALREADY_EXISTS,
@@ -59,7 +55,7 @@ def register_entitlement(
             advice="from 0 to 1,000 US dollars per chip-hour",
             got=str(command.contract_price),
         )
-    refused = _refuse_chips(state, command)
+    refused = _refuse_chips(state, command) or _refuse_backups(state, command)
     if refused:
         return refused
     state.entitlements[command.entitlement_id] = command
@@ -98,8 +94,10 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
     curves = segments(auction.spec, command.segments, meta.now)
     if isinstance(curves, Rejected):
         return curves
-    refused = _refuse_identifier(state, auction, command) or _refuse_nomination(
-        state, auction, entitlement, curves
+    refused = (
+        _refuse_identifier(state, auction, command)
+        or _refuse_nomination(state, auction, entitlement, curves)
+        or _refuse_named(state, auction, entitlement, command)
     )
     if refused:
         return refused
@@ -111,31 +109,110 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
         del auction.nominated[replaced.nomination.order_id]
     auction.nominated[command.nomination_id] = command.entitlement_id
     state.nominations[name] = NominationRecord(
-        nomination=Nomination(
-            order_id=command.nomination_id,
-            entitlement_id=command.entitlement_id,
-            participant_id=entitlement.holder_id,
-            pool_id=entitlement.pool_id,
-            segments=tuple(
-                Segment(
-                    first=curve.first,
-                    stop=curve.stop,
-                    steps=(
-                        Step(
-                            price=entitlement.contract_price,
-                            chips=curve.steps[0].chips,
-                        ),
-                    ),
-                )
-                for curve in curves
-            ),
-            cover=entitlement.cover,
-        ),
+        nomination=_nomination(auction, entitlement, command, curves),
         auction_id=command.auction_id,
         entry_index=meta.index,
         leaf_hash=meta.leaf_hash,
     )
     return Accepted(owners=tuple(sorted({entitlement.holder_id, entitlement.supplier_id})))
+
+
+def _nomination(
+    auction: Auction,
+    entitlement: RegisterEntitlement,
+    command: Nominate,
+    curves: tuple[Segment, ...],
+) -> Nomination:
+    """What the book holds: the quantities that were named, at the registered price."""
+    cover, backup_pool_ids = cover_of(auction, entitlement, command.backup_pool_ids)
+    return Nomination(
+        order_id=command.nomination_id,
+        entitlement_id=entitlement.entitlement_id,
+        participant_id=entitlement.holder_id,
+        pool_id=entitlement.pool_id,
+        segments=tuple(
+            Segment(
+                first=curve.first,
+                stop=curve.stop,
+                steps=(Step(price=entitlement.contract_price, chips=curve.steps[0].chips),),
+            )
+            for curve in curves
+        ),
+        cover=cover,
+        backup_pool_ids=backup_pool_ids,
+    )
+
+
+def cover_of(
+    auction: Auction, entitlement: RegisterEntitlement, named: tuple[str, ...] = ()
+) -> tuple[Cover, tuple[str, ...]]:
+    """Cover and backup pools of an entitlement's nomination in one auction.
+
+    A backup pool that was registered after the auction was created has no part in it. Where
+    none is left there is no cover: base load is served all the same.
+
+    Args:
+        auction: The auction.
+        entitlement: The entitlement.
+        named: Those of its backup pools that may be used; empty for all.
+    """
+    pools = set(auction.pool_ids)
+    usable = tuple(name for name in named or entitlement.backup_pool_ids if name in pools)
+    if entitlement.cover is Cover.SITE and not usable:
+        return Cover.NONE, ()
+    return entitlement.cover, usable
+
+
+def _refuse_backups(state: State, command: RegisterEntitlement) -> Rejected | None:
+    if command.cover is not Cover.SITE:
+        if not command.backup_pool_ids:
+            return None
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="backup_pool_ids",
+            advice="only SITE cover has backup pools: leave them out",
+        )
+    if not command.backup_pool_ids:
+        return Rejected(
+            code=Code.NO_COVER_POSSIBLE,
+            field="backup_pool_ids",
+            advice="name a pool of the same chip class and node size at another site",
+        )
+    pool = state.pools[command.pool_id].pool
+    for name in command.backup_pool_ids:
+        record = state.pools.get(name)
+        if record is None:
+            return Rejected(
+                code=Code.UNKNOWN_POOL, field="backup_pool_ids", advice="list the pools", got=name
+            )
+        backup = record.pool
+        alike = (backup.chip_class, backup.chips_per_node) == (pool.chip_class, pool.chips_per_node)
+        if backup.site_id == pool.site_id or not alike:
+            return Rejected(
+                code=Code.INVALID_VALUE,
+                field="backup_pool_ids",
+                advice="a backup is at another site, of the same chip class and node size",
+                got=name,
+            )
+    return None
+
+
+def _refuse_named(
+    state: State, auction: Auction, entitlement: RegisterEntitlement, command: Nominate
+) -> Rejected | None:
+    """Backup pools that a nomination names are the entitlement's and take part in the auction."""
+    for name in command.backup_pool_ids:
+        if name not in entitlement.backup_pool_ids:
+            return Rejected(
+                code=Code.INVALID_VALUE,
+                field="backup_pool_ids",
+                advice="name backup pools of the entitlement, or none for all of them",
+                got=name,
+                limit=",".join(entitlement.backup_pool_ids),
+            )
+        if name not in auction.pool_ids:
+            return unknown_pool(state, "backup_pool_ids", name)
+    return None
 
 
 def _refuse_chips(state: State, command: RegisterEntitlement) -> Rejected | None:

@@ -1,4 +1,4 @@
-"""What of a pool is spoken for: by offers of every auction and by base-load entitlements.
+"""What of a pool is spoken for, by offers and by base load, and what of it a buyer runs.
 
 Auctions may deliver in the same hours (a strip, the day ahead, spot). A chip is offered in
 one of them at a time: until its result an auction counts what it was offered, after it what
@@ -8,11 +8,11 @@ it sold. An entitlement's hours are nominated in one auction, the first that car
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from clearing.outcome import Outcome, Side
 from clearing.types import Interval, Nomination
-from iso_exchange.sequencer.state import Auction, State
+from iso_exchange.sequencer.state import Auction, AuctionState, State
 
 
 class Taken:
@@ -48,7 +48,9 @@ class Taken:
         return max(self._at(moment) for moment in (interval.start, *inside))
 
     def _at(self, moment: int) -> int:
-        offered = sum(_offered_at(auction, self._pool_id, moment) for auction in self._auctions)
+        offered = sum(
+            _at(auction, auction.offered[self._pool_id], moment) for auction in self._auctions
+        )
         return offered + sum(
             entitlement.chips
             for entitlement in self._entitlements
@@ -63,11 +65,34 @@ def sold(auction: Auction, outcome: Outcome) -> dict[str, list[int]]:
         if award.side is not Side.SUPPLY:
             continue
         chips = found.setdefault(award.pool_id, [0] * len(auction.spec.intervals))
-        for place, (awarded, spare) in enumerate(
-            zip(award.chips, award.reserve, strict=True), award.first
+        held = award.site_reserve or (0,) * len(award.chips)
+        for place, (awarded, spare, backup) in enumerate(
+            zip(award.chips, award.reserve, held, strict=True), award.first
         ):
-            chips[place] += awarded + spare
+            chips[place] += awarded + spare + backup
     return found
+
+
+def bought(auction: Auction, outcome: Outcome) -> dict[tuple[str, str], list[int]]:
+    """Chips awarded to bids, per (buyer, pool) and interval."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for award in outcome.awards:
+        if award.side is Side.DEMAND:
+            key = (award.participant_id, award.pool_id)
+            chips = found.setdefault(key, [0] * len(auction.spec.intervals))
+            for place, awarded in enumerate(award.chips, award.first):
+                chips[place] += awarded
+    return found
+
+
+def running(state: State, participant_id: str, pool_id: str, moment: int) -> int:
+    """Chips that a buyer's contracts of published auctions deliver in a pool at a moment."""
+    key = (participant_id, pool_id)
+    return sum(
+        _at(auction, auction.bought[key], moment)
+        for auction in state.auctions.values()
+        if key in auction.bought and auction.state in (AuctionState.PUBLISHED, AuctionState.SETTLED)
+    )
 
 
 def carried_elsewhere(state: State, auction: Auction) -> dict[str, list[Interval]]:
@@ -108,8 +133,8 @@ def _meets(left: Interval, right: Interval) -> bool:
     return left.start < right.end and right.start < left.end
 
 
-def _offered_at(auction: Auction, pool_id: str, moment: int) -> int:
+def _at(auction: Auction, chips: Sequence[int], moment: int) -> int:
+    """Of chips per interval, those of the interval that holds a moment."""
     first = auction.spec.intervals[0]
     place = (moment - first.start) // first.duration_s
-    offered = auction.offered[pool_id]
-    return offered[place] if 0 <= place < len(offered) else 0
+    return chips[place] if 0 <= place < len(chips) else 0

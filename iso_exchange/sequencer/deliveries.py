@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clearing.errors import InvariantError
 from clearing.types import Interval
-from clearing.units import MicroUsd
+from clearing.units import MicroUsd, UnixSeconds
 from iso_exchange.commands import (
     IssueStatement,
     PublishCommunityTotal,
@@ -21,7 +21,10 @@ from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.deposits import payable, payout
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, DeliveredHours, Postings, Statement
+from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
+
+UNSTATED = -1
+"""``SettleHour.batch_count`` of entries of before it was stated."""
 
 
 def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accepted | Rejected:
@@ -127,6 +130,15 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             advice="this interval is settled",
             got=str(command.interval.start),
         )
+    read = len(batches_of(state, auction, command.interval))
+    if command.batch_count not in {read, UNSTATED}:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="batch_count",
+            advice="readings came meanwhile: settle the interval again",
+            got=str(command.batch_count),
+            limit=str(read),
+        )
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
@@ -144,6 +156,17 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.postings[postings.postings_id] = postings
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     return Accepted(transfers=applied)
+
+
+def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
+    """Meter batches of the pools of an auction in one delivery interval."""
+    contracts = auction.assignment.contracts if auction.assignment else ()
+    return tuple(
+        batch
+        for pool_id in sorted({contract.pool_id for contract in contracts})
+        for start in range(interval.start, interval.end, METERING_INTERVAL_S)
+        if (batch := state.batches.get((pool_id, UnixSeconds(start)))) is not None
+    )
 
 
 def _is_awaited(state: State, auction: Auction) -> bool:

@@ -132,6 +132,17 @@ def active_participant(state: State, participant_id: str, role: Role) -> Partici
     return participant
 
 
+def unknown_pool(state: State, field: str, pool_id: str) -> Rejected:
+    """Refusal of a pool that does not exist, or not in an auction that was created before it."""
+    late = "it was registered after this auction was created: it takes part in the next one"
+    return Rejected(
+        code=Code.UNKNOWN_POOL,
+        field=field,
+        advice=late if pool_id in state.pools else "list the pools",
+        got=pool_id,
+    )
+
+
 def _applied(
     meta: Meta, transfers: tuple[Transfer, ...], applied: tuple[Applied, ...], first: int
 ) -> tuple[AppliedTransfer, ...]:

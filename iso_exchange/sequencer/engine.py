@@ -13,7 +13,8 @@ def refuse_by_engine(book: Book) -> Rejected | None:
     try:
         validate(book)
     except BookError as error:
-        code = Code.NOT_CLEARED_YET if error.code == "NOT_CLEARED_YET" else Code.BOOK_REFUSED
+        uncovered = error.code == Code.NO_COVER_POSSIBLE.value
+        code = Code.NO_COVER_POSSIBLE if uncovered else Code.BOOK_REFUSED
         return Rejected(
             code=code, field=error.field, advice=f"{error.code}: {error.advice}", got=error.subject
         )

@@ -20,7 +20,13 @@ from iso_exchange.commands import (
     SubmitOrder,
 )
 from iso_exchange.sequencer.capacity import Taken
-from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, post
+from iso_exchange.sequencer.effects import (
+    Accepted,
+    Meta,
+    active_participant,
+    post,
+    unknown_pool,
+)
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import (
@@ -32,6 +38,7 @@ from iso_exchange.sequencer.state import (
     State,
     grid_of,
 )
+from iso_exchange.sequencer.ties import refuse_children, refuse_ties, relatives, tie, untie
 from iso_exchange.sequencer.windows import segments, window
 from settlement.postings.orders import order_hold, release_hold
 from settlement.storage.store import AppliedTransfer
@@ -68,7 +75,9 @@ def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | R
         auction.open_counts[command.participant_id] += 1
     else:
         _count_offered(auction, previous.order, -1)
+        untie(auction, previous.order)
     _count_offered(auction, order, 1)
+    tie(auction, order)
     state.orders[command.order_id] = Order(
         submitted=command,
         order=order,
@@ -102,6 +111,7 @@ def check_order(
     refused = (
         _refuse_prices(auction, order)
         or _refuse_pools(state, auction, command, order)
+        or refuse_ties(state, auction, order)
         or _refuse_by_engine(state, auction, order)
     )
     if refused:
@@ -132,6 +142,10 @@ def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | R
             advice="only an open order can be cancelled",
             got=order.state.value,
         )
+    auction = state.auctions[order.submitted.auction_id]
+    refused = refuse_children(auction, command.header.signer_id, command.order_id)
+    if refused:
+        return refused
     transfers = _cancel(state, order, meta, CANCELLED_BY_OWNER)
     if isinstance(transfers, Rejected):
         return transfers
@@ -197,14 +211,18 @@ def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | 
             advice="only an open order can be amended",
             got=previous.state.value,
         )
-    if command.order_id in state.auctions[command.auction_id].nominated:
+    auction = state.auctions[command.auction_id]
+    refused = refuse_children(auction, command.participant_id, command.order_id)
+    if refused:
+        return refused
+    if command.order_id in auction.nominated:
         return Rejected(
             code=Code.ALREADY_EXISTS,
             field="order_id",
             advice="a nomination in this auction has this identifier; choose another",
             got=command.order_id,
         )
-    open_count = state.auctions[command.auction_id].open_counts[command.participant_id]
+    open_count = auction.open_counts[command.participant_id]
     if previous is None and open_count >= ORDER_COUNT_MAX:
         return Rejected(
             code=Code.TOO_MANY_ORDERS,
@@ -340,8 +358,11 @@ def _block(
         cover=terms.conditions.cover,
         notice_s=terms.conditions.notice_s,
         conversions=terms.conditions.conversions,
+        profile=terms.profile,
         exclusive_group=terms.exclusive_group,
         parent_order_id=terms.parent_order_id,
+        initial_pool_id=terms.initial_pool_id,
+        restart_cost=terms.restart_cost,
     )
 
 
@@ -401,7 +422,10 @@ def _refuse_pools(
             )
     for pool_id in order.where.pool_ids:
         if pool_id not in auction.pool_ids:
-            return _unknown_pool(state, "pool_ids", pool_id)
+            return unknown_pool(state, "pool_ids", pool_id)
+    stays = order.initial_pool_id if isinstance(order, BlockBid) else ""
+    if stays and stays not in auction.pool_ids:
+        return unknown_pool(state, "initial_pool_id", stays)
     resolution = resolve(
         order.where,
         {site_id: record.site for site_id, record in state.sites.items()},
@@ -422,7 +446,7 @@ def _refuse_offer_pool(
     state: State, auction: Auction, command: SubmitOrder, offer: Offer
 ) -> Rejected | None:
     if offer.pool_id not in auction.pool_ids:
-        return _unknown_pool(state, "pool_id", offer.pool_id)
+        return unknown_pool(state, "pool_id", offer.pool_id)
     record = state.pools[offer.pool_id]
     if command.participant_id not in record.supplier_ids:
         return Rejected(
@@ -454,16 +478,6 @@ def _refuse_offer_pool(
     return None
 
 
-def _unknown_pool(state: State, field: str, pool_id: str) -> Rejected:
-    late = "it was registered after this auction was created: it takes part in the next one"
-    return Rejected(
-        code=Code.UNKNOWN_POOL,
-        field=field,
-        advice=late if pool_id in state.pools else "list the pools",
-        got=pool_id,
-    )
-
-
 def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
     for step in steps_of(order):
         if step.chips % chips_per_node:
@@ -485,7 +499,9 @@ def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejec
             pools=grid_of(state, auction),
             offers=(order,) if isinstance(order, Offer) else (),
             step_bids=(order,) if isinstance(order, StepBid) else (),
-            block_bids=(order,) if isinstance(order, BlockBid) else (),
+            block_bids=(order, *relatives(state, auction, order))
+            if isinstance(order, BlockBid)
+            else (),
             work_bids=(order,) if isinstance(order, WorkBid) else (),
         )
     )
@@ -539,6 +555,7 @@ def _cancel(
         return applied
     auction = state.auctions[command.auction_id]
     _count_offered(auction, order.order, -1)
+    untie(auction, order.order)
     auction.open_counts[command.participant_id] -= 1
     order.state = OrderState.CANCELLED
     order.cancel_reason = reason

@@ -39,6 +39,9 @@ from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Stat
 
 BookOrder = Offer | StepBid | BlockBid | WorkBid
 
+Members = dict[tuple[str, str], dict[str, None]]
+"""Order identifiers, in order of arrival, by participant and what its orders name."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Participant:
@@ -99,6 +102,21 @@ class AuctionState(Enum):
 
 
 @dataclass(slots=True, kw_only=True)
+class Ties:
+    """Open block bids of one auction by what they name.
+
+    Attributes:
+        children: By parent.
+        groups: By exclusive group.
+        stays: By the pool in which they claim to run already.
+    """
+
+    children: Members = field(default_factory=dict)
+    groups: Members = field(default_factory=dict)
+    stays: Members = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
 class Auction:
     """One auction and everything that came of it.
 
@@ -106,6 +124,8 @@ class Auction:
         pool_ids: Its grid, by order of registration: the pools that were registered when it
             was created, so that a later one cannot make an accepted order unclearable.
         offered: Chips per pool and interval of open offers; after the result, what was sold.
+        bought: Chips that bids were awarded, per (buyer, pool) and interval.
+        ties: What ties its open block bids together.
         book: Frozen at gate closure.
         settled: Starts of settled intervals.
         notified: Participants that got their award notice.
@@ -126,6 +146,8 @@ class Auction:
     nominated: dict[str, str] = field(default_factory=dict)
     """Entitlement by nomination id, which shares the book's identifiers with the orders."""
     offered: dict[str, list[int]] = field(default_factory=dict)
+    bought: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    ties: Ties = field(default_factory=Ties)
     book: Book | None = None
     outcome: Outcome | None = None
     assignment: Assignment | None = None

@@ -58,15 +58,17 @@ def _pools(auction: Auction, outcome: Outcome, order: Order) -> Pools:
     resolution = resolve(where, sites, pools)
     prices = prices_of(outcome)
     limit = best_limit(book_order)
+    by_id = {pool.pool_id: pool for pool in pools}
+    eligible = [by_id[pool_id] for pool_id in resolution.eligible]
     answered: Pools = []
-    for pool_id in resolution.eligible:
-        price = mean_price(prices, auction.spec.tariff, pool_id, book_order)
+    for pool in eligible:
+        price = mean_price(prices, auction.spec.tariff, pool, book_order, eligible=eligible)
         missed = 0
         if price is not None:
             missed = limit - price if isinstance(book_order, Offer) else price - limit
         answered.append(
             views.pool_explanation(
-                pool_id,
+                pool.pool_id,
                 price=None if price is None else MicroUsdPerChipHour(price),
                 shortfall=MicroUsdPerChipHour(max(0, missed)),
             )

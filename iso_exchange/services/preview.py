@@ -186,8 +186,9 @@ def _describe_last_prices(
     last = latest_published(state, auction.created.product)
     if last is None or last.outcome is None:
         return
-    prices = prices_of(last.outcome)
-    for pool in response.eligible_pools:
-        price = mean_price(prices, last.spec.tariff, pool.pool_id, order, every=True)
+    prices, tariff = prices_of(last.outcome), last.spec.tariff
+    eligible = [state.pools[pool.pool_id].pool for pool in response.eligible_pools]
+    for pool, place in zip(response.eligible_pools, eligible, strict=True):
+        price = mean_price(prices, tariff, place, order, eligible=eligible, every=True)
         if price is not None:
             pool.last_price_micro_usd_per_chip_hour = price

@@ -12,12 +12,12 @@ import structlog
 
 from clearing import codec
 from clearing.types import Interval
-from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
+from clearing.units import ChipSeconds, MicroUsd
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import IssueStatement, PublishCommunityTotal, SettleHour
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
-from iso_exchange.sequencer.deliveries import due_statement
+from iso_exchange.sequencer.deliveries import batches_of, due_statement
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
@@ -25,7 +25,7 @@ from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S
-from settlement.types import MeterBatch, TransferCode
+from settlement.types import TransferCode
 
 READINGS_CLOSE_SECONDS: Final = 900
 """Readings of an interval are awaited this long after its end; then a missing one is a gap."""
@@ -71,10 +71,11 @@ class Settler:
         assert auction.assignment is not None  # a published auction has its contracts
         table = state.chip_table()
         assert table is not None  # pools exist only after a chip table
+        batches = batches_of(state, auction, interval)
         settled = settle_interval(
             assignment=auction.assignment,
             interval=interval,
-            batches=batches_of(state, auction, interval),
+            batches=batches,
             table=table,
             pool_balance=state.books.balance(accounts.POOL).posted,
             earlier=tuple(
@@ -94,6 +95,7 @@ class Settler:
                 interval=interval,
                 postings_sha256=postings.sha256.hex(),
                 delivered_sha256=delivered.sha256.hex(),
+                batch_count=len(batches),
             ),
             delivered,
             postings,
@@ -155,18 +157,6 @@ class Settler:
                 ),
             )
         return bool(missing)
-
-
-def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
-    """Meter batches of the pools of an auction in one delivery interval."""
-    assert auction.assignment is not None
-    pools = sorted({contract.pool_id for contract in auction.assignment.contracts})
-    return tuple(
-        batch
-        for pool_id in pools
-        for start in range(interval.start, interval.end, METERING_INTERVAL_S)
-        if (batch := state.batches.get((pool_id, UnixSeconds(start)))) is not None
-    )
 
 
 def party_of(state: State, account: str) -> str:

@@ -1,13 +1,15 @@
 """The auction layer of one hour: award x auction price for everybody (SETTLEMENT R0, R1, R11).
 
-Buyers' legs fill the hour's pot. Cover money goes on to the pool's cover account, which
-pays the discounts of interruptibles back into the pot and the spare chips' earnings;
-power rent and suppliers are paid from the pot. Both accounts end at zero.
+Buyers' legs fill the hour's pot. Cover money goes on to the cover account of the pool whose
+chips stand by: the own one for NODE cover, the backup's for SITE cover. A cover account
+pays the discounts of its pool's interruptibles back into the pot and the spare chips'
+earnings; power rent and suppliers are paid from the pot. Both accounts end at zero.
 
 Where the two sides differ, because of whole-node rounding or free disposal:
 
 - Too little cover money: spare chips share what is left after the discounts, which are
-  inside a buyer's price and cannot shrink (SETTLEMENT D6).
+  inside a buyer's price and cannot shrink (SETTLEMENT D6). It is split over the two purposes
+  by what they are due, then over holders; each pays its power first.
 - Too little in the pot for the suppliers (discounts beyond the cover money; supply that
   was awarded at a price above zero but that no bid takes): ``pool`` gives what it has,
   then the pool's suppliers share what is there by largest remainder.
@@ -36,7 +38,11 @@ from settlement.types import Contract, ContractHour, SpareHour, TransferCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolHour:
-    """What is settled in one pool and delivery interval; every tuple sorted by identifier."""
+    """What is settled in one pool and delivery interval; every tuple sorted by identifier.
+
+    Attributes:
+        spare: Chips that stand by in the pool, for either cover.
+    """
 
     auction_id: str
     pool_id: str
@@ -49,22 +55,39 @@ class PoolHour:
     idle: tuple[SpareHour, ...]
 
 
-def post_auction_layer(draft: Draft, hour: PoolHour) -> dict[str, int]:
-    """Write one pool's auction layer.
+def post_auction_layer(draft: Draft, hours: Sequence[PoolHour]) -> dict[str, dict[str, int]]:
+    """Write the auction layer of pools that may hold each other's backups.
+
+    Every cover account is full before it is emptied, so legs and cover money of all the
+    pools come first.
+
+    Args:
+        draft: Written to.
+        hours: Of one auction and delivery interval; the pool of every backup is among them.
 
     Returns:
-        Micro-USD earned by each supplier (participant) in this pool and hour: what
+        Per pool, micro-USD earned by each supplier (participant) in that hour: what
         SETTLEMENT R6 step 4 may fall back on.
+
+    Raises:
+        InvariantError: nothing stands by in a pool that is named as backup.
     """
-    received = _legs(draft, hour)
-    cover_money = _to_cover(draft, hour, received)
-    received += _from_cover(draft, hour, cover_money) - cover_money
-    return _from_pot(draft, hour, received)
+    received = {hour.pool_id: _legs(draft, hour) for hour in hours}
+    cover_money = dict.fromkeys(received, 0)
+    for hour in hours:
+        for backup, amount in _to_cover(draft, hour, received[hour.pool_id]).items():
+            if backup not in cover_money:
+                raise InvariantError(f"nothing stands by in {backup} for {hour.pool_id}")
+            cover_money[backup] += amount
+            received[hour.pool_id] -= amount
+    for hour in hours:
+        received[hour.pool_id] += _from_cover(draft, hour, cover_money[hour.pool_id])
+    return {hour.pool_id: _from_pot(draft, hour, received[hour.pool_id]) for hour in hours}
 
 
 def standby_transfer_id(held: SpareHour, *, reserve: bool) -> str:
     """Identifier of the payment for a spare hour, or for a reserve hour."""
-    kind = "reserve" if reserve else "spare"
+    kind = "reserve" if reserve else _purpose("spare", site=held.site)
     return f"{kind}/{held.auction_id}/{held.pool_id}/{held.interval.start}/{held.order_id}"
 
 
@@ -100,22 +123,33 @@ def _legs(draft: Draft, hour: PoolHour) -> int:
     return received
 
 
-def _to_cover(draft: Draft, hour: PoolHour, received: int) -> int:
-    """Cover money of the covered load, pot to cover; rounding asks for no more than came in."""
-    charged = [(terms.position(part), part.legs.cover) for _, part in hour.contracts]
-    due = _rounded(sum(quantity * price for quantity, price in charged))
-    amount = min(due, max(0, received))
-    draft.post(
-        f"cover/{_key(hour)}",
-        accounts.pot(hour.auction_id, hour.interval.start),
-        accounts.cover(hour.auction_id, hour.pool_id, hour.interval.start),
-        amount,
-        TransferCode.COVER,
-        start=hour.interval.start,
-        quantity=sum(quantity for quantity, price in charged if price),
-        price=hour.price.cover,
-    )
-    return amount
+def _to_cover(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:
+    """Cover money of the covered load, pot to cover; rounding asks for no more than came in.
+
+    Returns:
+        What went to the cover account of each pool.
+    """
+    charged: dict[str, list[tuple[int, int]]] = {"": []}
+    for contract, part in hour.contracts:
+        entry = (terms.position(part), part.legs.cover)
+        charged.setdefault(contract.backup_pool_id, []).append(entry)
+    moved = {}
+    for backup, parts in sorted(charged.items()):
+        pool_id = backup or hour.pool_id
+        amount = min(_rounded(sum(quantity * price for quantity, price in parts)), max(0, received))
+        received -= amount
+        draft.post(
+            f"cover/{_key(hour)}/{backup}" if backup else f"cover/{_key(hour)}",
+            accounts.pot(hour.auction_id, hour.interval.start),
+            accounts.cover(hour.auction_id, pool_id, hour.interval.start),
+            amount,
+            TransferCode.COVER,
+            start=hour.interval.start,
+            quantity=sum(quantity for quantity, price in parts if price),
+            price=hour.price.backup(backup) if backup else hour.price.cover,
+        )
+        moved[pool_id] = amount
+    return moved
 
 
 def _from_cover(draft: Draft, hour: PoolHour, left: int) -> int:
@@ -152,9 +186,10 @@ def _from_cover(draft: Draft, hour: PoolHour, left: int) -> int:
         start=start,
     )
     left += help_
-    left -= _share(draft, hour, TransferCode.AVAILABILITY, hour.reserve, money=left, power=0)
-    power = hour.price.power
-    left -= _share(draft, hour, TransferCode.SPARE, hour.spare, money=left, power=power)
+    total = min(left, owed)
+    _share(draft, hour, TransferCode.AVAILABILITY, hour.reserve, money=total)
+    left -= total
+    left -= _to_spare(draft, hour, left)
     draft.post(
         f"cover-residual/{_key(hour)}",
         cover,
@@ -167,6 +202,42 @@ def _from_cover(draft: Draft, hour: PoolHour, left: int) -> int:
     return discount
 
 
+def _to_spare(draft: Draft, hour: PoolHour, money: int) -> int:
+    """Pay the chips that stand by up to their price, or let them share what there is.
+
+    They draw power like busy ones: the site's rent comes out of their money first.
+
+    Returns:
+        What was paid.
+    """
+    start = hour.interval.start
+    kinds = [tuple(item for item in hour.spare if item.site is site) for site in (False, True)]
+    quantities = [sum(map(_quantity, holders)) for holders in kinds]
+    rents = [_rounded(hour.price.power * quantity) for quantity in quantities]
+    dues = [
+        rent + _rounded(sum(max(0, item.price) * _quantity(item) for item in holders))
+        for rent, holders in zip(rents, kinds, strict=True)
+    ]
+    total = min(money, sum(dues))
+    parts = split_largest_remainder(total, dues, ("0", "1"))
+    for site, holders, quantity, part, due in zip(
+        (False, True), kinds, quantities, parts, rents, strict=True
+    ):
+        rent = min(part, due)
+        draft.post(
+            f"{_purpose('spare', site=site)}-power/{_key(hour)}",
+            accounts.cover(hour.auction_id, hour.pool_id, start),
+            accounts.rent(hour.site_id),
+            rent,
+            TransferCode.POWER_RENT,
+            start=start,
+            quantity=quantity,
+            price=hour.price.power,
+        )
+        _share(draft, hour, TransferCode.SPARE, holders, money=part - rent)
+    return total
+
+
 def _share(
     draft: Draft,
     hour: PoolHour,
@@ -174,40 +245,18 @@ def _share(
     holders: Sequence[SpareHour],
     *,
     money: int,
-    power: int,
-) -> int:
-    """Pay holders up to their price, or let them share ``money`` if that is less.
-
-    Spare chips draw power like busy ones: the site's rent comes out of their money first.
-
-    Returns:
-        What was paid.
-    """
+) -> None:
+    """Split money from the cover account over holders, by what they are due."""
     start = hour.interval.start
-    reserve = code is not TransferCode.SPARE
-    cover = accounts.cover(hour.auction_id, hour.pool_id, start)
     quantities = [_quantity(holder) for holder in holders]
     weights = [max(0, item.price) * q for item, q in zip(holders, quantities, strict=True)]
-    power_due = _rounded(power * sum(quantities))
-    rent = min(money, power_due)
-    draft.post(
-        f"spare-power/{_key(hour)}",
-        cover,
-        accounts.rent(hour.site_id),
-        rent,
-        TransferCode.POWER_RENT,
-        start=start,
-        quantity=sum(quantities),
-        price=power,
-    )
-    total = min(money - rent, _rounded(sum(weights)))
     keys = [item.order_id for item in holders]
     for item, quantity, part in zip(
-        holders, quantities, split_largest_remainder(total, weights, keys), strict=True
+        holders, quantities, split_largest_remainder(money, weights, keys), strict=True
     ):
         draft.post(
-            standby_transfer_id(item, reserve=reserve),
-            cover,
+            standby_transfer_id(item, reserve=code is not TransferCode.SPARE),
+            accounts.cover(hour.auction_id, hour.pool_id, start),
             accounts.cash(item.supplier_id),
             part,
             code,
@@ -215,7 +264,6 @@ def _share(
             quantity=quantity,
             price=item.price,
         )
-    return rent + total
 
 
 def _from_pot(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:
@@ -305,6 +353,11 @@ def _pay_suppliers(
 
 def _key(hour: PoolHour) -> str:
     return f"{hour.auction_id}/{hour.pool_id}/{hour.interval.start}"
+
+
+def _purpose(noun: str, *, site: bool) -> str:
+    """What is held for SITE cover is named apart: an offer may hold both in one hour."""
+    return f"site-{noun}" if site else noun
 
 
 def _quantity(item: SpareHour) -> int:

@@ -2,8 +2,9 @@
 
 A pure function of the assignment, the metered hours and the spot prices: the auditor
 calls it with the same arguments and compares bytes. In order: the auction layer pool by
-pool (SETTLEMENT R0), then the delivery layer: failures (R5, R6), gaps (R8), surcharge
-and fee on delivered chip-seconds, compute, make-whole that is complete (R10).
+pool, with SITE cover of all pools together (SETTLEMENT R0), then the delivery layer:
+failures (R5, R6), gaps (R8), surcharge and fee on delivered chip-seconds, compute,
+make-whole that is complete (R10).
 
 Spot deviations, reclaims, recalls, called spare and corrections have no postings here: a
 contract's position is its award, and the day-ahead price stands in for spot prices
@@ -170,7 +171,7 @@ class _Hour:
         ]
         for items in held:
             sites.update({pool_id: found[0].site_id for pool_id, found in items.items()})
-        earnings: dict[str, dict[str, int]] = defaultdict(dict)
+        hours = []
         for pool_id in sorted(sites):
             price = prices.get(pool_id)
             if price is None:
@@ -178,8 +179,7 @@ class _Hour:
                     SettlementErrorCode.PRICE_MISSING, pool_id, f"at {self.interval.start}"
                 )
             spare, reserve, idle = (tuple(items.get(pool_id, ())) for items in held)
-            earned = post_auction_layer(
-                self.draft,
+            hours.append(
                 PoolHour(
                     auction_id=self.assignment.auction_id,
                     pool_id=pool_id,
@@ -190,11 +190,14 @@ class _Hour:
                     spare=spare,
                     reserve=reserve,
                     idle=idle,
-                ),
+                )
             )
-            into = earnings[classes.get(pool_id, "")]
-            for supplier_id, amount in earned.items():
-                into[supplier_id] = into.get(supplier_id, 0) + amount
+        earnings: dict[str, dict[str, int]] = defaultdict(dict)
+        for group in _sharing_cover(hours):
+            for pool_id, earned in post_auction_layer(self.draft, group).items():
+                into = earnings[classes.get(pool_id, "")]
+                for supplier_id, amount in earned.items():
+                    into[supplier_id] = into.get(supplier_id, 0) + amount
         return earnings
 
     def post_delivery(self, earnings: Mapping[str, dict[str, int]]) -> None:
@@ -392,6 +395,13 @@ class _Hour:
         )
 
 
+def _sharing_cover(hours: Sequence[PoolHour]) -> tuple[Sequence[PoolHour], ...]:
+    """Pools that must be posted together: all of them with SITE cover, else each by itself."""
+    if any(contract.backup_pool_id for hour in hours for contract, _ in hour.contracts):
+        return (hours,)
+    return tuple((hour,) for hour in hours)
+
+
 def _post_residual_funding(work: _Hour) -> None:
     """What funders give for a negative residual of the auction, before its pots need it."""
     for plan in work.assignment.make_whole:
@@ -488,7 +498,7 @@ def _gap_price(contract: Contract, hour: ContractHour) -> MicroUsdPerChipHour:
 
 def _of_interval(hours: Iterable[SpareHour], interval: Interval) -> dict[str, list[SpareHour]]:
     found: dict[str, list[SpareHour]] = defaultdict(list)
-    for item in sorted(hours, key=lambda item: (item.pool_id, item.order_id)):
+    for item in sorted(hours, key=lambda item: (item.pool_id, item.order_id, item.site)):
         if item.interval == interval and item.chips:
             found[item.pool_id].append(item)
     return found

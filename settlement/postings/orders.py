@@ -1,7 +1,11 @@
 """Acceptance holds: the most an order can cost before the auction says what it does cost.
 
 A bid is held at its worst case: everything it asks for, at its limits (a step bid with
-all steps at their own limits, a bid with conversion factors at the highest of them).
+all steps at their own limits, a bid with conversion factors at the highest of them). Each
+order is held by itself, so a linked tree is held in full and an exclusive group for every
+member, although one of them is accepted at most: the simple bound, which stays true when
+a member is amended or cancelled. A linked order may pay more than its own limit where its
+family gains elsewhere; the family's holds together bound what the family pays.
 Offers are held at k x offered price x chips, an approximation of their stop-loss: the
 exact one, (D - pi_c) per chip-second, needs the prices and replaces it at award. A
 nomination has no limit price and is held at award only.
@@ -79,7 +83,10 @@ def _worst_case(spec: AuctionSpec, order: Order) -> int:
                 sum(i.duration_s for i in spec.intervals[start : start + order.duration])
                 for start in range(order.earliest_start, order.latest_start + 1)
             )
-            price_seconds = max(0, order.limit_price) * order.chips * longest
+            chips = order.chips * longest
+            if order.profile:
+                chips = sum(order.profile) * (longest // order.duration)
+            price_seconds = max(0, order.limit_price) * chips
         case WorkBid():
             price_seconds = max(0, order.limit_price) * order.work
         case Nomination():

@@ -68,8 +68,10 @@ def spot_product_price(
             price -= spot.recall_discount
         if contract.notice_s <= assignment.node_cover_notice_s:
             price -= spot.availability
-    elif contract.cover is not Cover.NONE:
+    elif contract.cover is Cover.NODE:
         price += spot.cover
+    elif contract.cover is Cover.SITE:
+        price += spot.backup(contract.backup_pool_id)
     return MicroUsdPerChipHour(price)
 
 

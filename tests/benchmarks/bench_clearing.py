@@ -1,162 +1,192 @@
-"""``clearing``: generated day-ahead books through the engine, and beside it one big MILP."""
+"""``clearing``: frozen grid books through the engine, beside it one MILP per stock solver.
+
+Every measure runs in a process of its own, so that peak memory belongs to it. A row with a
+number to reach prints PASS or MISS. Stock solvers get the engine's own program, one thread and
+the same limit of wall time; they neither price, nor round to whole nodes, nor certify.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import Final
-from unittest.mock import patch
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
-from clearing import auction
-from clearing.book import canonical
-from clearing.errors import RefusedResultError, SolverError
-from clearing.market import read_market
-from clearing.model import build
-from clearing.outcome import Outcome
-from clearing.types import Book
-from tests.benchmarks.day_ahead import TIE_SEED, BookSize, digest, generate
-from tests.benchmarks.one_milp import Reached, Solver, solve
-from tests.benchmarks.spec import Benchmark, Row, Stopwatch
+from tests.benchmarks.grid_books import (
+    LARGE,
+    MEDIUM,
+    SMALL,
+    SPOT,
+    STRICT,
+    THIN,
+    TINY,
+    GridSpec,
+    digest,
+    generate,
+)
+from tests.benchmarks.one_milp import Solver
+from tests.benchmarks.spec import Benchmark, Row, at_most
 
-RIVAL_SECONDS_MAX: Final = 10.0
-RIVAL_GAP: Final = 3.5e-4
-"""Relative gap that the engine itself searches for in books of more than 150 alternatives."""
-PRICE_SECONDS_PER_USD: Final = 3_600 * 1_000_000
+ROOT: Final = Path(__file__).resolve().parents[2]
+RIVAL_SECONDS_MAX: Final = 60.0
+RIVAL_GAP: Final = 1e-4
+RUN_SECONDS_MAX: Final = 900
 
-PHASES: Final = {
-    "round_prices": "price",
-    "supported": "nodes",
-    "validate": "build",
-    "read_market": "build",
-    "build": "build",
-    "choose": "solve",
-    "settle": "price",
-    "choose_prices": "price",
-    "publish": "price",
-    "award_nodes": "nodes",
-    "_complete": "certify",
-    "verify": "verify",
+NAMES: Final = {
+    "READ": "read",
+    "CHOOSE": "coordinate, repair",
+    "SETTLE": "settle",
+    "PRICE": "price",
+    "NODES": "whole nodes",
+    "ACCOUNT": "account",
+    "CERTIFY": "certify",
+    "VERIFY": "verify",
+    "other": "other",
 }
-"""Function of ``clearing.auction`` to the phase that its time belongs to."""
+"""Phase of ``clearing.auction.clear`` to what is printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One book and what is to be reached on it; 0 where nothing is.
+
+    Attributes:
+        seconds: The whole of ``clear``: read, coordinate, repair, price, certify, verify.
+        gap: Certified.
+        mib: Peak memory of the process.
+        verify_seconds: Verification alone.
+        rivals: Stock solvers run beside it.
+    """
+
+    name: str
+    spec: GridSpec
+    seconds: float = 0.0
+    gap: float = 0.0
+    mib: float = 0.0
+    verify_seconds: float = 0.0
+    rivals: bool = True
+
+
+def _case(spec: GridSpec, **reach: float) -> Case:
+    """A case named like its book; large ones and spot are cleared without rivals."""
+    return Case(name=spec.name, spec=spec, rivals=spec not in (SPOT, LARGE), **reach)
+
 
 SIZES: Final = (
-    BookSize(
-        name="50 orders",
-        orders=50,
-        pools=6,
-        sites=3,
-        seed=50,
-        sha256="cfef3778766c98e8d6effcb17957d15c020cd1b07d9802a47a1a363d29b4c93f",
-    ),
-    BookSize(
-        name="200 orders",
-        orders=200,
-        pools=8,
-        sites=4,
-        seed=200,
-        sha256="e19e1209a94b221dec8c73ffb249a43bd769249edb0c9a66c42dbea5b0d0a305",
-    ),
-    BookSize(
-        name="500 orders",
-        orders=500,
-        pools=12,
-        sites=4,
-        seed=500,
-        sha256="a857ba48b483e5c9db493b190c7dd37fe68332379c90133e7011327ba1fc8cca",
-    ),
+    _case(SMALL, seconds=1.0, gap=1e-4),
+    _case(MEDIUM, seconds=3.0, gap=1e-4),
+    _case(SPOT, seconds=0.5, gap=1e-4),
+    *(_case(spec, gap=1e-3) for spec in THIN),
+    *(_case(spec) for spec in STRICT),
+    _case(LARGE, seconds=60.0, gap=1e-3, mib=2_048, verify_seconds=1.0),
 )
-TINY: Final = BookSize(
-    name="20 orders",
-    orders=20,
-    pools=4,
-    sites=2,
-    seed=20,
-    sha256="5aa2fe00e0e3c0c014d67eb4ee069548b23c1fd71509dd68570d6f484e40cf3b",
-)
+TINY_CASE: Final = _case(TINY, seconds=60.0, gap=1.0)
 
 
-def run(sizes: Sequence[BookSize], rival_seconds_max: float = RIVAL_SECONDS_MAX) -> Iterator[Row]:
+def run(sizes: Sequence[Case]) -> Iterator[Row]:
     """Clear each book, then hand the same program whole to each stock solver."""
-    for size in sizes:
-        book = generate(size)
-        found = digest(book)
-        watch = Stopwatch()
-        outcome: Outcome | None = None
-        try:
-            outcome = clear_timed(book, watch)
-            status = outcome.status.value
-        except (SolverError, RefusedResultError) as error:
-            status = f"NO OUTCOME: {error}"
-        total = sum(watch.seconds.values())
-        for phase, seconds in watch.seconds.items():
+    for case in sizes:
+        found = measure(case.name, "engine")
+        yield from _engine(case, found)
+        if case.rivals:
+            for solver in Solver:
+                reached = measure(case.name, solver.value, str(RIVAL_SECONDS_MAX), str(RIVAL_GAP))
+                yield from _rival(case.name, solver, reached, found)
+
+
+def measure(*arguments: str) -> dict[str, Any]:
+    """What ``tests.benchmarks.clearing_run`` answers in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.clearing_run", *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"seconds": float(RUN_SECONDS_MAX), "error": "stopped"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        return {"seconds": 0.0, "error": done.stderr.strip().splitlines()[-1:] or "no answer"}
+    answer: dict[str, Any] = json.loads(lines[-1])
+    return answer
+
+
+def _engine(case: Case, found: dict[str, Any]) -> Iterator[Row]:
+    name, total = case.name, found["seconds"]
+    for phase, printed in NAMES.items():
+        seconds = found.get("phases", {}).get(phase)
+        if seconds is None:
+            continue
+        if phase == "VERIFY" and case.verify_seconds:
+            yield at_most(name, printed, seconds, "s", goal=case.verify_seconds)
+        else:
+            share = seconds / total if total else 0.0
             yield Row(
-                size=size.name,
-                phase=phase,
-                value=seconds,
-                unit="s",
-                ratio=seconds / total,
-                against="total",
+                size=name, phase=printed, value=seconds, unit="s", ratio=share, against="all phases"
             )
-        frozen = "" if found == size.sha256 else ", NOT THE BOOK THAT WAS FROZEN"
-        note = f"book {found[:12]}{frozen}, {status}"
-        yield Row(size=size.name, phase="total", value=total, unit="s", note=note)
-        welfare: float | None = None
-        if outcome is not None:
-            certificate = outcome.certificate
-            welfare = certificate.welfare / PRICE_SECONDS_PER_USD
-            yield Row(size=size.name, phase="welfare", value=welfare, unit="USD")
-            gap = certificate.gap_ppb / 1e9
-            yield Row(size=size.name, phase="certified gap", value=gap, unit="of gains")
-        program = build(read_market(canonical(book), TIE_SEED), book.spec, TIE_SEED).program
-        for solver in Solver:
-            reached = solve(program, solver, seconds_max=rival_seconds_max, relative_gap=RIVAL_GAP)
-            yield from _rival(size.name, solver, reached, total=total, welfare=welfare)
+    frozen = found.get("sha256", "")
+    note = f"book {frozen[:12]}{'' if frozen == case.spec.sha256 else ' (NOT THE FROZEN BOOK)'}"
+    note += f", {found['error']}" if found.get("error") else f", {found['status']}"
+    yield _judged(name, "all phases", total, "s", case.seconds, note)
+    if found.get("error"):
+        return
+    yield Row(size=name, phase="welfare", value=found["welfare_usd"], unit="USD")
+    leaves = f"{found['leaves']} leaves" if found["leaves"] else ""
+    yield _judged(name, "certified gap", found["gap"], "of gains", case.gap, leaves)
+    yield Row(size=name, phase="lost opportunity", value=found["lost_opportunity"], unit="of gains")
+    memory = f"{found['idle_mib']} MiB before"
+    yield _judged(name, "peak memory", found["peak_mib"], "MiB", case.mib, memory)
 
 
-def clear_timed(book: Book, watch: Stopwatch) -> Outcome:
-    """``clear``, with the time of the functions that it calls added to a watch.
-
-    A function that the engine no longer has is left out; its time then counts as ``other``.
-    """
-    with ExitStack() as stack:
-        for name, phase in PHASES.items():
-            function = getattr(auction, name, None)
-            if function is not None:
-                stack.enter_context(patch.object(auction, name, watch.wrap(phase, function)))
-        with watch.phase("other"):
-            return auction.clear(book, TIE_SEED)
+def _judged(name: str, phase: str, value: float, unit: str, goal: float, note: str) -> Row:
+    if goal:
+        return at_most(name, phase, value, unit, goal=goal, note=note)
+    return Row(size=name, phase=phase, value=value, unit=unit, note=note)
 
 
 def _rival(
-    size: str, solver: Solver, reached: Reached, *, total: float, welfare: float | None
+    name: str, solver: Solver, reached: dict[str, Any], engine: dict[str, Any]
 ) -> Iterator[Row]:
-    gap = "no bound" if reached.gap is None else f"own gap {reached.gap:.1e}"
+    phase = f"one MILP, {solver.value}"
+    if "ended" not in reached:
+        yield Row(size=name, phase=phase, value=reached["seconds"], unit="s", note="no answer")
+        return
+    gap = "no bound" if reached["gap"] is None else f"own gap {reached['gap']:.1e}"
     yield Row(
-        size=size,
-        phase=f"one MILP, {solver.value}",
-        value=reached.seconds,
+        size=name,
+        phase=phase,
+        value=reached["seconds"],
         unit="s",
-        ratio=reached.seconds / total,
-        against="engine, all phases",
-        note=f"{reached.ended}, {gap}",
+        ratio=reached["seconds"] / engine["seconds"] if engine["seconds"] else None,
+        against="engine, all phases" if engine["seconds"] else "",
+        note=f"{reached['ended']}, {gap}, {reached['columns']:,} columns, "
+        f"{reached['peak_mib']} MiB",
     )
-    if reached.welfare_usd is not None:
+    welfare = engine.get("welfare_usd")
+    if reached["welfare_usd"] is not None:
         yield Row(
-            size=size,
-            phase=f"one MILP, {solver.value}",
-            value=reached.welfare_usd,
+            size=name,
+            phase=phase,
+            value=reached["welfare_usd"],
             unit="USD",
-            ratio=None if welfare is None else reached.welfare_usd / welfare,
-            against="" if welfare is None else "engine",
+            ratio=reached["welfare_usd"] / welfare if welfare else None,
+            against="engine" if welfare else "",
             note="fractional nodes, no prices, no certificate",
         )
 
 
+def check_frozen(case: Case) -> bool:
+    """Whether a spec still gives the book that was recorded."""
+    return digest(generate(case.spec)) == case.spec.sha256
+
+
 BENCHMARK: Final = Benchmark(
     name="clearing",
-    title="generated day-ahead books, 24 h; beside it the same program as one MILP, one thread, "
+    title="frozen grid books; beside them the same program as one MILP, one thread, "
     f"at most {RIVAL_SECONDS_MAX:.0f} s, stopping at a gap of {RIVAL_GAP:g}",
     sizes=SIZES,
-    tiny=(TINY,),
+    tiny=(TINY_CASE,),
     run=run,
 )

@@ -25,6 +25,7 @@ class Solver(Enum):
 
     HIGHS = "HiGHS"
     SCIP = "SCIP"
+    CP_SAT = "CP-SAT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,11 @@ def solve(program: Program, solver: Solver, *, seconds_max: float, relative_gap:
         threads=None if solver is Solver.HIGHS else 1,
         highs=highs,
     )
-    kind = mathopt.SolverType.HIGHS if solver is Solver.HIGHS else mathopt.SolverType.GSCIP
+    kind = {
+        Solver.HIGHS: mathopt.SolverType.HIGHS,
+        Solver.SCIP: mathopt.SolverType.GSCIP,
+        Solver.CP_SAT: mathopt.SolverType.CP_SAT,
+    }[solver]
     result = mathopt.solve(model, kind, params=parameters)
     seconds = time.perf_counter() - started
     bounds = result.termination.objective_bounds
@@ -86,14 +91,12 @@ def _model(program: Program) -> model_pb2.ModelProto:
     rows.ids.extend(range(program.row_lower.size))
     rows.lower_bounds.extend(program.row_lower.tolist())
     rows.upper_bounds.extend(program.row_upper.tolist())
-    cells: dict[tuple[int, int], float] = {}
-    entries = (program.rows.tolist(), program.columns.tolist(), program.values.tolist())
-    for row, column, value in zip(*entries, strict=True):
-        cells[row, column] = cells.get((row, column), 0.0) + value
+    place = program.rows * program.objective.size + program.columns
+    unique, inverse = np.unique(place, return_inverse=True)
+    values = np.bincount(inverse, weights=program.values, minlength=unique.size)
+    kept = values != 0
     matrix = model.linear_constraint_matrix
-    for (row, column), value in sorted(cells.items()):
-        if value:
-            matrix.row_ids.append(row)
-            matrix.column_ids.append(column)
-            matrix.coefficients.append(value)
+    matrix.row_ids.extend((unique[kept] // program.objective.size).tolist())
+    matrix.column_ids.extend((unique[kept] % program.objective.size).tolist())
+    matrix.coefficients.extend(values[kept].tolist())
     return model

@@ -14,8 +14,8 @@ class Verdict(Enum):
     """A measure beside a number to reach."""
 
     NONE = ""
-    REACHED = "REACHED"
-    SHORT = "SHORT"
+    PASS = "PASS"
+    MISS = "MISS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def at_least(size: str, phase: str, value: float, unit: str, *, goal: float, not
         unit=unit,
         ratio=value / goal,
         against=f"goal {goal:,g} {unit}",
-        verdict=Verdict.REACHED if value >= goal else Verdict.SHORT,
+        verdict=Verdict.PASS if value >= goal else Verdict.MISS,
         note=note,
     )
 
@@ -82,7 +82,7 @@ def at_most(size: str, phase: str, value: float, unit: str, *, goal: float, note
         unit=unit,
         ratio=value / goal,
         against=f"goal {goal:,g} {unit}",
-        verdict=Verdict.REACHED if value <= goal else Verdict.SHORT,
+        verdict=Verdict.PASS if value <= goal else Verdict.MISS,
         note=note,
     )
 

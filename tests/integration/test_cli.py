@@ -38,6 +38,13 @@ class Shell:
         error: dict[str, Any] = json.loads(printed)["error"]
         return error
 
+    def doubts(self, *arguments: str, code: int) -> str:
+        """First reason why a quoted order would be refused."""
+        printed, exit_code = self._run(*arguments)
+        assert exit_code == code, printed
+        reason: str = json.loads(printed)["refusals"][0]["reason"]
+        return reason
+
     def __call__(self, *arguments: str) -> dict[str, Any]:
         printed, exit_code = self._run(*arguments)
         assert exit_code == 0, printed
@@ -171,6 +178,29 @@ def test_2_orders_are_quoted_submitted_amended_and_cancelled(iso: Shell) -> None
     assert iso("--as", "north", "order", "list")["orders"][0]["order"]["order_id"] == "offer-1"
 
 
+def test_2b_every_kind_of_order_can_be_quoted(iso: Shell) -> None:
+    window = ("--window", "2026-10-06 00:00Z..2026-10-06 04:00Z")
+    bid: tuple[str, ...] = ("--as", "lab-1", "bid")
+    where: tuple[str, ...] = ("--auction", AUCTION, "--class", "h100-sxm", "--dry-run")
+    firm = ("--firm", "--cover", "none", "--limit", "3")
+    gang = (*bid, "gang", *where, *window, *firm)
+    quote = iso(*gang, "--chips", "64", "--for", "1h")
+    assert (quote["quantity_chip_seconds"], quote["refusals"]) == (64 * 3_600, [])
+    shaped = iso(*gang, "--profile", "8,0,16,8", "--factor", "h100-sxm=1.1")
+    assert shaped["quantity_chip_seconds"] == 32 * 3_600
+    assert shaped["worst_case_micro_usd"] == 32 * 3_300_000
+    work = (*bid, "work", *where, *window, "--interruptible", "--limit", "2")
+    assert iso(*work, "--chip-hours", "64", "--max-chips", "32")["refusals"] == []
+    assert iso(*gang, "--chips", "8", "--group", "either")["refusals"] == []
+    assert iso(*gang, "--chips", "8", "--parent", "gang-1")["refusals"] == []
+    stay = ("--initial-pool", "no-1-h100", "--restart-cost", "2.50")
+    assert iso.doubts(*gang, "--chips", "8", *stay, code=1) == "NO_RUNNING_CONTRACT"
+    alone = (*bid, "gang", *where, *window, "--firm", "--limit", "3", "--chips", "8")
+    assert iso.doubts(*alone, "--cover", "site", code=4) == "NO_COVER_POSSIBLE"
+    child = (*gang, "--chips", "8", "--parent", "nobody")
+    assert iso.doubts(*child, code=4) == "UNKNOWN_PARENT"
+
+
 def test_3_refusals_have_their_exit_codes(iso: Shell) -> None:
     step = ("--as", "lab-1", "bid", "step", "--auction", AUCTION, "--firm", "--step", "8@3", "-y")
     elsewhere = iso.fails(*step, "--country", "FR", "--class", "h100-sxm", code=4)
@@ -278,6 +308,21 @@ def test_7_base_load_is_registered_and_nominated(iso: Shell) -> None:
     iso("auction", "create", "--day", "2026-10-13", "--id", "next-day")
     nominated = iso("--as", "lab-1", "nominate", "base-1", "--auction", "next-day", "--chips", "32")
     assert nominated["nomination_id"].startswith("nom-")
+    covered = (*register[:4], "base-2", *register[5:], "--cover", "site")
+    period = ("--from", "2026-10-13T00:00Z", "--to", "2026-10-20T00:00Z")
+    assert iso.fails(*covered, *period, code=4)["code"] == "NO_COVER_POSSIBLE"
+    beside = iso.fails(*covered, *period, "--backup", "no-1-h100", code=1)
+    assert (beside["code"], beside["field"]) == ("INVALID_VALUE", "backup_pool_ids")
+    supply: tuple[str, ...] = ("--auction", "next-day", "--pool", "no-1-h100", "--step", "8@1")
+    offer = ("--as", "north", "offer")
+    terms = ("--start-up", "5", "--no-load", "0.50", "--min-run", "2", "--min-chips", "8")
+    assert iso(*offer, "step", *supply, *terms, "--dry-run")["refusals"] == []
+    windows: tuple[str, ...] = ("--window", "2026-10-13 00:00Z..2026-10-13 02:00Z")
+    windows = (*windows, "--window", "2026-10-13 06:00Z..2026-10-13 08:00Z")
+    block = iso(*offer, "block", *supply, *windows, "--id", "block-1", "-y")
+    shown = iso("--as", "north", "order", "show", block["order_id"])["order"]["offer"]
+    assert shown["commitment"]["whole"]
+    assert len(shown["segments"]) == 2
 
 
 def test_8_the_log_proves_what_was_accepted(iso: Shell, tmp_path: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from clearing import auction
 from clearing.auction import clear
-from clearing.errors import SolverError
-from clearing.outcome import Outcome, RunStatus
-from clearing.search import Approach, Choice, choose
-from clearing.types import Book
+from clearing.types import PricingRule
 from clearing.verify import verify
-from clearing.verify_report import Check, Report
 from tests.benchmarks.day_ahead import TIE_SEED
 from tests.property.day_ahead_books import varied
 
@@ -24,42 +21,14 @@ def test_varied_books_clear(seed: int) -> None:
     outcome = clear(book, TIE_SEED)
     report = verify(book, outcome)
     assert report.ok, report.failures
-    assert outcome.certificate.welfare > 0
+    assert 0 < outcome.certificate.welfare <= outcome.certificate.bound
 
 
-@pytest.mark.parametrize("refused", [1, 2, 3])
-def test_narrower_choices_follow_a_refusal(monkeypatch: pytest.MonkeyPatch, refused: int) -> None:
-    book = varied(18, orders=(40, 60))
-    tried: list[Approach] = []
-
-    def recorded(model: object, node_limit: int, approach: Approach) -> Choice:
-        tried.append(approach)
-        return choose(model, node_limit, approach)  # type: ignore[arg-type]
-
-    def first_refused(book: Book, outcome: Outcome) -> Report:
-        if len(tried) <= refused:
-            finding = Check(name="STEP_RULE", ok=False, count=1, detail="a node short")
-            return Report(ok=False, checks=(finding,))
-        return verify(book, outcome)
-
-    monkeypatch.setattr(auction, "choose", recorded)
-    monkeypatch.setattr(auction, "verify", first_refused)
-    outcome = clear(book, TIE_SEED)
-    assert tried == list(Approach)[: refused + 1]
-    assert outcome.status is RunStatus.LIMITED
-    assert verify(book, outcome).ok
-
-
-def test_no_solution_is_the_error_when_no_approach_has_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tried: list[Approach] = []
-
-    def stuck(_model: object, _limit: int, approach: Approach) -> Choice:
-        tried.append(approach)
-        raise SolverError(approach.value)
-
-    monkeypatch.setattr(auction, "choose", stuck)
-    with pytest.raises(SolverError, match="USUAL"):
-        clear(varied(18, orders=(40, 60)), TIE_SEED)
-    assert tried == list(Approach)
+def test_a_varied_book_clears_without_payments_to_losers() -> None:
+    book = varied(1, orders=(40, 60))
+    spec = replace(book.spec, pricing_rule=PricingRule.STRICT_UNIFORM)
+    strict = replace(book, spec=spec, nominations=())
+    outcome = clear(strict, TIE_SEED)
+    report = verify(strict, outcome)
+    assert report.ok, report.failures
+    assert not any(payment.order_ids for payment in outcome.make_whole)

@@ -20,6 +20,7 @@ from clearing.types import (
     Step,
     Tariff,
 )
+from clearing.units import MicroUsd
 from iso_exchange.commands import (
     BidConditions,
     BlockBidTerms,
@@ -124,6 +125,14 @@ CONDITIONS = st.builds(
         unique_by=lambda item: item.chip_class,
     ).map(tuple),
 )
+# The pool in which a gang runs, and what leaving it would cost.
+STAYS = st.one_of(st.just(("", 0)), st.tuples(REFERENCES, NUMBERS))
+
+
+def stay(where: tuple[str, int], **terms: Any) -> BlockBidTerms:
+    return BlockBidTerms(initial_pool_id=where[0], restart_cost=MicroUsd(where[1]), **terms)
+
+
 TERMS = st.one_of(
     st.builds(
         OfferTerms,
@@ -138,12 +147,14 @@ TERMS = st.one_of(
                 no_load=NUMBERS,
                 min_run_intervals=st.integers(1, INT64),
                 min_chips=NUMBERS,
+                whole=st.booleans(),
             ),
         ),
     ),
     st.builds(StepBidTerms, conditions=CONDITIONS, segments=SEGMENTS),
     st.builds(
-        BlockBidTerms,
+        stay,
+        STAYS,
         conditions=CONDITIONS,
         earliest_start=INSTANTS,
         latest_start=INSTANTS,
@@ -151,6 +162,7 @@ TERMS = st.one_of(
         chips=ANY_NUMBERS,
         limit_price=ANY_NUMBERS,
         min_fill_ppm=st.integers(1, 1_000_000),
+        profile=listed(ANY_NUMBERS, least=0),
         exclusive_group=st.one_of(st.just(""), IDENTIFIERS),
         parent_order_id=st.one_of(st.just(""), REFERENCES),
     ),
@@ -329,6 +341,7 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         chips=ANY_NUMBERS,
         contract_price=ANY_NUMBERS,
         cover=st.sampled_from(Cover),
+        backup_pool_ids=distinct(REFERENCES),
     ),
     Nominate: st.builds(
         Nominate,
@@ -346,6 +359,7 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
                 ),
             )
         ),
+        backup_pool_ids=distinct(REFERENCES),
     ),
     SubmitReadings: batches(),
     ReportOutage: st.builds(

@@ -17,7 +17,7 @@ from settlement.ledger import accounts
 from settlement.ledger.books import Books, Rejected
 from settlement.metering.billable import MeteredHour, metering_intervals
 from settlement.postings import award_postings, hour_postings
-from settlement.types import Contract, Phase, Postings, Transfer, TransferCode
+from settlement.types import Contract, Phase, Postings, SpareHour, Transfer, TransferCode
 from tests.unit.settlement.builders import (
     World,
     assignment,
@@ -57,6 +57,7 @@ def auction_prices(draw: st.DrawFn, pool: str, held: Interval) -> IntervalPrice:
         recall_discount=draw(st.integers(0, 300_000)),
         pool=pool,
         held=held,
+        backups={name: draw(st.integers(0, 2_000_000)) for name in POOLS if name != pool},
     )
 
 
@@ -70,7 +71,10 @@ def contracts_at(
     for index in range(draw(st.integers(1, 5))):
         pool = draw(st.sampled_from(POOLS))
         kind = draw(st.sampled_from(tuple(ServiceClass)))
-        covered = kind is not ServiceClass.INTERRUPTIBLE and draw(st.booleans())
+        cover = Cover.NONE
+        if kind is not ServiceClass.INTERRUPTIBLE:
+            cover = draw(st.sampled_from(tuple(Cover)))
+        (other,) = (name for name in POOLS if name != pool)
         registered = draw(PRICES)
         base = contract(
             f"bid-{index}",
@@ -81,7 +85,8 @@ def contracts_at(
             pool=pool,
             site=f"site-{pool}",
             service_class=kind,
-            cover=Cover.NODE if covered else Cover.NONE,
+            cover=cover,
+            backup=other if cover is Cover.SITE else "",
             hours=draw(st.sampled_from((hours, hours[:1], hours[-1:]))),
             stop_loss_ppm=draw(st.sampled_from((0, 500_000, 1_000_000, 3_000_000))),
         )
@@ -89,12 +94,12 @@ def contracts_at(
         parts = []
         for hour in base.hours:
             at = prices[pool, hour.interval.start]
-            cover = at.cover if covered else 0
+            charged = {Cover.NONE: 0, Cover.NODE: at.cover, Cover.SITE: at.backup(other)}[cover]
             if kind is ServiceClass.BASE_LOAD:
                 terms = legs(
                     0,
                     power=at.power,
-                    cover=cover,
+                    cover=charged,
                     surcharge=surcharge,
                     fee=fee,
                     contract=registered,
@@ -106,7 +111,7 @@ def contracts_at(
                 terms = legs(
                     at.energy,
                     power=at.power,
-                    cover=cover,
+                    cover=charged,
                     discount=discount,
                     surcharge=surcharge,
                     fee=fee,
@@ -114,6 +119,38 @@ def contracts_at(
             parts.append(replace(hour, legs=terms))
         items.append(replace(base, hours=tuple(parts)))
     return tuple(items)
+
+
+@st.composite
+def spare_at(
+    draw: st.DrawFn, hours: tuple[Interval, ...], items: tuple[Contract, ...]
+) -> tuple[SpareHour, ...]:
+    """Chips that stand by: for either cover, and in every pool that is named as backup."""
+    found = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(SUPPLIERS),
+                st.integers(1, 32),
+                st.integers(0, 2_000_000),
+                st.sampled_from(POOLS),
+                st.booleans(),
+            ),
+            max_size=3,
+            unique_by=lambda item: (item[0], item[4]),
+        )
+    )
+    held = [
+        replace(standby(f"spare-{name}", name, chips, earns, pool=pool, site=site), interval=at)
+        for name, chips, earns, pool, site in found
+        for at in hours[:1]
+    ]
+    named = {(item.backup_pool_id, h.interval.start) for item in items for h in item.hours}
+    for at in hours:
+        for pool in POOLS:
+            if (pool, at.start) in named:
+                backup = standby("backup", "S3", 8, draw(PRICES), pool=pool, site=True)
+                held.append(replace(backup, interval=at))
+    return tuple(held)
 
 
 @st.composite
@@ -145,21 +182,7 @@ def cases(draw: st.DrawFn) -> Case:
     settled = assignment(
         *items,
         prices=tuple(prices[key] for key in sorted(prices)),
-        spare=tuple(
-            replace(standby(f"spare-{name}", name, chips, earns, pool=pool), interval=hours[0])
-            for name, chips, earns, pool in draw(
-                st.lists(
-                    st.tuples(
-                        st.sampled_from(SUPPLIERS),
-                        st.integers(1, 32),
-                        st.integers(0, 2_000_000),
-                        st.sampled_from(POOLS),
-                    ),
-                    max_size=2,
-                    unique_by=lambda item: item[0],
-                )
-            )
-        ),
+        spare=draw(spare_at(hours, items)),
         intervals=hours,
         make_whole=plans if families else (),
     )

@@ -1,269 +1,287 @@
-"""Brute force for tiny books: every combination of blocks, then an exact linear program.
+"""Brute force for tiny books: every choice of every family, then an exact linear program.
 
-Written from the formulation alone, in fractions, and slow on purpose: it shares no code with
-the engine or the verifier. Quantities are continuous above a block's minimum, so its optimum
-is at least that of whole nodes, and equal to it where the rest is a network with integer data
-(one chip per node, no cover, no conversions, one chip power per site).
+Quantities are continuous where the rules let them be, so the twin's objective is at least that of
+any whole-node outcome, and equal to the best of them where the rest is a network with integer data.
+A choice is skipped only when an exact bound by weak duality, from a choice that was solved, proves
+that it cannot be better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from math import prod
 
-from clearing.eligibility import resolve
-from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
-
-ZERO = Fraction(0)
-Placement = tuple[str, int] | None
-"""Pool and start of a block, or None when it stays out."""
+from clearing.types import Book
+from clearing.units import PPM
+from tests.property.simplex import Cut, Infeasible, Program, Tableau
+from tests.property.twin_program import Family, TwinProgram
 
 
-def best_welfare(book: Book) -> Fraction | None:
-    """Largest welfare of any feasible outcome, micro-USD per chip-hour x chips x seconds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best that any outcome of a book could reach.
 
-    None when no outcome is feasible (base load that cannot be covered or powered).
+    Attributes:
+        objective: Welfare plus restart cost kept, price-seconds.
+        welfare: Without the restart cost kept. Where it is negative, nobody gains enough to make
+        the
+            losers whole.
+        shortage: Chips of cover that base load cannot be given, summed over pools and intervals.
+        chosen: What is accepted or running there.
+        is_whole: All quantities of the solution found are whole chips.
+        choices: How many combinations the families have.
+        solved: For how many of them the linear program was solved.
     """
-    best: Fraction | None = None
-    for placements in _assignments(book):
-        found = _Program(book, placements).solve()
-        if found is not None and (best is None or found > best):
-            best = found
-    return best
+
+    objective: Fraction
+    welfare: Fraction
+    shortage: Fraction
+    chosen: tuple[tuple[object, ...], ...]
+    is_whole: bool
+    choices: int
+    solved: int
 
 
-def _assignments(book: Book) -> Iterator[dict[str, tuple[str, int]]]:
-    options: list[list[Placement]] = []
-    for block in book.block_bids:
-        starts = range(block.earliest_start, block.latest_start + 1)
-        pools = _pools(book, block)
-        options.append([None, *((name, start) for name in pools for start in starts)])
-    for chosen in product(*options):
-        groups = [
-            (block.participant_id, block.exclusive_group)
-            for block, where in zip(book.block_bids, chosen, strict=True)
-            if where is not None and block.exclusive_group
-        ]
-        if len(set(groups)) == len(groups):
-            yield {
-                block.order_id: where
-                for block, where in zip(book.block_bids, chosen, strict=True)
-                if where is not None
-            }
+def count_choices(book: Book) -> int:
+    """Combinations of the families' choices."""
+    return prod(len(family.options) for family in TwinProgram(book).families)
 
 
-def _pools(book: Book, bid: StepBid | BlockBid) -> tuple[str, ...]:
-    return resolve(bid.where, {site.site_id: site for site in book.sites}, book.pools).eligible
+def best(book: Book) -> Best | None:
+    """The largest objective beside the smallest shortage; None when no outcome is feasible."""
+    twin = TwinProgram(book)
+    shortage = hold_shortage(twin)
+    if shortage is None:
+        return None
+    order = _Enumeration(twin.families)
+    found = order.maximise(Tableau(twin.program))
+    if found is None:
+        return None
+    objective, chosen, values = found
+    values |= {twin.program.decisions[k]: Fraction(1) for k in chosen}
+    names = [twin.meaning[twin.program.decisions[k]] for k in chosen]
+    return Best(
+        objective=objective,
+        welfare=objective - sum(k * values.get(c, Fraction(0)) for c, k in twin.kept.items()),
+        shortage=shortage / PPM,
+        chosen=tuple(sorted(names, key=str)),
+        is_whole=all(v.denominator == 1 for c, v in values.items() if c not in twin.short),
+        choices=prod(len(family.options) for family in twin.families),
+        solved=order.solved,
+    )
 
 
-@dataclass(slots=True)
-class _Program:
-    """maximise gain . x subject to rows <= limits, x >= 0, once the blocks are placed."""
+def hold_shortage(twin: TwinProgram) -> Fraction | None:
+    """Bound what base load may lack of its cover, in millionths of a chip, and say by how much.
 
-    book: Book
-    placements: dict[str, tuple[str, int]]
-    gain: list[Fraction] = field(default_factory=list)
-    rows: dict[tuple[str, ...], dict[int, Fraction]] = field(default_factory=dict)
-    limits: dict[tuple[str, ...], Fraction] = field(default_factory=dict)
-    constant: Fraction = ZERO
-
-    def solve(self) -> Fraction | None:
-        book = self.book
-        for t in range(len(book.spec.intervals)):
-            for pool in book.pools:
-                self._pool_rows(pool.pool_id, t)
-            for site in book.sites:
-                if site.power_limit is not None:
-                    self.limits["power", site.site_id, str(t)] = Fraction(site.power_limit)
-        self._offers()
-        self._nominations()
-        self._step_bids()
-        self._blocks()
-        keys = list(self.limits)
-        matrix = [
-            [self.rows.get(key, {}).get(column, ZERO) for column in range(len(self.gain))]
-            for key in keys
-        ]
-        found = maximise(self.gain, matrix, [self.limits[key] for key in keys])
-        if found is None:
-            return None
-        return (found + self.constant) * book.spec.intervals[0].duration_s
-
-    def _pool_rows(self, pool_id: str, t: int) -> None:
-        for row in ("balance", "reclaim", "recall", "cover"):
-            self.limits[row, pool_id, str(t)] = ZERO
-        reserve = self._column(0)
-        self._put(("reclaim", pool_id, str(t)), reserve, 1)
-        self._put(("recall", pool_id, str(t)), reserve, 1)
-        self._put(("cover", pool_id, str(t)), reserve, -1)
-
-    def _column(self, gain: int) -> int:
-        self.gain.append(Fraction(gain))
-        return len(self.gain) - 1
-
-    def _put(self, row: tuple[str, ...], column: int, weight: Fraction | int) -> None:
-        into = self.rows.setdefault(row, {})
-        into[column] = into.get(column, ZERO) + weight
-
-    def _offers(self) -> None:
-        for offer in self.book.offers:
-            for segment in offer.segments:
-                for t in range(segment.first, segment.stop):
-                    self._offer_at(offer.order_id, t)
-
-    def _offer_at(self, order_id: str, t: int) -> None:
-        offer = next(o for o in self.book.offers if o.order_id == order_id)
-        steps = next(s.steps for s in offer.segments if s.first <= t < s.stop)
-        headroom = ("headroom", order_id, str(t))
-        self.limits[headroom] = Fraction(sum(step.chips for step in steps))
-        for index, step in enumerate(steps):
-            sold = self._column(-step.price)
-            self.limits["step", order_id, str(t), str(index)] = Fraction(step.chips)
-            self._put(("step", order_id, str(t), str(index)), sold, 1)
-            self._put(headroom, sold, 1)
-            self._put(("balance", offer.pool_id, str(t)), sold, -1)
-            if offer.recallable:
-                self._put(("recall", offer.pool_id, str(t)), sold, 1)
-        if not offer.recallable:
-            spare = self._column(0)
-            self._put(headroom, spare, 1)
-            self._put(("cover", offer.pool_id, str(t)), spare, -1)
-            self._draw(offer.pool_id, t, spare)
-
-    def _draw(self, pool_id: str, t: int, column: int) -> None:
-        pool = next(p for p in self.book.pools if p.pool_id == pool_id)
-        if ("power", pool.site_id, str(t)) in self.limits:
-            self._put(("power", pool.site_id, str(t)), column, pool.chip_power)
-
-    def _nominations(self) -> None:
-        for nomination in self.book.nominations:
-            pool = next(p for p in self.book.pools if p.pool_id == nomination.pool_id)
-            for segment in nomination.segments:
-                chips = sum(step.chips for step in segment.steps)
-                for t in range(segment.first, segment.stop):
-                    if nomination.cover is Cover.NODE:
-                        share = Fraction(pool.node_spare_ppm, 1_000_000)
-                        self.limits["cover", pool.pool_id, str(t)] -= share * chips
-                    if ("power", pool.site_id, str(t)) in self.limits:
-                        self.limits["power", pool.site_id, str(t)] -= pool.chip_power * chips
-
-    def _step_bids(self) -> None:
-        for bid in self.book.step_bids:
-            for segment in bid.segments:
-                for t in range(segment.first, segment.stop):
-                    for index, step in enumerate(segment.steps):
-                        row = ("bid", bid.order_id, str(t), str(index))
-                        self.limits[row] = Fraction(step.chips)
-                        for name in _pools(self.book, bid):
-                            column = self._column(step.price - self._adders(name))
-                            self._put(row, column, 1)
-                            self._demand(bid, name, t, column)
-
-    def _adders(self, pool_id: str) -> int:
-        site_id = next(p.site_id for p in self.book.pools if p.pool_id == pool_id)
-        site = next(s for s in self.book.sites if s.site_id == site_id)
-        return site.surcharge + self.book.spec.operator_fee
-
-    def _demand(self, bid: StepBid | BlockBid, pool_id: str, t: int, column: int) -> None:
-        """One delivered chip: the rows it draws on and those it supports."""
-        tariff = self.book.spec.tariff
-        pool = next(p for p in self.book.pools if p.pool_id == pool_id)
-        self._put(("balance", pool_id, str(t)), column, 1)
-        self._draw(pool_id, t, column)
-        if bid.service_class is ServiceClass.INTERRUPTIBLE:
-            if bid.notice_s <= tariff.site_cover_notice_s:
-                self._put(("recall", pool_id, str(t)), column, -1)
-            if bid.notice_s <= tariff.node_cover_notice_s:
-                self._put(("reclaim", pool_id, str(t)), column, -1)
-        elif bid.cover is Cover.NODE:
-            share = Fraction(pool.node_spare_ppm, 1_000_000)
-            self._put(("cover", pool_id, str(t)), column, share)
-
-    def _blocks(self) -> None:
-        """A placed block is its minimum, a constant, and one column for what lies above it."""
-        for block in self.book.block_bids:
-            if block.order_id not in self.placements:
-                continue
-            pool_id, start = self.placements[block.order_id]
-            least = -(-block.chips * block.min_fill_ppm // 1_000_000)
-            worth = block.duration * (block.limit_price - self._adders(pool_id))
-            self.constant += worth * least
-            column = self._column(worth)
-            self.limits["block", block.order_id] = Fraction(block.chips - least)
-            self._put(("block", block.order_id), column, 1)
-            for t in range(start, start + block.duration):
-                before = {row: cells.get(column, ZERO) for row, cells in self.rows.items()}
-                self._demand(block, pool_id, t, column)
-                for row, cells in self.rows.items():
-                    weight = cells.get(column, ZERO) - before.get(row, ZERO)
-                    if weight and row[0] != "reclaim":  # the minimum of a gang is no reserve
-                        self.limits[row] -= weight * least
+    It is the least that supply alone leaves, before anything is bought; where a forced flow or a
+    balance with equality leaves no solution without buying, divisible bids may be served, and at
+    last blocks too. None when that does not help either.
+    """
+    if not twin.short:
+        return Fraction(0)
+    supply = [family for family in twin.families if not family.is_demand]
+    for closed, families in ((twin.bought, supply), ([], supply), ([], twin.families)):
+        least = Program(gain=[0] * len(twin.program.gain), decisions=list(twin.program.decisions))
+        least.rows, least.limits = dict(twin.program.rows), dict(twin.program.limits)
+        for column in twin.short:
+            least.gain[column] = -1
+        for column in closed:
+            least.put(("nothing bought", column), column, 1)
+        found = _Enumeration(families).maximise(Tableau(least))
+        if found is not None:
+            shortage = -found[0]
+            for column in twin.short:
+                twin.program.put(("shortage",), column, shortage.denominator)
+            twin.program.limit(("shortage",), shortage.numerator)
+            return shortage
+    return None
 
 
-def maximise(
-    gain: list[Fraction], matrix: list[list[Fraction]], limits: list[Fraction]
+class TooLargeError(Exception):
+    """A question about whole nodes that takes more programs than the caller allows."""
+
+
+def is_reached(book: Book, amount: int) -> bool:
+    """Whether some outcome in whole nodes has an objective above ``amount``."""
+    return best_in_nodes(book, above=amount, first=True) is not None
+
+
+def best_in_nodes(
+    book: Book, *, above: int, first: bool = False, programs_max: int = 2_000
 ) -> Fraction | None:
-    """Exact simplex with Bland's rule; None when infeasible. The optimum must be bounded."""
-    count = len(gain)
-    # Columns: variables, one artificial, slacks; the right-hand side last.
-    table = [
-        [*row, Fraction(-1), *(Fraction(int(i == j)) for j in range(len(limits))), limit]
-        for i, (row, limit) in enumerate(zip(matrix, limits, strict=True))
-    ]
-    basis = [count + 1 + i for i in range(len(limits))]
-    width = count + 1 + len(limits)
-    worst = min(range(len(limits)), key=lambda i: limits[i], default=None)
-    if worst is not None and limits[worst] < 0:
-        goal = [ZERO] * (width + 1)
-        goal[count] = Fraction(-1)
-        _pivot(table, basis, goal, worst, count)
-        _climb(table, basis, goal, range(width))
-        if goal[width] != 0:
-            return None
-        if count in basis:
-            row = basis.index(count)
-            enter = next((c for c in range(width) if c != count and table[row][c] != 0), None)
-            if enter is not None:
-                _pivot(table, basis, goal, row, enter)
-    goal = [*gain, ZERO, *([ZERO] * len(limits)), ZERO]
-    for row, column in enumerate(basis):
-        if goal[column]:
-            factor = goal[column]
-            goal = [g - factor * x for g, x in zip(goal, table[row], strict=True)]
-    _climb(table, basis, goal, [c for c in range(width) if c != count])
-    return -goal[width]
+    """The largest objective in whole nodes, for books whose base load has its cover.
+
+    Depth-first over the choices and, in each, over the quantities that are no whole node: one
+    branch rounds such a quantity down, the other up. None when nothing lies above ``above``; with
+    ``first`` whatever lies above it will do.
+
+    Raises:
+        TooLargeError: ``programs_max`` linear programs did not settle it.
+    """
+    twin = TwinProgram(book)
+    hold_shortage(twin)
+    order = _Enumeration(twin.families)
+    tableau = Tableau(twin.program)
+    top = Fraction(above)
+    promising = []
+    for chosen in order.by_bound():
+        try:
+            value, cut = tableau.solve(chosen)
+        except Infeasible as proof:
+            order.learn(proof.args[0])
+            continue
+        order.learn(cut)
+        if value > top:
+            promising.append((value, chosen))
+    solved = 0
+    stack: list[tuple[tuple[int, ...], tuple[_Limit, ...]]]
+    stack = [(chosen, ()) for _, chosen in sorted(promising)]
+    while stack and not (first and top > above):
+        solved += 1
+        if solved > programs_max:
+            raise TooLargeError
+        chosen, limits = stack.pop()
+        narrowed = Tableau(_narrowed(twin.program, limits))
+        try:
+            value, _ = narrowed.solve(chosen)
+        except Infeasible:
+            continue
+        if value <= top:
+            continue
+        values = narrowed.values(chosen)
+        split = next((c for c, node in twin.node.items() if values[c] % node), None)
+        if split is None:
+            top = value
+            continue
+        nodes = int(values[split] // twin.node[split])
+        stack.append((chosen, (*limits, (split, -1, -(nodes + 1) * twin.node[split]))))
+        stack.append((chosen, (*limits, (split, 1, nodes * twin.node[split]))))
+    return top if top > above else None
 
 
-def _climb(
-    table: list[list[Fraction]],
-    basis: list[int],
-    goal: list[Fraction],
-    columns: range | list[int],
-) -> None:
-    while True:
-        enter = next((c for c in columns if goal[c] > 0), None)
-        if enter is None:
-            return
-        ratios = [
-            (row[-1] / row[enter], basis[i], i) for i, row in enumerate(table) if row[enter] > 0
+_Limit = tuple[int, int, int]
+"""Column, weight, and the most that weight x column may be."""
+
+
+def _narrowed(given: Program, limits: Sequence[_Limit]) -> Program:
+    program = Program(gain=list(given.gain), decisions=list(given.decisions))
+    program.limits = dict(given.limits)
+    program.rows = dict(given.rows)
+    for number, (column, weight, most) in enumerate(limits):
+        program.put(("branch", number), column, weight)
+        program.limit(("branch", number), most)
+    return program
+
+
+def best_strict(book: Book) -> Fraction | None:
+    """The largest welfare at which no accepted family loses at some valid prices (STRICT_UNIFORM).
+
+    Prices support a choice exactly when, with the accepted families alone and each of them free to
+    shrink to any share of itself, none gains by shrinking: the optimum stays where all are whole
+    (the duals of that program are the prices). Only for books without base load that lacks cover.
+    """
+    twin = TwinProgram(book)
+    tableau = Tableau(twin.program)
+    order = _Enumeration(twin.families)
+    top: Fraction | None = None
+    for chosen in order.by_bound():
+        if top is not None and order.current is not None and order.current <= top:
+            break
+        try:
+            value, cut = tableau.solve(chosen)
+        except Infeasible as proof:
+            order.learn(proof.args[0])
+            continue
+        order.learn(cut)
+        if (top is None or value > top) and _relaxed(twin, chosen) == value:
+            top = value
+    return top
+
+
+def _relaxed(twin: TwinProgram, chosen: Sequence[int]) -> Fraction:
+    """The optimum when every accepted family may run at any share of itself."""
+    given = twin.program
+    shares: dict[int, list[int]] = {}
+    for number, family in enumerate(twin.families):
+        members = {k for option in family.options for k in option}
+        picked = [given.decisions[k] for k in chosen if k in members]
+        if picked:
+            shares[number] = picked
+    program = Program(gain=list(given.gain))
+    program.limits = dict(given.limits)
+    program.rows = {name: dict(row) for name, row in given.rows.items()}
+    left_out = set(given.decisions)
+    for picked in shares.values():
+        share = program.column(sum(given.gain[c] for c in picked))
+        for row in program.rows.values():
+            weight = sum(row.get(c, 0) for c in picked)
+            if weight:
+                row[share] = weight
+        program.put(("share", share), share, 1)
+        program.limit(("share", share), 1)
+    program.decisions = sorted(left_out)
+    return Tableau(program).solve(())[0]
+
+
+class _Enumeration:
+    """All combinations of choices, the most promising first, none left out unless a bound proves it
+    worse."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self.choices = [
+            tuple(k for option in picked for k in option)
+            for picked in product(*(family.options for family in families))
         ]
-        if not ratios:
-            message = "the program is unbounded"
-            raise ArithmeticError(message)
-        _pivot(table, basis, goal, min(ratios)[2], enter)
+        self.bounds: list[Fraction | None] = [None] * len(self.choices)
+        self.alive = set(range(len(self.choices)))
+        self.solved = 0
+        self.current: Fraction | None = None
+
+    def maximise(
+        self, tableau: Tableau
+    ) -> tuple[Fraction, tuple[int, ...], dict[int, Fraction]] | None:
+        """The best objective, its choice and its quantities; None when no choice is feasible."""
+        top: tuple[Fraction, tuple[int, ...]] | None = None
+        for chosen in self.by_bound():
+            if top is not None and self.current is not None and self.current <= top[0]:
+                break
+            try:
+                value, cut = tableau.solve(chosen)
+            except Infeasible as proof:
+                self.learn(proof.args[0])
+                continue
+            self.learn(cut)
+            if top is None or value > top[0]:
+                top = value, chosen
+        if top is None:
+            return None
+        tableau.solve(top[1])
+        return *top, tableau.values(top[1])
+
+    def by_bound(self) -> Iterator[tuple[int, ...]]:
+        while self.alive:
+            # An unknown bound is above every other.
+            number = min(self.alive, key=lambda n: (_descending(self.bounds[n]), n))
+            self.alive.remove(number)
+            self.solved += 1
+            self.current = self.bounds[number]
+            yield self.choices[number]
+
+    def learn(self, cut: Cut) -> None:
+        for number in list(self.alive):
+            value = cut.at(self.choices[number])
+            if cut.feasibility:
+                if value < 0:
+                    self.alive.remove(number)
+                continue
+            known = self.bounds[number]
+            if known is None or value < known:
+                self.bounds[number] = value
 
 
-def _pivot(
-    table: list[list[Fraction]], basis: list[int], goal: list[Fraction], row: int, column: int
-) -> None:
-    scale = table[row][column]
-    table[row] = [x / scale if x else x for x in table[row]]
-    pivot = [(c, x) for c, x in enumerate(table[row]) if x]
-    for other, cells in [*enumerate(table), (-1, goal)]:
-        factor = cells[column]
-        if other != row and factor:
-            for c, x in pivot:
-                cells[c] -= factor * x
-    basis[row] = column
+def _descending(bound: Fraction | None) -> tuple[int, Fraction]:
+    return (0, Fraction(0)) if bound is None else (1, -bound)

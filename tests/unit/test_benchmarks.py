@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import FrozenInstanceError
 
 import pytest
 
-from clearing import auction
-from clearing.errors import RefusedResultError
+from clearing.types import Cover
 from tests.benchmarks import bench_clearing, machine
 from tests.benchmarks.__main__ import BENCHMARKS, main
-from tests.benchmarks.day_ahead import BookSize, digest, generate
+from tests.benchmarks.grid_books import SPECS, digest, generate
 from tests.benchmarks.spec import Row, Stopwatch, Verdict, at_least, at_most, percentile
 from tests.benchmarks.table import as_json, as_text
 
 PHASES = {
-    "clearing": {"build", "solve", "price", "nodes", "certify", "verify", "total", "welfare"},
+    "clearing": {"read", "price", "whole nodes", "certify", "verify", "all phases", "welfare"},
     "orders": {"accepted", "acknowledged, p50", "acknowledged, p99", "processor time, server"},
     "settlement": {"read", "meter", "post", "books", "total"},
     "ledger": {"commit", "verify, auditor bundle", "proof, p50", "verified, p50"},
 }
 COMPARED = {
-    "clearing": {"one MILP, HiGHS", "one MILP, SCIP", "solve"},
+    "clearing": {"one MILP, HiGHS", "one MILP, SCIP", "price"},
     "orders": {"accepted", "acknowledged, p99"},
     "settlement": {"total"},
     "ledger": {"verify, auditor bundle", "commit, p50"},
@@ -62,43 +62,42 @@ def test_sizes_are_frozen_and_have_names_of_their_own(name: str) -> None:
             size.name = "another"
 
 
-@pytest.mark.parametrize(
-    "size", [bench_clearing.TINY, *bench_clearing.SIZES], ids=lambda size: size.name
-)
-def test_books_are_the_recorded_ones(size: BookSize) -> None:
-    book = generate(size)
-    assert digest(book) == size.sha256, f"{size.name} is now {digest(book)}: record it anew"
-    assert len(book.offers) + len(book.step_bids) + len(book.block_bids) == size.orders
-    assert any(bid.exclusive_group for bid in book.block_bids)
+@pytest.mark.parametrize("name", ["tiny", "small", "thin 8", "thin 60", "strict 20"])
+def test_books_are_the_recorded_ones(name: str) -> None:
+    spec = SPECS[name]
+    book = generate(spec)
+    assert digest(book) == spec.sha256, f"{name} is now {digest(book)}: record it anew"
+    assert len(book.block_bids) == spec.gangs
+    assert any(bid.cover is Cover.NODE for bid in book.step_bids)
+
+
+def test_every_frozen_book_has_a_digest_of_its_own() -> None:
+    digests = [spec.sha256 for spec in SPECS.values() if not spec.name.startswith("growth")]
+    assert all(len(found) == 64 for found in digests)
+    assert len(set(digests)) == len(digests)
 
 
 def test_a_result_that_is_refused_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise RefusedResultError("bench", (("STEP_RULE", "a step"),))
+    def refuse(*_: object) -> dict[str, object]:
+        return {"seconds": 1.0, "phases": {"READ": 1.0}, "error": "STEP_RULE: a step"}
 
-    monkeypatch.setattr(auction, "clear", refuse)
-    rows = tuple(bench_clearing.run([bench_clearing.TINY]))
-    (total,) = (row for row in rows if row.phase == "total")
-    assert "NO OUTCOME" in total.note
+    monkeypatch.setattr(bench_clearing, "measure", refuse)
+    case = dataclasses.replace(bench_clearing.TINY_CASE, rivals=False)
+    rows = tuple(bench_clearing.run([case]))
+    (total,) = (row for row in rows if row.phase == "all phases")
     assert "STEP_RULE" in total.note
+    assert "NOT THE FROZEN BOOK" in total.note
     assert not [row for row in rows if row.phase == "welfare"]
-    assert [row for row in rows if row.phase == "one MILP, HiGHS" and row.unit == "USD"]
-
-
-def test_clearing_says_when_a_book_is_not_the_frozen_one() -> None:
-    other = BookSize(name="other", orders=20, pools=4, sites=2, seed=21, sha256="0" * 64)
-    (total,) = (row for row in bench_clearing.run([other]) if row.phase == "total")
-    assert "NOT THE BOOK THAT WAS FROZEN" in total.note
 
 
 def test_goals_are_judged_in_their_direction() -> None:
     fast = at_least("s", "p", 6_000.0, "/s", goal=5_000.0)
     slow = at_least("s", "p", 4_000.0, "/s", goal=5_000.0)
-    assert (fast.verdict, slow.verdict) == (Verdict.REACHED, Verdict.SHORT)
+    assert (fast.verdict, slow.verdict) == (Verdict.PASS, Verdict.MISS)
     assert slow.ratio == pytest.approx(0.8)
     quick = at_most("s", "p", 50.0, "ms", goal=100.0)
     late = at_most("s", "p", 150.0, "ms", goal=100.0)
-    assert (quick.verdict, late.verdict) == (Verdict.REACHED, Verdict.SHORT)
+    assert (quick.verdict, late.verdict) == (Verdict.PASS, Verdict.MISS)
 
 
 def test_stopwatch_counts_a_phase_inside_another_once() -> None:
@@ -120,7 +119,7 @@ def test_percentile_is_nearest_rank(share: float, expected: float) -> None:
 def test_table_has_verdict_and_ratio() -> None:
     row = at_least("large", "accepted", 2_500.0, "orders/s", goal=5_000.0)
     line = as_text("title", [row]).splitlines()[2]
-    assert line.endswith("0.5  goal 5,000 orders/s  SHORT")
+    assert line.endswith("0.5  goal 5,000 orders/s  MISS")
     assert line.startswith("large  accepted  2,500  orders/s")
 
 

@@ -95,7 +95,9 @@ def in_cores(path: str) -> bool:
 
 
 def in_money_code(path: str) -> bool:
-    exact = path == "clearing/units.py" or path.startswith(("settlement/", "clearing/verify"))
+    exact = path == "clearing/units.py" or path.startswith(
+        ("settlement/", "clearing/verify", "clearing/checks/")
+    )
     return in_python(path) and exact
 
 

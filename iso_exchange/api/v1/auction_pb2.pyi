@@ -112,7 +112,9 @@ class _PricingRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PricingRu
     PRICING_RULE_MAKE_WHOLE: _PricingRule.ValueType  # 1
     """They are made whole from rents first, then pro rata from positive surpluses."""
     PRICING_RULE_STRICT_UNIFORM: _PricingRule.ValueType  # 2
-    """No accepted order loses and there are no side payments; supplier commitments are refused."""
+    """No accepted order loses and there are no side payments; restart costs and supplier commitments that are not
+    whole are refused.
+    """
 
 class PricingRule(_PricingRule, metaclass=_PricingRuleEnumTypeWrapper):
     """PricingRule is how accepted orders that lose at uniform prices are treated."""
@@ -122,7 +124,9 @@ PRICING_RULE_UNSPECIFIED: PricingRule.ValueType  # 0
 PRICING_RULE_MAKE_WHOLE: PricingRule.ValueType  # 1
 """They are made whole from rents first, then pro rata from positive surpluses."""
 PRICING_RULE_STRICT_UNIFORM: PricingRule.ValueType  # 2
-"""No accepted order loses and there are no side payments; supplier commitments are refused."""
+"""No accepted order loses and there are no side payments; restart costs and supplier commitments that are not
+whole are refused.
+"""
 Global___PricingRule: _TypeAlias = PricingRule  # noqa: Y015
 
 class _RunStatus:
@@ -236,7 +240,9 @@ class AuctionSpec(_message.Message):
     interval_count: _builtins.int
     """Number of delivery intervals, 1 to 168. Required."""
     price_floor_micro_usd_per_chip_hour: _builtins.int
-    """Lowest limit price and clearing price, micro-USD per chip-hour. Default 0: supply may be left over."""
+    """Lowest limit price and clearing price, micro-USD per chip-hour. Default 0: supply may be left over. Below 0 it
+    is refused with NEGATIVE_ENERGY_PRICE_NOT_SETTLED.
+    """
     price_cap_micro_usd_per_chip_hour: _builtins.int
     """Highest limit price, micro-USD per chip-hour, above the floor, at most 1,000,000,000. Required."""
     tick_micro_usd_per_chip_hour: _builtins.int
@@ -443,6 +449,7 @@ class AuctionResult(_message.Message):
     PROVISIONAL_FIELD_NUMBER: _builtins.int
     RUN_STATUS_FIELD_NUMBER: _builtins.int
     GAINS_FIELD_NUMBER: _builtins.int
+    RESTART_KEPT_FIELD_NUMBER: _builtins.int
     order_count: _builtins.int
     """Number of orders in the frozen book."""
     book_root: _builtins.bytes
@@ -475,6 +482,10 @@ class AuctionResult(_message.Message):
     """Gains from trade, the denominator of the gap: the welfare with base load and penalties left out, at least 1;
     decimal integer, unit 1/3,600 micro-USD.
     """
+    restart_kept: _builtins.str
+    """Restart cost saved by running work that stays; counts beside the welfare against its bound. Decimal integer,
+    unit 1/3,600 micro-USD.
+    """
     @_builtins.property
     def totals(self) -> Global___AuctionTotals:
         """Cash identity."""
@@ -502,10 +513,11 @@ class AuctionResult(_message.Message):
         provisional: _builtins.bool = ...,
         run_status: Global___RunStatus.ValueType = ...,
         gains: _builtins.str = ...,
+        restart_kept: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_paradoxically_rejected_count", b"_paradoxically_rejected_count", "paradoxically_rejected_count", b"paradoxically_rejected_count", "publish_time", b"publish_time", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paradoxically_rejected_count", b"_paradoxically_rejected_count", "book_root", b"book_root", "certified_gap_ppb", b"certified_gap_ppb", "engine", b"engine", "gains", b"gains", "lost_opportunity", b"lost_opportunity", "make_whole_count", b"make_whole_count", "order_count", b"order_count", "paradoxically_rejected_count", b"paradoxically_rejected_count", "prices_sha256", b"prices_sha256", "provisional", b"provisional", "publish_time", b"publish_time", "run_status", b"run_status", "seed", b"seed", "totals", b"totals", "welfare", b"welfare", "welfare_bound", b"welfare_bound"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paradoxically_rejected_count", b"_paradoxically_rejected_count", "book_root", b"book_root", "certified_gap_ppb", b"certified_gap_ppb", "engine", b"engine", "gains", b"gains", "lost_opportunity", b"lost_opportunity", "make_whole_count", b"make_whole_count", "order_count", b"order_count", "paradoxically_rejected_count", b"paradoxically_rejected_count", "prices_sha256", b"prices_sha256", "provisional", b"provisional", "publish_time", b"publish_time", "restart_kept", b"restart_kept", "run_status", b"run_status", "seed", b"seed", "totals", b"totals", "welfare", b"welfare", "welfare_bound", b"welfare_bound"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__paradoxically_rejected_count: _TypeAlias = _typing.Literal["paradoxically_rejected_count"]  # noqa: Y015
     _WhichOneofArgType__paradoxically_rejected_count: _TypeAlias = _typing.Literal["_paradoxically_rejected_count", b"_paradoxically_rejected_count"]  # noqa: Y015

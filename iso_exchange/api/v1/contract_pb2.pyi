@@ -354,7 +354,7 @@ class Contract(_message.Message):
     STATE_TIME_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
-    """"<auction>/<order>/<pool>/<supplier>": stable and derived."""
+    """"<auction>/<order>/<pool>/<supplier order>", with SITE cover "/<backup pool>": stable and derived."""
     auction_id: _builtins.str
     """Auction that awarded it."""
     order_id: _builtins.str

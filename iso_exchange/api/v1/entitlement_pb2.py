@@ -27,7 +27,7 @@ from iso_exchange.api.v1 import header_pb2 as iso__exchange_dot_api_dot_v1_dot_h
 from iso_exchange.api.v1 import order_pb2 as iso__exchange_dot_api_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%iso_exchange/api/v1/entitlement.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\x1a\x1fiso_exchange/api/v1/order.proto\"\x7f\n\x0b\x43hipSegment\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x03 \x01(\x03\"\xd8\x02\n\x0b\x45ntitlement\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0e\x65ntitlement_id\x18\x02 \x01(\t\x12\x11\n\tholder_id\x18\x03 \x01(\t\x12\x13\n\x0bsupplier_id\x18\x04 \x01(\t\x12\x0f\n\x07pool_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x08 \x01(\x03\x12.\n&contract_price_micro_usd_per_chip_hour\x18\t \x01(\x03\x12)\n\x05\x63over\x18\n \x01(\x0e\x32\x1a.iso_exchange.api.v1.Cover\"\xb0\x01\n\nNomination\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x15\n\rnomination_id\x18\x02 \x01(\t\x12\x16\n\x0e\x65ntitlement_id\x18\x03 \x01(\t\x12\x12\n\nauction_id\x18\x04 \x01(\t\x12\x32\n\x08segments\x18\x05 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\"\xa6\x01\n\x07Release\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x16\n\x0e\x65ntitlement_id\x18\x03 \x01(\t\x12\x12\n\nauction_id\x18\x04 \x01(\t\x12.\n\x08segments\x18\x05 \x03(\x0b\x32\x1c.iso_exchange.api.v1.Segment\"\x90\x01\n\x06Recall\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\trecall_id\x18\x02 \x01(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\x12\x32\n\x08segments\x18\x04 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\"\x87\x02\n\x05Grant\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x65neficiary_id\x18\x03 \x01(\t\x12\x13\n\x0bsupplier_id\x18\x04 \x01(\t\x12\x0f\n\x07pool_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x08 \x01(\x03\x12\x0f\n\x07purpose\x18\t \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%iso_exchange/api/v1/entitlement.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\x1a\x1fiso_exchange/api/v1/order.proto\"\x7f\n\x0b\x43hipSegment\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x03 \x01(\x03\"\xf1\x02\n\x0b\x45ntitlement\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0e\x65ntitlement_id\x18\x02 \x01(\t\x12\x11\n\tholder_id\x18\x03 \x01(\t\x12\x13\n\x0bsupplier_id\x18\x04 \x01(\t\x12\x0f\n\x07pool_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x08 \x01(\x03\x12.\n&contract_price_micro_usd_per_chip_hour\x18\t \x01(\x03\x12)\n\x05\x63over\x18\n \x01(\x0e\x32\x1a.iso_exchange.api.v1.Cover\x12\x17\n\x0f\x62\x61\x63kup_pool_ids\x18\x0b \x03(\t\"\xc9\x01\n\nNomination\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x15\n\rnomination_id\x18\x02 \x01(\t\x12\x16\n\x0e\x65ntitlement_id\x18\x03 \x01(\t\x12\x12\n\nauction_id\x18\x04 \x01(\t\x12\x32\n\x08segments\x18\x05 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\x12\x17\n\x0f\x62\x61\x63kup_pool_ids\x18\x06 \x03(\t\"\xa6\x01\n\x07Release\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\nrelease_id\x18\x02 \x01(\t\x12\x16\n\x0e\x65ntitlement_id\x18\x03 \x01(\t\x12\x12\n\nauction_id\x18\x04 \x01(\t\x12.\n\x08segments\x18\x05 \x03(\x0b\x32\x1c.iso_exchange.api.v1.Segment\"\x90\x01\n\x06Recall\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\trecall_id\x18\x02 \x01(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\x12\x32\n\x08segments\x18\x04 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\"\x87\x02\n\x05Grant\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x16\n\x0e\x62\x65neficiary_id\x18\x03 \x01(\t\x12\x13\n\x0bsupplier_id\x18\x04 \x01(\t\x12\x0f\n\x07pool_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x08 \x01(\x03\x12\x0f\n\x07purpose\x18\t \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHIPSEGMENT']._serialized_start=162
   _globals['_CHIPSEGMENT']._serialized_end=289
   _globals['_ENTITLEMENT']._serialized_start=292
-  _globals['_ENTITLEMENT']._serialized_end=636
-  _globals['_NOMINATION']._serialized_start=639
-  _globals['_NOMINATION']._serialized_end=815
-  _globals['_RELEASE']._serialized_start=818
-  _globals['_RELEASE']._serialized_end=984
-  _globals['_RECALL']._serialized_start=987
-  _globals['_RECALL']._serialized_end=1131
-  _globals['_GRANT']._serialized_start=1134
-  _globals['_GRANT']._serialized_end=1397
+  _globals['_ENTITLEMENT']._serialized_end=661
+  _globals['_NOMINATION']._serialized_start=664
+  _globals['_NOMINATION']._serialized_end=865
+  _globals['_RELEASE']._serialized_start=868
+  _globals['_RELEASE']._serialized_end=1034
+  _globals['_RECALL']._serialized_start=1037
+  _globals['_RECALL']._serialized_end=1181
+  _globals['_GRANT']._serialized_start=1184
+  _globals['_GRANT']._serialized_end=1447
 # @@protoc_insertion_point(module_scope)

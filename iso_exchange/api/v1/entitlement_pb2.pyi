@@ -74,6 +74,7 @@ class Entitlement(_message.Message):
     CHIP_COUNT_FIELD_NUMBER: _builtins.int
     CONTRACT_PRICE_MICRO_USD_PER_CHIP_HOUR_FIELD_NUMBER: _builtins.int
     COVER_FIELD_NUMBER: _builtins.int
+    BACKUP_POOL_IDS_FIELD_NUMBER: _builtins.int
     entitlement_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, A-Z, 0-9, "-", "_" and "."; never used twice. Required."""
     holder_id: _builtins.str
@@ -102,6 +103,13 @@ class Entitlement(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """First moment no longer covered, on a full hour. Required."""
 
+    @_builtins.property
+    def backup_pool_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For SITE cover, 1 to 64 pools that may hold the backup: at other sites, of the same chip class and chips per
+        node. Empty for any other cover. An auction uses those that were registered before it was created; where there
+        is none, the base load is served without cover.
+        """
+
     def __init__(
         self,
         *,
@@ -115,10 +123,11 @@ class Entitlement(_message.Message):
         chip_count: _builtins.int = ...,
         contract_price_micro_usd_per_chip_hour: _builtins.int = ...,
         cover: _order_pb2.Cover.ValueType = ...,
+        backup_pool_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "header", b"header", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_count", b"chip_count", "contract_price_micro_usd_per_chip_hour", b"contract_price_micro_usd_per_chip_hour", "cover", b"cover", "end_time", b"end_time", "entitlement_id", b"entitlement_id", "header", b"header", "holder_id", b"holder_id", "pool_id", b"pool_id", "start_time", b"start_time", "supplier_id", b"supplier_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_pool_ids", b"backup_pool_ids", "chip_count", b"chip_count", "contract_price_micro_usd_per_chip_hour", b"contract_price_micro_usd_per_chip_hour", "cover", b"cover", "end_time", b"end_time", "entitlement_id", b"entitlement_id", "header", b"header", "holder_id", b"holder_id", "pool_id", b"pool_id", "start_time", b"start_time", "supplier_id", b"supplier_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,6 +147,7 @@ class Nomination(_message.Message):
     ENTITLEMENT_ID_FIELD_NUMBER: _builtins.int
     AUCTION_ID_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    BACKUP_POOL_IDS_FIELD_NUMBER: _builtins.int
     nomination_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, A-Z, 0-9, "-", "_" and "."; unique over orders and nominations.
     Required.
@@ -154,6 +164,10 @@ class Nomination(_message.Message):
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChipSegment]:
         """Quantities, 1 to 168; periods do not overlap and lie inside the entitlement."""
 
+    @_builtins.property
+    def backup_pool_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For SITE cover, those of the entitlement's backup pools that may be used. Default empty: all of them."""
+
     def __init__(
         self,
         *,
@@ -162,10 +176,11 @@ class Nomination(_message.Message):
         entitlement_id: _builtins.str = ...,
         auction_id: _builtins.str = ...,
         segments: _abc.Iterable[Global___ChipSegment] | None = ...,
+        backup_pool_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction_id", b"auction_id", "entitlement_id", b"entitlement_id", "header", b"header", "nomination_id", b"nomination_id", "segments", b"segments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction_id", b"auction_id", "backup_pool_ids", b"backup_pool_ids", "entitlement_id", b"entitlement_id", "header", b"header", "nomination_id", b"nomination_id", "segments", b"segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -208,11 +208,17 @@ class _ReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonCode
     REASON_CODE_WHOLE_NODE: _ReasonCode.ValueType  # 8
     """Misses its best response by less than one node."""
     REASON_CODE_COVER_SHORTAGE: _ReasonCode.ValueType  # 9
-    """The pool could not hold the spare nodes it needs."""
+    """The spare nodes or the backup that it needs could not be held."""
     REASON_CODE_BASE_SERVED: _ReasonCode.ValueType  # 10
     """Nominated base load, served in full."""
     REASON_CODE_BASE_SHORTFALL: _ReasonCode.ValueType  # 11
     """Nominated base load that could not be served in full; reported as a curtailment."""
+    REASON_CODE_PARENT_NOT_ACCEPTED: _ReasonCode.ValueType  # 12
+    """Linked to an order that was not accepted, and the two together lose at the prices."""
+    REASON_CODE_OTHER_ACCEPTED: _ReasonCode.ValueType  # 13
+    """Another member of its exclusive group was accepted, which gains at least as much."""
+    REASON_CODE_NOT_STARTED: _ReasonCode.ValueType  # 14
+    """Supply with a commitment that would not have earned back its fixed costs."""
 
 class ReasonCode(_ReasonCode, metaclass=_ReasonCodeEnumTypeWrapper):
     """ReasonCode is why an order ended as it did."""
@@ -236,11 +242,17 @@ REASON_CODE_LARGER_THAN_ANY_POOL: ReasonCode.ValueType  # 7
 REASON_CODE_WHOLE_NODE: ReasonCode.ValueType  # 8
 """Misses its best response by less than one node."""
 REASON_CODE_COVER_SHORTAGE: ReasonCode.ValueType  # 9
-"""The pool could not hold the spare nodes it needs."""
+"""The spare nodes or the backup that it needs could not be held."""
 REASON_CODE_BASE_SERVED: ReasonCode.ValueType  # 10
 """Nominated base load, served in full."""
 REASON_CODE_BASE_SHORTFALL: ReasonCode.ValueType  # 11
 """Nominated base load that could not be served in full; reported as a curtailment."""
+REASON_CODE_PARENT_NOT_ACCEPTED: ReasonCode.ValueType  # 12
+"""Linked to an order that was not accepted, and the two together lose at the prices."""
+REASON_CODE_OTHER_ACCEPTED: ReasonCode.ValueType  # 13
+"""Another member of its exclusive group was accepted, which gains at least as much."""
+REASON_CODE_NOT_STARTED: ReasonCode.ValueType  # 14
+"""Supply with a commitment that would not have earned back its fixed costs."""
 Global___ReasonCode: _TypeAlias = ReasonCode  # noqa: Y015
 
 @_typing.final
@@ -425,8 +437,9 @@ class BidTerms(_message.Message):
     notice_seconds: _builtins.int
     """Notice an interruptible needs before it is reclaimed, seconds, >= 0. 0 for FIRM. Default 0."""
     restart_cost_micro_usd_per_chip: _builtins.int
-    """Cost of losing running capacity, micro-USD per chip, >= 0. Counts in the objective only. Default 0; anything
-    else is refused with NOT_CLEARED_YET until the engine weighs it.
+    """Cost of losing running capacity, micro-USD per chip, 0 to 1,000,000,000. Counts in the objective only, as a
+    bonus for staying in initial_pool_id from the first interval on. Default 0; block bids with an initial pool
+    only: refused with INVALID_VALUE elsewhere.
     """
     @_builtins.property
     def eligibility(self) -> Global___Eligibility:
@@ -456,7 +469,9 @@ Global___BidTerms: _TypeAlias = BidTerms  # noqa: Y015
 
 @_typing.final
 class Commitment(_message.Message):
-    """Commitment holds a supplier's non-convex costs. Refused under STRICT_UNIFORM."""
+    """Commitment holds a supplier's non-convex costs and limits. The offer is off before the auction and can be on
+    only in intervals of its segments; a run lies inside the auction. Under STRICT_UNIFORM only a whole one is taken.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -464,6 +479,7 @@ class Commitment(_message.Message):
     NO_LOAD_MICRO_USD_PER_INTERVAL_FIELD_NUMBER: _builtins.int
     MIN_RUN_INTERVAL_COUNT_FIELD_NUMBER: _builtins.int
     MIN_CHIP_COUNT_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     start_up_micro_usd: _builtins.int
     """Cost of each start, micro-USD, >= 0. Default 0."""
     no_load_micro_usd_per_interval: _builtins.int
@@ -471,7 +487,11 @@ class Commitment(_message.Message):
     min_run_interval_count: _builtins.int
     """Shortest run once started, intervals of the auction, >= 0. Default 0: one interval."""
     min_chip_count: _builtins.int
-    """Least chips sold in an interval while on, >= 0. Default 0."""
+    """Least chips sold in an interval while on, >= 0, a multiple of the pool's chips per node. Default 0."""
+    whole: _builtins.bool
+    """True: a supply block. All chips of all steps are sold in every interval of the segments, or none anywhere;
+    one start. min_run_interval_count and min_chip_count are left out then. Default false.
+    """
     def __init__(
         self,
         *,
@@ -479,10 +499,11 @@ class Commitment(_message.Message):
         no_load_micro_usd_per_interval: _builtins.int = ...,
         min_run_interval_count: _builtins.int = ...,
         min_chip_count: _builtins.int = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_chip_count", b"min_chip_count", "min_run_interval_count", b"min_run_interval_count", "no_load_micro_usd_per_interval", b"no_load_micro_usd_per_interval", "start_up_micro_usd", b"start_up_micro_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_chip_count", b"min_chip_count", "min_run_interval_count", b"min_run_interval_count", "no_load_micro_usd_per_interval", b"no_load_micro_usd_per_interval", "start_up_micro_usd", b"start_up_micro_usd", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,17 +595,18 @@ class BlockBid(_message.Message):
     MIN_FILL_PPM_FIELD_NUMBER: _builtins.int
     LIMIT_PRICE_MICRO_USD_PER_CHIP_HOUR_FIELD_NUMBER: _builtins.int
     INITIAL_POOL_ID_FIELD_NUMBER: _builtins.int
+    PROFILE_CHIP_COUNTS_FIELD_NUMBER: _builtins.int
     duration_seconds: _builtins.int
     """Length, seconds, > 0, a multiple of the auction's interval. Required."""
     chip_count: _builtins.int
-    """Full quantity, chips, 1 to 100,000,000. Required."""
+    """Full quantity, chips, 1 to 100,000,000: the largest of the profile where there is one. Required."""
     min_fill_ppm: _builtins.int
-    """Least accepted share, ppm, 1 to 1,000,000. Default 0: 1,000,000, all or none."""
+    """Least accepted share, ppm, 1 to 1,000,000. Default 0: 1,000,000, all or none, as a profile must be."""
     limit_price_micro_usd_per_chip_hour: _builtins.int
     """All-in limit, micro-USD per chip-hour, a multiple of the tick. Required."""
     initial_pool_id: _builtins.str
-    """Pool in which it already runs under a contract of the same buyer, which its restart cost favours; empty
-    for none. Refused with NOT_CLEARED_YET until the engine weighs restart costs.
+    """Pool in which it already runs: contracts of the same buyer deliver at least chip_count there up to the first
+    interval of the auction, which no other open order claims. Its restart cost favours it. Empty for none.
     """
     @_builtins.property
     def terms(self) -> Global___BidTerms:
@@ -598,6 +620,12 @@ class BlockBid(_message.Message):
     def latest_start_time(self) -> _timestamp_pb2.Timestamp:
         """Last start; on an interval boundary. Unset: earliest_start_time. A later one makes the block shiftable."""
 
+    @_builtins.property
+    def profile_chip_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Chips in each interval of the run where they differ, >= 0 and whole nodes: one per interval, the first and the
+        last above zero. Not with SITE cover. Empty: chip_count throughout.
+        """
+
     def __init__(
         self,
         *,
@@ -609,10 +637,11 @@ class BlockBid(_message.Message):
         min_fill_ppm: _builtins.int = ...,
         limit_price_micro_usd_per_chip_hour: _builtins.int = ...,
         initial_pool_id: _builtins.str = ...,
+        profile_chip_counts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["earliest_start_time", b"earliest_start_time", "latest_start_time", b"latest_start_time", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_count", b"chip_count", "duration_seconds", b"duration_seconds", "earliest_start_time", b"earliest_start_time", "initial_pool_id", b"initial_pool_id", "latest_start_time", b"latest_start_time", "limit_price_micro_usd_per_chip_hour", b"limit_price_micro_usd_per_chip_hour", "min_fill_ppm", b"min_fill_ppm", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_count", b"chip_count", "duration_seconds", b"duration_seconds", "earliest_start_time", b"earliest_start_time", "initial_pool_id", b"initial_pool_id", "latest_start_time", b"latest_start_time", "limit_price_micro_usd_per_chip_hour", b"limit_price_micro_usd_per_chip_hour", "min_fill_ppm", b"min_fill_ppm", "profile_chip_counts", b"profile_chip_counts", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,7 +660,9 @@ class WorkBid(_message.Message):
     MAX_CHIP_COUNT_FIELD_NUMBER: _builtins.int
     LIMIT_PRICE_MICRO_USD_PER_CHIP_HOUR_FIELD_NUMBER: _builtins.int
     work_chip_seconds: _builtins.int
-    """Work wanted, chip-seconds, > 0. Required."""
+    """Work wanted at most, chip-seconds, > 0, a multiple of the interval's length times the chips per node of every
+    eligible pool. Required.
+    """
     max_chip_count: _builtins.int
     """Largest rate, chips, 1 to 100,000,000. Required."""
     limit_price_micro_usd_per_chip_hour: _builtins.int
@@ -697,10 +728,13 @@ class Order(_message.Message):
     """
     exclusive_group: _builtins.str
     """At most one of the participant's orders with the same group is accepted, 1 to 64 characters; empty for
-    none. Block bids only.
+    none. Block bids only, at most 256 open ones.
     """
     parent_order_id: _builtins.str
-    """Accepted only if this order of the same participant and auction is; empty for none. Block bids only."""
+    """Accepted only if this open block bid of the same participant and auction is, in part or in full; empty for
+    none. Block bids only, at most 16 levels. While it has open children the parent is neither amended nor
+    cancelled. Members of an exclusive group have the same parent, or none.
+    """
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""
@@ -777,6 +811,32 @@ class OrderCancellation(_message.Message):
 Global___OrderCancellation: _TypeAlias = OrderCancellation  # noqa: Y015
 
 @_typing.final
+class AwardBackup(_message.Message):
+    """AwardBackup is where the loss of a site would be made good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    CHIP_COUNT_FIELD_NUMBER: _builtins.int
+    pool_id: _builtins.str
+    """Pool at another site."""
+    chip_count: _builtins.int
+    """Chips that it stands by for, > 0."""
+    def __init__(
+        self,
+        *,
+        pool_id: _builtins.str = ...,
+        chip_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_count", b"chip_count", "pool_id", b"pool_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwardBackup: _TypeAlias = AwardBackup  # noqa: Y015
+
+@_typing.final
 class AwardSegment(_message.Message):
     """AwardSegment is a run of intervals with the same award."""
 
@@ -786,10 +846,14 @@ class AwardSegment(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     CHIP_COUNT_FIELD_NUMBER: _builtins.int
     RESERVE_CHIP_COUNT_FIELD_NUMBER: _builtins.int
+    SITE_RESERVE_CHIP_COUNT_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
     chip_count: _builtins.int
     """Accepted chips, >= 0."""
     reserve_chip_count: _builtins.int
-    """Spare chips held (supply), or chips that count as reclaimable reserve (interruptibles), >= 0."""
+    """Spare chips held for NODE cover (supply), or chips that count as reclaimable reserve (interruptibles), >= 0."""
+    site_reserve_chip_count: _builtins.int
+    """The same for SITE cover, >= 0."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start, included."""
@@ -798,6 +862,10 @@ class AwardSegment(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """End, excluded."""
 
+    @_builtins.property
+    def backups(self) -> _containers.RepeatedCompositeFieldContainer[Global___AwardBackup]:
+        """Backups of a SITE-covered award, sorted by pool: together its chips, of base load its covered part."""
+
     def __init__(
         self,
         *,
@@ -805,10 +873,12 @@ class AwardSegment(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         chip_count: _builtins.int = ...,
         reserve_chip_count: _builtins.int = ...,
+        site_reserve_chip_count: _builtins.int = ...,
+        backups: _abc.Iterable[Global___AwardBackup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chip_count", b"chip_count", "end_time", b"end_time", "reserve_chip_count", b"reserve_chip_count", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backups", b"backups", "chip_count", b"chip_count", "end_time", b"end_time", "reserve_chip_count", b"reserve_chip_count", "site_reserve_chip_count", b"site_reserve_chip_count", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -855,6 +925,38 @@ class Award(_message.Message):
 Global___Award: _TypeAlias = Award  # noqa: Y015
 
 @_typing.final
+class SupplyRun(_message.Message):
+    """SupplyRun is an unbroken time in which an offer with a commitment is on; of a whole one, from its first segment to
+    its last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start, included."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """End, excluded."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupplyRun: _TypeAlias = SupplyRun  # noqa: Y015
+
+@_typing.final
 class OrderOutcome(_message.Message):
     """OrderOutcome is what became of an order, and why."""
 
@@ -869,6 +971,7 @@ class OrderOutcome(_message.Message):
     MAKE_WHOLE_MICRO_USD_FIELD_NUMBER: _builtins.int
     AWARDS_FIELD_NUMBER: _builtins.int
     CONTRACT_IDS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     fill: Global___Fill.ValueType
     """How much was accepted."""
     reason: Global___ReasonCode.ValueType
@@ -886,7 +989,7 @@ class OrderOutcome(_message.Message):
     detail: _builtins.str
     """One sentence for people: what would have changed the outcome."""
     make_whole_micro_usd: _builtins.int
-    """Make-whole earned at full delivery, micro-USD, >= 0."""
+    """Make-whole earned at full delivery, micro-USD, >= 0; of linked orders with the first accepted one, for all."""
     @_builtins.property
     def awards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Award]:
         """Accepted parts, sorted by pool."""
@@ -894,6 +997,10 @@ class OrderOutcome(_message.Message):
     @_builtins.property
     def contract_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Contracts that came of it, sorted."""
+
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SupplyRun]:
+        """When an offer with a commitment is on, ascending; empty for every other order."""
 
     def __init__(
         self,
@@ -907,10 +1014,11 @@ class OrderOutcome(_message.Message):
         make_whole_micro_usd: _builtins.int = ...,
         awards: _abc.Iterable[Global___Award] | None = ...,
         contract_ids: _abc.Iterable[_builtins.str] | None = ...,
+        runs: _abc.Iterable[Global___SupplyRun] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awards", b"awards", "contract_ids", b"contract_ids", "detail", b"detail", "fill", b"fill", "foregone", b"foregone", "make_whole_micro_usd", b"make_whole_micro_usd", "reason", b"reason", "shortfall_micro_usd_per_chip_hour", b"shortfall_micro_usd_per_chip_hour", "surplus", b"surplus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awards", b"awards", "contract_ids", b"contract_ids", "detail", b"detail", "fill", b"fill", "foregone", b"foregone", "make_whole_micro_usd", b"make_whole_micro_usd", "reason", b"reason", "runs", b"runs", "shortfall_micro_usd_per_chip_hour", b"shortfall_micro_usd_per_chip_hour", "surplus", b"surplus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,34 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class BackupPrice(_message.Message):
+    """BackupPrice is what a SITE-covered chip of another site pays for its backup in a pool, on top of energy, power,
+    surcharge and fee of the pool that it runs in.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITE_ID_FIELD_NUMBER: _builtins.int
+    PRICE_MICRO_USD_PER_CHIP_HOUR_FIELD_NUMBER: _builtins.int
+    site_id: _builtins.str
+    """Site that may be lost: where the chip runs."""
+    price_micro_usd_per_chip_hour: _builtins.int
+    """mu^S, micro-USD per chip-hour, > 0; a site that is not listed pays nothing."""
+    def __init__(
+        self,
+        *,
+        site_id: _builtins.str = ...,
+        price_micro_usd_per_chip_hour: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_micro_usd_per_chip_hour", b"price_micro_usd_per_chip_hour", "site_id", b"site_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupPrice: _TypeAlias = BackupPrice  # noqa: Y015
+
+@_typing.final
 class Price(_message.Message):
     """Price holds the prices and volumes of one pool in one interval. All prices are micro-USD per chip-hour."""
 
@@ -54,6 +82,9 @@ class Price(_message.Message):
     UTILIZATION_PPM_FIELD_NUMBER: _builtins.int
     RESIDUAL_SUPPLY_INDEX_PPM_FIELD_NUMBER: _builtins.int
     CAPACITY_CHIP_COUNT_FIELD_NUMBER: _builtins.int
+    SITE_SPARE_MICRO_USD_PER_CHIP_HOUR_FIELD_NUMBER: _builtins.int
+    BACKUPS_FIELD_NUMBER: _builtins.int
+    SITE_SPARE_CHIP_COUNT_FIELD_NUMBER: _builtins.int
     auction_id: _builtins.str
     """Auction that set it."""
     pool_id: _builtins.str
@@ -101,7 +132,7 @@ class Price(_message.Message):
     supplied_chip_count: _builtins.int
     """Chips sold by offers, >= 0."""
     spare_chip_count: _builtins.int
-    """Spare chips held for cover, >= 0."""
+    """Spare chips held for NODE cover, >= 0."""
     utilization_ppm: _builtins.int
     """Awarded chips over installed chips, ppm, 0 to 1,000,000."""
     residual_supply_index_ppm: _builtins.int
@@ -110,6 +141,10 @@ class Price(_message.Message):
     """
     capacity_chip_count: _builtins.int
     """Installed chips."""
+    site_spare_micro_usd_per_chip_hour: _builtins.int
+    """Sum of mu^S over lost sites: earned by a chip held here for SITE cover before power, >= 0."""
+    site_spare_chip_count: _builtins.int
+    """Spare chips held for SITE cover, >= 0."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the interval, included."""
@@ -117,6 +152,10 @@ class Price(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """End of the interval, excluded."""
+
+    @_builtins.property
+    def backups(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackupPrice]:
+        """What a backup in this pool costs, by lost site, sorted; the sum is what a chip held for it earns."""
 
     def __init__(
         self,
@@ -149,10 +188,13 @@ class Price(_message.Message):
         utilization_ppm: _builtins.int = ...,
         residual_supply_index_ppm: _builtins.int | None = ...,
         capacity_chip_count: _builtins.int = ...,
+        site_spare_micro_usd_per_chip_hour: _builtins.int = ...,
+        backups: _abc.Iterable[Global___BackupPrice] | None = ...,
+        site_spare_chip_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_residual_supply_index_ppm", b"_residual_supply_index_ppm", "end_time", b"end_time", "residual_supply_index_ppm", b"residual_supply_index_ppm", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_residual_supply_index_ppm", b"_residual_supply_index_ppm", "auction_id", b"auction_id", "availability_micro_usd_per_chip_hour", b"availability_micro_usd_per_chip_hour", "base_load_chip_count", b"base_load_chip_count", "capacity_chip_count", b"capacity_chip_count", "end_time", b"end_time", "energy_micro_usd_per_chip_hour", b"energy_micro_usd_per_chip_hour", "firm_chip_count", b"firm_chip_count", "firm_micro_usd_per_chip_hour", b"firm_micro_usd_per_chip_hour", "firm_uncovered_micro_usd_per_chip_hour", b"firm_uncovered_micro_usd_per_chip_hour", "high_micro_usd_per_chip_hour", b"high_micro_usd_per_chip_hour", "indicative", b"indicative", "interruptible_chip_count", b"interruptible_chip_count", "interruptible_micro_usd_per_chip_hour", b"interruptible_micro_usd_per_chip_hour", "interruptible_uncounted_micro_usd_per_chip_hour", b"interruptible_uncounted_micro_usd_per_chip_hour", "low_micro_usd_per_chip_hour", b"low_micro_usd_per_chip_hour", "node_cover_micro_usd_per_chip_hour", b"node_cover_micro_usd_per_chip_hour", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "pool_id", b"pool_id", "power_micro_usd_per_chip_hour", b"power_micro_usd_per_chip_hour", "provisional", b"provisional", "recall_discount_micro_usd_per_chip_hour", b"recall_discount_micro_usd_per_chip_hour", "residual_supply_index_ppm", b"residual_supply_index_ppm", "spare_chip_count", b"spare_chip_count", "spare_micro_usd_per_chip_hour", b"spare_micro_usd_per_chip_hour", "start_time", b"start_time", "supplied_chip_count", b"supplied_chip_count", "surcharge_micro_usd_per_chip_hour", b"surcharge_micro_usd_per_chip_hour", "utilization_ppm", b"utilization_ppm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_residual_supply_index_ppm", b"_residual_supply_index_ppm", "auction_id", b"auction_id", "availability_micro_usd_per_chip_hour", b"availability_micro_usd_per_chip_hour", "backups", b"backups", "base_load_chip_count", b"base_load_chip_count", "capacity_chip_count", b"capacity_chip_count", "end_time", b"end_time", "energy_micro_usd_per_chip_hour", b"energy_micro_usd_per_chip_hour", "firm_chip_count", b"firm_chip_count", "firm_micro_usd_per_chip_hour", b"firm_micro_usd_per_chip_hour", "firm_uncovered_micro_usd_per_chip_hour", b"firm_uncovered_micro_usd_per_chip_hour", "high_micro_usd_per_chip_hour", b"high_micro_usd_per_chip_hour", "indicative", b"indicative", "interruptible_chip_count", b"interruptible_chip_count", "interruptible_micro_usd_per_chip_hour", b"interruptible_micro_usd_per_chip_hour", "interruptible_uncounted_micro_usd_per_chip_hour", b"interruptible_uncounted_micro_usd_per_chip_hour", "low_micro_usd_per_chip_hour", b"low_micro_usd_per_chip_hour", "node_cover_micro_usd_per_chip_hour", b"node_cover_micro_usd_per_chip_hour", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "pool_id", b"pool_id", "power_micro_usd_per_chip_hour", b"power_micro_usd_per_chip_hour", "provisional", b"provisional", "recall_discount_micro_usd_per_chip_hour", b"recall_discount_micro_usd_per_chip_hour", "residual_supply_index_ppm", b"residual_supply_index_ppm", "site_spare_chip_count", b"site_spare_chip_count", "site_spare_micro_usd_per_chip_hour", b"site_spare_micro_usd_per_chip_hour", "spare_chip_count", b"spare_chip_count", "spare_micro_usd_per_chip_hour", b"spare_micro_usd_per_chip_hour", "start_time", b"start_time", "supplied_chip_count", b"supplied_chip_count", "surcharge_micro_usd_per_chip_hour", b"surcharge_micro_usd_per_chip_hour", "utilization_ppm", b"utilization_ppm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__residual_supply_index_ppm: _TypeAlias = _typing.Literal["residual_supply_index_ppm"]  # noqa: Y015
     _WhichOneofArgType__residual_supply_index_ppm: _TypeAlias = _typing.Literal["_residual_supply_index_ppm", b"_residual_supply_index_ppm"]  # noqa: Y015

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
 from clearing.errors import InvariantError
-from clearing.outcome import Outcome, PoolPrice
+from clearing.outcome import BackupPrice, Outcome, PoolPrice
 from clearing.types import Interval
 from clearing.units import PPM
 from iso_exchange.api.v1 import auction_pb2, order_pb2, price_pb2
@@ -95,6 +96,7 @@ def result_view(outcome: Outcome, certified_gap_ppb: int) -> auction_pb2.Auction
         welfare_bound=str(certificate.bound),
         lost_opportunity=str(certificate.lost_opportunity),
         gains=str(certificate.gains),
+        restart_kept=str(certificate.restart_kept),
         totals=auction_pb2.AuctionTotals(
             buyers_micro_usd=cash.buyers,
             suppliers_micro_usd=cash.suppliers,
@@ -126,12 +128,19 @@ def auction_prices(auction: Auction) -> tuple[price_pb2.Price, ...]:
         auction.spec.intervals,
         outcome.prices,
         volumes(auction.book, outcome),
+        outcome.backup_prices,
     )
 
 
 def document_prices(document: PricesDocument) -> tuple[price_pb2.Price, ...]:
     """The same from the public prices document."""
-    return _prices(document.auction_id, document.intervals, document.prices, document.volumes)
+    return _prices(
+        document.auction_id,
+        document.intervals,
+        document.prices,
+        document.volumes,
+        document.backup_prices,
+    )
 
 
 def curve_views(document: PricesDocument) -> tuple[price_pb2.Curve, ...]:
@@ -158,18 +167,30 @@ def _prices(
     intervals: tuple[Interval, ...],
     prices: Iterable[PoolPrice],
     sold: Iterable[Volume],
+    backups: Iterable[BackupPrice],
 ) -> tuple[price_pb2.Price, ...]:
     by_place = {(volume.pool_id, volume.interval): volume for volume in sold}
+    charged: dict[tuple[str, int], list[BackupPrice]] = defaultdict(list)
+    for backup in sorted(backups, key=lambda backup: backup.site_id):
+        charged[backup.pool_id, backup.interval].append(backup)
     return tuple(
         _price(
-            auction_id, intervals[price.interval], price, by_place[price.pool_id, price.interval]
+            auction_id,
+            intervals[price.interval],
+            price,
+            by_place[price.pool_id, price.interval],
+            charged.get((price.pool_id, price.interval), ()),
         )
         for price in sorted(prices, key=lambda price: (price.interval, price.pool_id))
     )
 
 
 def _price(
-    auction_id: str, interval: Interval, price: PoolPrice, volume: Volume
+    auction_id: str,
+    interval: Interval,
+    price: PoolPrice,
+    volume: Volume,
+    backups: Iterable[BackupPrice],
 ) -> price_pb2.Price:
     awarded = volume.firm + volume.interruptible + volume.base_load
     return price_pb2.Price(
@@ -199,6 +220,14 @@ def _price(
         spare_chip_count=volume.spare,
         utilization_ppm=awarded * PPM // volume.capacity if volume.capacity else 0,
         capacity_chip_count=volume.capacity,
+        site_spare_micro_usd_per_chip_hour=price.site_spare,
+        backups=[
+            price_pb2.BackupPrice(
+                site_id=backup.site_id, price_micro_usd_per_chip_hour=backup.price
+            )
+            for backup in backups
+        ],
+        site_spare_chip_count=volume.site_spare,
     )
 
 

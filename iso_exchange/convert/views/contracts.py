@@ -121,6 +121,7 @@ def contract_view(
         buyer_id=contract.buyer_id,
         supplier_id=contract.supplier_id,
         pool_id=contract.pool_id,
+        backup_pool_id=contract.backup_pool_id,
         resource=resource_view(around.pool.pool, most, around.table),
         location=location_view(around.site),
         terms=_terms(contract, around, viewer),

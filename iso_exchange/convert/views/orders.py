@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from clearing.eligibility import Ineligible
 from clearing.errors import InvariantError
-from clearing.outcome import Award, Fill, OrderOutcome
+from clearing.outcome import Award, Fill, OrderOutcome, SupplyRun
 from clearing.types import Interval
 from clearing.units import MicroUsd, MicroUsdPerChipHour
 from iso_exchange.api.v1 import market_service_pb2, order_pb2
@@ -38,12 +39,14 @@ class Results:
         awards: By order, sorted by pool.
         make_whole: By the first order of each family, so that a payment counts once.
         contract_ids: By order and by offer or entitlement, sorted.
+        runs: By offer with a commitment, ascending.
     """
 
     outcomes: Mapping[str, OrderOutcome]
     awards: Mapping[str, tuple[Award, ...]]
     make_whole: Mapping[str, MicroUsd]
     contract_ids: Mapping[str, tuple[str, ...]]
+    runs: Mapping[str, tuple[SupplyRun, ...]]
 
 
 def results_of(auction: Auction) -> Results | None:
@@ -55,6 +58,9 @@ def results_of(auction: Auction) -> Results | None:
     awards: dict[str, list[Award]] = defaultdict(list)
     for award in auction.outcome.awards:
         awards[award.order_id].append(award)
+    runs: dict[str, list[SupplyRun]] = defaultdict(list)
+    for run in auction.outcome.runs:
+        runs[run.order_id].append(run)
     contract_ids: dict[str, list[str]] = defaultdict(list)
     for contract in auction.assignment.contracts:
         contract_ids[contract.order_id].append(contract.contract_id)
@@ -71,6 +77,9 @@ def results_of(auction: Auction) -> Results | None:
             if item.order_ids
         },
         contract_ids={name: tuple(sorted(found)) for name, found in contract_ids.items()},
+        runs={
+            name: tuple(sorted(found, key=lambda run: run.first)) for name, found in runs.items()
+        },
     )
 
 
@@ -118,6 +127,13 @@ def outcome_view(
         make_whole_micro_usd=results.make_whole.get(name, 0),
         awards=[award_view(award, intervals) for award in results.awards.get(name, ())],
         contract_ids=results.contract_ids.get(name, ()),
+        runs=[
+            order_pb2.SupplyRun(
+                start_time=timestamp(intervals[run.first].start),
+                end_time=timestamp(intervals[run.stop - 1].end),
+            )
+            for run in results.runs.get(name, ())
+        ],
     )
 
 
@@ -134,9 +150,15 @@ def award_view(award: Award, intervals: tuple[Interval, ...]) -> order_pb2.Award
                 end_time=timestamp(intervals[last].end),
                 chip_count=chips,
                 reserve_chip_count=reserve,
+                site_reserve_chip_count=site_reserve,
+                backups=[
+                    order_pb2.AwardBackup(pool_id=backup.pool_id, chip_count=count)
+                    for backup, count in zip(award.backups, backed, strict=True)
+                    if count
+                ],
             )
-            for first, last, chips, reserve in _runs(award)
-            if chips or reserve
+            for first, last, (chips, reserve, site_reserve, *backed) in _runs(award)
+            if chips or reserve or site_reserve
         ],
     )
 
@@ -216,16 +238,20 @@ def _state(order: Order, outcome: OrderOutcome | None) -> order_pb2.OrderState.V
             return FILL_STATES[outcome.fill] if outcome else order_pb2.ORDER_STATE_LOCKED
 
 
-def _runs(award: Award) -> Iterator[tuple[int, int, int, int]]:
-    """Runs (first, last, chips, reserve) of equal consecutive intervals."""
-    cells: Iterable[tuple[int, int]] = zip(award.chips, award.reserve, strict=True)
-    run: tuple[int, int, int, int] | None = None
-    for index, (chips, reserve) in enumerate(cells, start=award.first):
-        if run is not None and run[2:] == (chips, reserve):
-            run = (run[0], index, chips, reserve)
-            continue
-        if run is not None:
-            yield run
-        run = (index, index, chips, reserve)
-    if run is not None:
-        yield run
+def _runs(award: Award) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Runs (first, last, cell) of equal consecutive intervals.
+
+    A cell is chips, reserve, reserve for SITE cover, and the chips of each backup.
+    """
+    site_reserve = award.site_reserve or (0,) * len(award.chips)
+    cells = zip(
+        award.chips,
+        award.reserve,
+        site_reserve,
+        *(backup.chips for backup in award.backups),
+        strict=True,
+    )
+    numbered = enumerate(cells, start=award.first)
+    for cell, group in itertools.groupby(numbered, key=lambda pair: pair[1]):
+        indexes = [index for index, _ in group]
+        yield indexes[0], indexes[-1], cell

@@ -11,9 +11,11 @@ from clearing.types import (
     AuctionSpec,
     BlockBid,
     Book,
+    Commitment,
     Cover,
     Eligibility,
     Interval,
+    Link,
     Nomination,
     Offer,
     Pool,
@@ -21,8 +23,18 @@ from clearing.types import (
     Site,
     Step,
     StepBid,
+    WorkBid,
 )
-from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Ppm, Seconds, UnixSeconds, Watts
+from clearing.units import (
+    Chips,
+    ChipSeconds,
+    MicroUsd,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    UnixSeconds,
+    Watts,
+)
 
 SEED = b"own examples"
 
@@ -65,15 +77,28 @@ def curve(*steps: tuple[int, str], first: int = 0, stop: int = 1) -> tuple[Segme
     )
 
 
+def hourly(*steps: tuple[int, str] | None) -> tuple[Segment, ...]:
+    """One step in each interval in turn; None leaves an interval out."""
+    return tuple(
+        Segment(first=t, stop=t + 1, steps=(Step(price=price(step[1]), chips=Chips(step[0])),))
+        for t, step in enumerate(steps)
+        if step is not None
+    )
+
+
 def offer(order_id: str, *steps: tuple[int, str], at: str = "A", **terms: Any) -> Offer:
     span = {key: terms.pop(key) for key in ("first", "stop") if key in terms}
     return Offer(
         order_id=order_id,
-        participant_id=f"of {order_id}",
+        participant_id=terms.pop("participant_id", f"of {order_id}"),
         pool_id=at,
-        segments=curve(*steps, **span),
+        segments=terms.pop("segments", None) or curve(*steps, **span),
         **terms,
     )
+
+
+def committed(start_up: str = "0", no_load: str = "0", **terms: Any) -> Commitment:
+    return Commitment(start_up=usd(start_up), no_load=usd(no_load), **terms)
 
 
 def bid(
@@ -85,8 +110,42 @@ def bid(
         order_id=order_id,
         participant_id=f"of {order_id}",
         where=Eligibility(pool_ids=at),
-        segments=curve(*steps, **span),
+        segments=terms.pop("segments", None) or curve(*steps, **span),
         **terms,
+    )
+
+
+def work(
+    order_id: str,
+    chip_hours: int,
+    limit: str,
+    *,
+    first: int,
+    stop: int,
+    rate: int,
+    at: tuple[str, ...] = ("A",),
+    **terms: Any,
+) -> WorkBid:
+    return WorkBid(
+        order_id=order_id,
+        participant_id=f"of {order_id}",
+        where=Eligibility(pool_ids=at),
+        first=first,
+        stop=stop,
+        work=ChipSeconds(chip_hours * 3_600),
+        max_chips=Chips(rate),
+        limit_price=price(limit),
+        **terms,
+    )
+
+
+def link(link_id: str, start: str, end: str, *capacities: tuple[int, int]) -> Link:
+    return Link(
+        link_id=link_id,
+        from_pool_id=start,
+        to_pool_id=end,
+        capacities=tuple((Chips(least), Chips(most)) for least, most in capacities),
+        owner_id=f"owner of {link_id}",
     )
 
 
@@ -116,7 +175,12 @@ def gang(
 
 
 def nomination(
-    order_id: str, chips: int, *, at: str = "A", cover: Cover = Cover.NONE
+    order_id: str,
+    chips: int,
+    *,
+    at: str = "A",
+    cover: Cover = Cover.NONE,
+    backups: tuple[str, ...] = (),
 ) -> Nomination:
     return Nomination(
         order_id=order_id,
@@ -125,11 +189,12 @@ def nomination(
         pool_id=at,
         segments=curve((chips, "2")),
         cover=cover,
+        backup_pool_ids=backups,
     )
 
 
 def book(
-    *orders: Offer | StepBid | BlockBid | Nomination,
+    *orders: Offer | StepBid | BlockBid | WorkBid | Nomination | Link,
     pools: tuple[Pool, ...] | None = None,
     sites: tuple[Site, ...] | None = None,
     intervals: int = 1,
@@ -154,7 +219,9 @@ def book(
         offers=tuple(order for order in orders if isinstance(order, Offer)),
         step_bids=tuple(order for order in orders if isinstance(order, StepBid)),
         block_bids=tuple(order for order in orders if isinstance(order, BlockBid)),
+        work_bids=tuple(order for order in orders if isinstance(order, WorkBid)),
         nominations=tuple(order for order in orders if isinstance(order, Nomination)),
+        links=tuple(order for order in orders if isinstance(order, Link)),
     )
 
 

@@ -7,17 +7,20 @@ examples of the design (labelled "own") and small variations of them.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from decimal import Decimal
 
 from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import (
     Award,
+    Backup,
+    BackupPrice,
     Cash,
     Certificate,
     Fill,
     FundingShare,
+    Leaf,
+    LinkFlow,
     MakeWhole,
     OrderOutcome,
     Outcome,
@@ -26,6 +29,7 @@ from clearing.outcome import (
     RowDual,
     RunStatus,
     Side,
+    SupplyRun,
 )
 from clearing.types import (
     AuctionSpec,
@@ -42,6 +46,7 @@ from clearing.types import (
     Site,
     Step,
     StepBid,
+    WorkBid,
 )
 from clearing.units import (
     Chips,
@@ -73,7 +78,7 @@ def worth(text: str) -> PriceSeconds:
     return PriceSeconds(usd(text) * HOUR)
 
 
-def spec(*, hours: int = 1, fee: str = "0") -> AuctionSpec:
+def spec(*, hours: int = 1, fee: str = "0", floor: str = "0") -> AuctionSpec:
     """An auction of whole hours."""
     return AuctionSpec(
         auction_id="hand",
@@ -82,15 +87,18 @@ def spec(*, hours: int = 1, fee: str = "0") -> AuctionSpec:
             for h in range(hours)
         ),
         operator_fee=usd(fee),
+        price_floor=usd(floor),
         seed_commitment=hashlib.sha256(SEED).hexdigest(),
     )
 
 
-def pool(name: str = "n", *, capacity: int = 100, theta: int = 0, power: int = 0) -> Pool:
-    """A pool at site ``z`` with one chip per node."""
+def pool(
+    name: str = "n", *, capacity: int = 100, theta: int = 0, power: int = 0, site: str = "z"
+) -> Pool:
+    """A pool with one chip per node."""
     return Pool(
         pool_id=name,
-        site_id="z",
+        site_id=site,
         chip_class="c",
         chips_per_node=Chips(1),
         capacity=Chips(capacity),
@@ -171,13 +179,18 @@ def pool_price(
     recall: str = "0",
     surcharge: str = "0",
     fee: str = "0",
+    site_spare: str = "0",
+    interval: int = 0,
+    low: str = "",
+    high: str = "",
+    indicative: bool = False,
 ) -> PoolPrice:
     """One price; the all-in sums follow the definitions of ``PoolPrice``."""
     plain = usd(energy) + usd(power) + usd(surcharge) + usd(fee)
     discounted = plain - usd(availability) - usd(recall)
     return PoolPrice(
         pool_id=name,
-        interval=0,
+        interval=interval,
         energy=usd(energy),
         power=usd(power),
         node_cover=usd(node_cover),
@@ -190,50 +203,56 @@ def pool_price(
         firm_uncovered=MicroUsdPerChipHour(plain),
         interruptible=MicroUsdPerChipHour(discounted),
         interruptible_uncounted=MicroUsdPerChipHour(plain),
-        indicative=False,
-        low=usd(energy),
-        high=usd(energy),
+        indicative=indicative,
+        low=usd(low or energy),
+        high=usd(high or energy),
+        site_spare=usd(site_spare),
     )
 
 
-def award(book: Book, name: str, chips: int, reserve: int = 0) -> Award:
-    """One award in the first hour, in the terms of its order."""
-    for supply in book.offers:
-        if supply.order_id == name:
-            made = _award(name, supply.participant_id, Side.SUPPLY, supply.pool_id, chips, reserve)
-            if supply.recallable:
-                return _with_terms(made, ServiceClass.INTERRUPTIBLE, Cover.NONE)
-            return made
-    for base in book.nominations:
-        if base.order_id == name:
-            made = _award(name, base.participant_id, Side.BASE, base.pool_id, chips, reserve)
-            return _with_terms(made, ServiceClass.BASE_LOAD, base.cover)
-    bids: tuple[StepBid | BlockBid, ...] = (*book.step_bids, *book.block_bids)
-    bid = next(b for b in bids if b.order_id == name)
-    made = _award(name, bid.participant_id, Side.DEMAND, bid.where.pool_ids[0], chips, reserve)
-    return _with_terms(made, bid.service_class, bid.cover)
-
-
-def _award(name: str, who: str, side: Side, where: str, chips: int, reserve: int) -> Award:
+def award(
+    book: Book,
+    name: str,
+    *chips: int,
+    reserve: int = 0,
+    first: int = 0,
+    where: str = "",
+    site_reserve: tuple[int, ...] = (),
+    backups: tuple[tuple[str, int], ...] = (),
+) -> Award:
+    """One award in the terms of its order; spare and backups are the same in every hour."""
+    order = next(o for o in orders_of(book) if o.order_id == name)
+    if isinstance(order, Offer):
+        side, cover = Side.SUPPLY, Cover.NONE
+        service = ServiceClass.INTERRUPTIBLE if order.recallable else ServiceClass.FIRM
+    elif isinstance(order, Nomination):
+        side, service, cover = Side.BASE, ServiceClass.BASE_LOAD, order.cover
+    else:
+        side, service, cover = Side.DEMAND, order.service_class, order.cover
+    if not where:
+        where = order.pool_id if isinstance(order, Offer | Nomination) else order.where.pool_ids[0]
     return Award(
         order_id=name,
-        participant_id=who,
+        participant_id=order.participant_id,
         side=side,
         pool_id=where,
-        service_class=ServiceClass.FIRM,
-        cover=Cover.NONE,
-        first=0,
-        chips=(Chips(chips),),
-        reserve=(Chips(reserve),),
+        service_class=service,
+        cover=cover,
+        first=first,
+        chips=tuple(Chips(c) for c in chips),
+        reserve=tuple(Chips(reserve) for _ in chips),
+        site_reserve=tuple(Chips(c) for c in site_reserve),
+        backups=tuple(
+            Backup(pool_id=pool_id, chips=tuple(Chips(c) for _ in chips)) for pool_id, c in backups
+        ),
     )
-
-
-def _with_terms(made: Award, service_class: ServiceClass, cover: Cover) -> Award:
-    return replace(made, service_class=service_class, cover=cover)
 
 
 Answer = tuple[str, Fill, Reason, str, str, str]
 """Order, fill, reason, surplus, shortfall and foregone in dollars."""
+
+Dual = tuple[str, str, str] | tuple[str, str, str, int] | tuple[str, str, str, int, str]
+"""Row, subject, value in dollars; interval and lost site where they are not the first and none."""
 
 
 def outcome(
@@ -242,14 +261,20 @@ def outcome(
     prices: tuple[PoolPrice, ...],
     awards: tuple[Award, ...],
     answers: tuple[Answer, ...],
-    duals: tuple[tuple[str, str, str], ...],
+    duals: tuple[Dual, ...],
     welfare: str,
     bound: str,
     lost: str,
     cash: dict[str, str],
     make_whole: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (),
+    gains: str = "",
+    restart: str = "0",
+    leaves: tuple[Leaf, ...] = (),
+    backup_prices: tuple[BackupPrice, ...] = (),
+    runs: tuple[SupplyRun, ...] = (),
+    flows: tuple[LinkFlow, ...] = (),
 ) -> Outcome:
-    """Assemble an outcome; amounts in dollars."""
+    """Assemble an outcome; amounts in dollars, the orders of a family separated by a space."""
     who = {order.order_id: order.participant_id for order in orders_of(book)}
     lines = dict.fromkeys(Cash.__dataclass_fields__, "0") | cash
     return Outcome(
@@ -275,28 +300,42 @@ def outcome(
         ),
         make_whole=tuple(
             MakeWhole(
-                order_ids=(name,),
+                order_ids=tuple(name.split()),
                 amount=money(amount),
                 funding=tuple(FundingShare(source=s, amount=money(a)) for s, a in funding),
             )
             for name, amount, funding in make_whole
         ),
         certificate=Certificate(
-            duals=tuple(
-                RowDual(row=row, subject=subject, interval=0, value=usd(value))
-                for row, subject, value in duals
-            ),
+            duals=tuple(row_dual(*dual) for dual in duals),
             welfare=worth(welfare),
             bound=worth(bound),
-            gains=worth(welfare),
+            gains=PriceSeconds(max(1, worth(gains or welfare))),
             lost_opportunity=worth(lost),
+            restart_kept=worth(restart),
+            leaves=leaves,
         ),
         cash=Cash(**{line: money(amount) for line, amount in lines.items()}),
+        backup_prices=backup_prices,
+        runs=runs,
+        flows=flows,
     )
 
 
-def orders_of(book: Book) -> tuple[Offer | StepBid | BlockBid | Nomination, ...]:
-    return (*book.offers, *book.step_bids, *book.block_bids, *book.nominations)
+def row_dual(row: str, subject: str, value: str, interval: int = 0, lost_site: str = "") -> RowDual:
+    return RowDual(
+        row=row, subject=subject, interval=interval, value=usd(value), lost_site=lost_site
+    )
+
+
+def orders_of(book: Book) -> tuple[Offer | StepBid | BlockBid | WorkBid | Nomination, ...]:
+    return (
+        *book.offers,
+        *book.step_bids,
+        *book.block_bids,
+        *book.work_bids,
+        *book.nominations,
+    )
 
 
 def surcharge() -> tuple[Book, Outcome]:
@@ -447,7 +486,7 @@ def spare_node() -> tuple[Book, Outcome]:
     return book, outcome(
         book,
         prices=(pool_price("6", spare="4", node_cover="2"),),
-        awards=(award(book, "s", 4, 2), award(book, "f", 4)),
+        awards=(award(book, "s", 4, reserve=2), award(book, "f", 4)),
         answers=(
             ("s", Fill.PARTIAL, Reason.AT_THE_PRICE, "24", "0", "0"),
             ("i", Fill.NONE, Reason.OUT_OF_THE_MONEY, "0", "5.5", "0"),
@@ -473,7 +512,7 @@ def reclaimable() -> tuple[Book, Outcome]:
     return book, outcome(
         book,
         prices=(pool_price("7", spare="2", node_cover="1", availability="2"),),
-        awards=(award(book, "s", 6), award(book, "f", 4), award(book, "i", 2, 2)),
+        awards=(award(book, "s", 6), award(book, "f", 4), award(book, "i", 2, reserve=2)),
         answers=(
             ("s", Fill.FULL, Reason.IN_THE_MONEY, "30", "0", "0"),
             ("f", Fill.PARTIAL, Reason.AT_THE_PRICE, "0", "0", "0"),

@@ -8,12 +8,30 @@ import pytest
 
 from clearing import auction
 from clearing.auction import clear
-from clearing.errors import BookError, RefusedResultError
+from clearing.errors import BookError, GapError, RefusedResultError
 from clearing.outcome import Fill, Reason, RunStatus, Side
-from clearing.types import Conversion, Cover, Eligibility, ServiceClass
-from clearing.units import Chips, Ppm, Watts
-from clearing.verify_report import Check, Report
-from tests.golden.clearing.books import SEED, bid, book, gang, nomination, offer, pool, price, site
+from clearing.search import Proof
+from clearing.types import Conversion, Cover, Eligibility, PricingRule, ServiceClass, Tariff
+from clearing.units import SECONDS_PER_HOUR, Chips, MicroUsd, Ppm, Watts
+from clearing.verify import Check, Report, verify
+from tests.golden.clearing.books import (
+    SEED,
+    bid,
+    book,
+    committed,
+    gang,
+    link,
+    nomination,
+    offer,
+    pool,
+    price,
+    site,
+    usd,
+    with_spec,
+    work,
+)
+from tests.property.random_books import SEED as RANDOM_SEED
+from tests.property.random_books import random_book
 
 
 def test_wrong_seed_is_refused() -> None:
@@ -144,3 +162,113 @@ def test_interruptible_gang_counts_as_reserve_above_its_minimum_only() -> None:
     counted = {a.order_id: sum(a.reserve) for a in outcome.awards}
     assert counted["g"] <= 2
     assert counted["g"] + counted["S"] == 5
+
+
+def test_phases_are_told_in_order() -> None:
+    told: list[str] = []
+    clear(book(offer("S", (8, "2")), bid("b", (4, "5"))), SEED, told.append)
+    assert told == [
+        "READ",
+        "CHOOSE",
+        "SETTLE",
+        "PRICE",
+        "NODES",
+        "ACCOUNT",
+        "CERTIFY",
+        "VERIFY",
+    ]
+
+
+def test_order_of_the_book_decides_nothing() -> None:
+    given = random_book(17)
+    turned = replace(
+        given,
+        pools=given.pools[::-1],
+        sites=given.sites[::-1],
+        offers=given.offers[::-1],
+        step_bids=given.step_bids[::-1],
+        block_bids=given.block_bids[::-1],
+        work_bids=given.work_bids[::-1],
+        nominations=given.nominations[::-1],
+        links=given.links[::-1],
+    )
+    assert clear(turned, RANDOM_SEED) == clear(given, RANDOM_SEED)
+
+
+def test_result_with_a_larger_gap_than_the_tariff_allows_is_withheld(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nothing = Proof(leaves=(), bound=0.0, better=None)
+    monkeypatch.setattr(auction, "prove", lambda *_: nothing)
+    # Seven chips for two gangs of five: 20 of welfare, 26 by one set of duals.
+    gangs = book(offer("S", (7, "1")), gang("g", 5, "5"), gang("h", 5, "4"))
+    assert clear(gangs, SEED).certificate.gap_ppb == 300_000_000
+    strict = with_spec(gangs, tariff=Tariff(withhold_gap_ppm=Ppm(299_999)))
+    with pytest.raises(GapError) as withheld:
+        clear(strict, SEED)
+    assert (withheld.value.gap_ppb, withheld.value.limit_ppm) == (300_000_000, 299_999)
+    assert "parts per million" in str(copy(withheld.value))
+    enough = with_spec(gangs, tariff=Tariff(withhold_gap_ppm=Ppm(300_000)))
+    assert clear(enough, SEED).certificate.welfare == 20 * price("1") * SECONDS_PER_HOUR
+
+
+def test_branch_certificate_closes_what_one_set_of_duals_leaves_open() -> None:
+    gangs = book(offer("S", (7, "1")), gang("g", 5, "5"), gang("h", 5, "4"))
+    found = clear(gangs, SEED).certificate
+    assert found.gap_ppb == 0
+    assert len(found.leaves) > 1
+
+
+def test_choice_whose_loss_nobody_can_fund_is_made_again() -> None:
+    # Staying at A keeps 12 of restart cost for a welfare of -2: a loss of 2 and no surplus.
+    given = book(
+        offer("S", (4, "4")),
+        offer("T", (4, "2"), at="B"),
+        gang("g", 4, "3.5", at=("A", "B"), initial_pool_id="A", restart_cost=MicroUsd(3_000_000)),
+        pools=(pool("A"), pool("B")),
+    )
+    outcome = clear(given, SEED)
+    assert verify(given, outcome).ok
+    assert all(payment.funding for payment in outcome.make_whole)
+    assert outcome.status is RunStatus.OPTIMAL or not outcome.awards
+
+
+def test_strict_prices_leave_out_a_gang_that_would_lose() -> None:
+    # Example 2 of the design: with the gang 36, and without it 24.
+    given = book(
+        offer("S", (16, "2")),
+        bid("b", (8, "5")),
+        gang("g", 12, "4"),
+        pricing_rule=PricingRule.STRICT_UNIFORM,
+    )
+    outcome = clear(given, SEED)
+    assert outcome.make_whole == ()
+    assert outcome.certificate.welfare == usd("24") * SECONDS_PER_HOUR
+    assert [award.order_id for award in outcome.awards] == ["S", "b"]
+
+
+def test_one_book_of_many_kinds() -> None:
+    given = book(
+        offer("S", (20, "2"), stop=2),
+        offer("T", (20, "3"), at="B", stop=2),
+        offer("U", (10, "1"), stop=2, commitment=committed("4", "1", min_run_intervals=2)),
+        bid("b", (10, "5"), at=("A", "B"), stop=2, cover=Cover.NODE),
+        bid("c", (4, "6"), at=("A", "B"), stop=2, cover=Cover.SITE),
+        gang("g", 8, "5", duration=2, least=500_000, at=("A", "B"), participant_id="lab"),
+        gang("h", 4, "9", parent_order_id="g", participant_id="lab"),
+        work("w", 12, "3.5", rate=8, first=0, stop=2, at=("A", "B")),
+        nomination("n", 4, cover=Cover.NODE),
+        link("l", "A", "B", (0, 4), (0, 4)),
+        pools=(
+            pool("A", node_spare_ppm=Ppm(100_000), chip_power=Watts(1_000)),
+            pool("B", "z", node_spare_ppm=Ppm(100_000)),
+        ),
+        sites=(site(power_limit=60_000), site("z")),
+        intervals=2,
+    )
+    outcome = clear(given, SEED)
+    assert verify(given, outcome).ok
+    assert {run.order_id for run in outcome.runs} == {"U"}
+    assert len(outcome.flows[0].chips) == 2
+    accepted = {answer.order_id for answer in outcome.orders if answer.fill is not Fill.NONE}
+    assert {"b", "c", "g", "h", "w", "n"} <= accepted

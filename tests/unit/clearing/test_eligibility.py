@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clearing.eligibility import Ineligible, first_mismatch, resolve
+from clearing.eligibility import Ineligible, PoolIndex, first_mismatch, resolve
 from clearing.types import Eligibility, Pool, Site
 from clearing.units import Chips, MicroUsdPerChipHour
 
@@ -75,3 +77,37 @@ def test_resolution_is_sorted_and_complete() -> None:
     found = resolve(Eligibility(pool_ids=("c", "a")), {"oslo": SITE}, pools)
     assert found.eligible == ("a", "c")
     assert found.refused == (("b", Ineligible.NOT_NAMED),)
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "c"]), max_size=2, unique=True).map(tuple)
+CONDITIONS = st.builds(Eligibility, **dict.fromkeys(Eligibility.__dataclass_fields__, NAMES))
+SITES = st.builds(
+    Site,
+    site_id=st.just("s"),
+    surcharge=st.just(MicroUsdPerChipHour(0)),
+    region=st.sampled_from(["a", "b"]),
+    country=st.sampled_from(["a", "b"]),
+    data_residency=NAMES,
+    legal_controls=NAMES,
+    certifications=NAMES,
+)
+
+
+@given(st.lists(SITES, min_size=1, max_size=4), st.lists(CONDITIONS, max_size=6), st.data())
+def test_the_index_answers_as_single_pools_do(
+    sites: list[Site], wheres: list[Eligibility], data: st.DataObject
+) -> None:
+    by_name = {f"s{n}": replace(site, site_id=f"s{n}") for n, site in enumerate(sites)}
+    pools = [
+        replace(
+            POOL,
+            pool_id=name,
+            site_id=data.draw(st.sampled_from(sorted(by_name))),
+            chip_class=data.draw(st.sampled_from("abc")),
+            fabric=data.draw(st.sampled_from("abc")),
+        )
+        for name in data.draw(st.permutations(["a", "b", "c", "d"]))
+    ]
+    index = PoolIndex(by_name, pools)
+    for where in wheres:
+        assert index.eligible(where) == resolve(where, by_name, pools).eligible

@@ -25,6 +25,16 @@ def test_credits_stay_in_range_and_depend_on_every_part() -> None:
     assert len(found) > 20
 
 
+def test_credits_of_many_are_those_of_each() -> None:
+    placements = [(f"órder {i}", f"pool {i % 3}", i) for i in range(200)]
+    for credit in (MicroUsdPerChipHour(0), CREDIT):
+        found = ties.alternative_credits(b"seed", placements, credit)
+        assert found.tolist() == [
+            ties.alternative_credit(b"seed", *placement, credit) for placement in placements
+        ]
+    assert ties.alternative_credits(b"seed", (), CREDIT).tolist() == []
+
+
 def test_no_credit_is_allowed() -> None:
     assert ties.pool_credit(b"seed", "p", MicroUsdPerChipHour(0)) == 0
 

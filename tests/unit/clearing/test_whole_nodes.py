@@ -9,18 +9,22 @@ from clearing.auction import clear
 from clearing.book import canonical
 from clearing.outcome import Outcome, Reason
 from clearing.types import Book, Cover
-from clearing.units import Ppm, Watts
+from clearing.units import Chips, Ppm, Watts
 from clearing.verify import verify
 from tests.golden.clearing.books import (
     SEED,
     bid,
     book,
+    committed,
     gang,
+    hourly,
+    link,
     nomination,
     offer,
     pool,
     price,
     site,
+    work,
 )
 
 COVERED = Cover.NODE
@@ -135,3 +139,116 @@ def test_published_range_wider_than_the_left_over_supply_allows_is_refused() -> 
     (found,) = outcome.prices
     wider = replace(outcome, prices=(replace(found, high=price("1.9")),))
     assert failing(given, wider) == {"PRICE_BOUNDS"}
+
+
+def test_backup_of_a_site_is_held_in_whole_nodes() -> None:
+    # 4 chips at s name B, whose node is 4 chips: one node, shared by nobody else.
+    outcome = clear(
+        book(
+            offer("S", (8, "1")),
+            offer("T", (8, "2"), at="B"),
+            bid("b", (4, "9"), at=("A", "B"), cover=Cover.SITE),
+            pools=(pool(chips_per_node=4), pool("B", "z", chips_per_node=4)),
+            sites=(site(), site("z")),
+        ),
+        SEED,
+    )
+    held = {a.order_id: sum(a.site_reserve) for a in outcome.awards if any(a.site_reserve)}
+    backups = {a.pool_id: [b.pool_id for b in a.backups] for a in outcome.awards if a.backups}
+    assert held == {"T": 4}
+    assert backups == {"A": ["B"]}
+
+
+def test_backup_of_base_load_need_not_be_a_whole_node_but_what_stands_by_is() -> None:
+    outcome = clear(
+        book(
+            offer("T", (8, "2"), at="B"),
+            nomination("n", 5, cover=Cover.SITE, backups=("B",)),
+            pools=(pool(chips_per_node=4), pool("B", "z", chips_per_node=4)),
+            sites=(site(), site("z")),
+        ),
+        SEED,
+    )
+    awards = {a.order_id: a for a in outcome.awards}
+    assert awards["n"].backups[0].chips == (5,)
+    assert awards["T"].site_reserve == (8,)
+
+
+def test_link_carries_whole_nodes() -> None:
+    # Half a node of B's power is left, so its bid stays at one node and the link at one.
+    outcome = clear(
+        book(
+            offer("S", (16, "1")),
+            bid("b", (12, "5"), at=("B",)),
+            link("l", "A", "B", (0, 12)),
+            pools=(
+                pool(chips_per_node=4),
+                pool("B", "z", chips_per_node=4, chip_power=Watts(1_000)),
+            ),
+            sites=(site(), site("z", power_limit=6_000)),
+        ),
+        SEED,
+    )
+    assert outcome.flows[0].chips == (4,)
+    assert chips_of(outcome) == {"S": (4, 0), "b": (4, 0)}
+
+
+def test_nothing_is_carried_that_nobody_takes() -> None:
+    outcome = clear(
+        book(
+            offer("S", (8, "0")),
+            offer("T", (8, "0"), at="B"),
+            bid("b", (4, "5"), at=("B",)),
+            link("l", "A", "B", (0, 8)),
+            pools=(pool("A"), pool("B")),
+        ),
+        SEED,
+    )
+    sold = sum(chips for chips, _ in chips_of(outcome).values()) - 4
+    assert sold == 4
+    assert 0 <= outcome.flows[0].chips[0] <= 4
+
+
+def test_unit_that_is_on_sells_its_least_first() -> None:
+    outcome = clear(
+        book(
+            offer("U", (8, "3"), commitment=committed(min_chips=Chips(4))),
+            offer("S", (8, "2")),
+            gang("g", 10, "9"),
+        ),
+        SEED,
+    )
+    assert chips_of(outcome) == {"S": (6, 0), "U": (4, 0), "g": (10, 0)}
+
+
+def test_identical_work_bids_share_alike_and_none_gets_more_than_its_work() -> None:
+    # 4 + 3 + 2 nodes over three hours for three bids of three nodes each.
+    hours = hourly((4, "1"), (3, "1"), (2, "1"))
+    workers = [work(name, 3, "5", rate=3, first=0, stop=3) for name in ("u", "v", "w")]
+    outcome = clear(book(offer("S", segments=hours), *workers, intervals=3), SEED)
+    chips = chips_of(outcome)
+    assert [chips[name][0] for name in ("u", "v", "w")] == [3, 3, 3]
+
+
+def test_spare_nodes_are_held_pro_rata_to_what_was_not_sold() -> None:
+    outcome = clear(
+        book(
+            offer("S", (4, "1")),
+            offer("T", (4, "2")),
+            offer("U", (2, "2")),
+            bid("b", (4, "9"), cover=COVERED),
+            pools=(pool(node_spare_ppm=Ppm(750_000)),),
+        ),
+        SEED,
+    )
+    assert {name: held for name, (_, held) in chips_of(outcome).items() if held} == {
+        "T": 2,
+        "U": 1,
+    }
+
+
+def test_equal_orders_that_are_partly_served_share_whole_nodes() -> None:
+    bids = [bid(name, (6, "5")) for name in ("b", "c", "d")]
+    outcome = clear(book(offer("S", (10, "1")), *bids, pools=(pool(chips_per_node=2),)), SEED)
+    taken = sorted(chips_of(outcome)[name][0] for name in ("b", "c", "d"))
+    assert taken == [2, 4, 4]

@@ -53,6 +53,8 @@ def test_the_reference_page_is_up_to_date() -> None:
         ["balance", "--nonsense"],
         ["auction", "create", "--product", "nonsense"],
         ["bid", "gang"],
+        ["offer", "step"],
+        ["offer", "block", "--auction", "a", "--pool", "p", "--step", "8@1", "--window", "soon"],
         ["balance"],
         ["auction", "create"],
         ["auction", "create", "--day", "tomorrow"],
@@ -102,6 +104,34 @@ def test_conditions_that_do_not_go_together_are_refused(
 ) -> None:
     bid = ["bid", "step", "--auction", "a", "--step", "8@1", "--json", *options]
     assert run(bid) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["field"] == field
+
+
+WINDOW = "2026-10-06T00:00Z..2026-10-06T04:00Z"
+GANG = ["bid", "gang", "--auction", "a", "--limit", "1", "--window", WINDOW, "--pool", "p"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ([*GANG, "--firm"], "--chips"),
+        ([*GANG, "--firm", "--chips", "8", "--profile", "8,16"], "--chips"),
+        ([*GANG, "--firm", "--profile", "8,,16"], "--profile"),
+        ([*GANG, "--firm", "--profile", "0,0"], "--profile"),
+        ([*GANG, "--firm", "--chips", "8", "--restart-cost", "3"], "--initial-pool"),
+        ([*GANG, "--firm", "--chips", "8", "--factor", "h100-sxm"], "--factor"),
+        ([*GANG, "--firm", "--chips", "8", "--factor", "h100-sxm|h200-sxm=2"], "--factor"),
+        ([*GANG, "--firm", "--chips", "8", "--factor", "h100-sxm=0"], "--factor"),
+        (["offer", "step", "--auction", "a", "--pool", "p", "--step", "8@1", "--min-run", "0"],
+         "--min-run"),
+        (["offer", "block", "--auction", "a", "--pool", "p", "--step", "8@1", "--window", WINDOW,
+          "--window", WINDOW], "--window"),
+    ],
+)  # fmt: skip
+def test_terms_that_do_not_go_together_are_refused(
+    arguments: list[str], field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["field"] == field
 
 

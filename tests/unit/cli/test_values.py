@@ -158,6 +158,25 @@ def test_other_steps_are_refused(texts: list[str]) -> None:
         values.parse_steps(texts, "--step", descending=False)
 
 
+def test_profiles_are_chips_per_interval() -> None:
+    assert values.parse_profile("8, 16,0,8", "--profile") == (8, 16, 0, 8)
+    for text in ("", "8,", "8;16", "-8", "8,x"):
+        with pytest.raises(BadValue):
+            values.parse_profile(text, "--profile")
+
+
+def test_factors_are_parts_per_million_of_a_class() -> None:
+    known = ("nvidia.h100-sxm5-80gb", "nvidia.h200-sxm5-141gb")
+    found = values.parse_factors(["h200=1.25", "h100=0.9"], "--factor", known)
+    assert [(item.chip_class, item.factor_ppm) for item in found] == [
+        ("nvidia.h200-sxm5-141gb", 1_250_000),
+        ("nvidia.h100-sxm5-80gb", 900_000),
+    ]
+    for texts in (["h200"], ["h200=0"], ["h200=-1"], ["h200=1001"], ["h200=1", "h200-sxm=2"]):
+        with pytest.raises(BadValue):
+            values.parse_factors(texts, "--factor", known)
+
+
 def test_chip_classes_go_by_any_part_that_fits_one() -> None:
     found = values.resolve_chip_classes(["h100-sxm|h200", KNOWN[0]], "--class", KNOWN)
     assert found == (KNOWN[0], KNOWN[2])

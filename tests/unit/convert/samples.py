@@ -95,6 +95,8 @@ BLOCK_BID = order(
         limit_price=MicroUsdPerChipHour(3_000_000),
         min_fill_ppm=Ppm(1_000_000),
         exclusive_group="either",
+        initial_pool_id="no-1-h100",
+        restart_cost=MicroUsd(40_000_000),
     )
 )
 WORK_BID = order(

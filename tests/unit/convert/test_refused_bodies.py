@@ -284,12 +284,6 @@ def test_a_malformed_body_is_refused_by_field(command: c.Command, spoil: Spoil, 
         (POOL, put("resource.memory.chip_gb", 80), "resource.memory"),
         (POOL, put("sla.availability_ppm", 999_000), "sla"),
         (AUCTION, put("open_time.seconds", 5), "open_time"),
-        (
-            STEP_BID,
-            put("step_bid.terms.restart_cost_micro_usd_per_chip", 1),
-            "step_bid.terms.restart_cost_micro_usd_per_chip",
-        ),
-        (BLOCK_BID, put("block_bid.initial_pool_id", "no-1-h100"), "block_bid.initial_pool_id"),
         (OUTAGE, put("site_id", "no-1"), "site_id"),
     ],
 )
@@ -298,6 +292,33 @@ def test_what_the_exchange_does_not_act_on_is_not_taken(
 ) -> None:
     refused = refusal_of(command, spoil)
     assert (refused.code, refused.field) == (Code.NOT_CLEARED_YET, field)
+
+
+@pytest.mark.parametrize(
+    ("command", "spoil", "field"),
+    [
+        (
+            STEP_BID,
+            put("step_bid.terms.restart_cost_micro_usd_per_chip", 1),
+            "step_bid.terms.restart_cost_micro_usd_per_chip",
+        ),
+        (
+            WORK_BID,
+            put("work_bid.terms.restart_cost_micro_usd_per_chip", 1),
+            "work_bid.terms.restart_cost_micro_usd_per_chip",
+        ),
+        (
+            BLOCK_BID,
+            put("block_bid.initial_pool_id", ""),
+            "block_bid.terms.restart_cost_micro_usd_per_chip",
+        ),
+    ],
+)
+def test_a_restart_cost_belongs_to_a_gang_that_runs(
+    command: c.Command, spoil: Spoil, field: str
+) -> None:
+    refused = refusal_of(command, spoil)
+    assert (refused.code, refused.field) == (Code.INVALID_VALUE, field)
 
 
 @pytest.mark.parametrize("payload_type", sorted(NOT_TAKEN_YET))

@@ -90,6 +90,11 @@ def test_pool_guards(world: World, changes: dict[str, Any], code: Code) -> None:
         ({"interval_count": 169, "auction_id": "x"}, Code.INVALID_VALUE, "interval_count"),
         ({"interval_seconds": 100, "auction_id": "x"}, Code.INVALID_VALUE, "interval_seconds"),
         ({"seed_commitment": "zz", "auction_id": "x"}, Code.INVALID_VALUE, "seed_commitment"),
+        (
+            {"price_floor": -1_000, "auction_id": "x"},
+            Code.NEGATIVE_ENERGY_PRICE_NOT_SETTLED,
+            "price_floor_micro_usd_per_chip_hour",
+        ),
         ({}, Code.ALREADY_EXISTS, "auction_id"),
     ],
 )
@@ -116,7 +121,7 @@ def test_auction_guards(world: World, changes: dict[str, Any], code: Code, field
             {"where": Eligibility(chip_classes=(H100,), countries=("FR",))},
             Code.NO_ELIGIBLE_POOL,
         ),
-        ({"cover": Cover.SITE}, Code.NOT_CLEARED_YET),
+        ({"cover": Cover.SITE}, Code.NO_COVER_POSSIBLE),
         ({"chips": 8_000}, Code.EXPOSURE_ABOVE_COLLATERAL),
     ],
 )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from clearing.outcome import Award, Side
-from clearing.types import Cover, Eligibility, PricingRule, ServiceClass, Step
-from clearing.units import Chips, MicroUsdPerChipHour, UnixSeconds
+from clearing.types import Cover, Eligibility, ServiceClass, Step
+from clearing.units import Chips, ChipSeconds, MicroUsdPerChipHour, UnixSeconds
 from clearing.validate import validate
 from iso_exchange import commands as c
 from iso_exchange.clock import SimulatedClock
@@ -25,7 +25,17 @@ from iso_exchange.sequencer.state import AuctionState, OrderState
 from settlement.ledger import envelope
 from settlement.ledger.keys import SigningKey, key_id
 from settlement.storage.memory import MemoryStore
-from tests.unit.sequencer.world import FIRST, GATE, NOW, ORIGIN, World, registered
+from settlement.types import MeterBatch, Reading
+from tests.unit.sequencer.world import (
+    FIRST,
+    GATE,
+    NOW,
+    ORIGIN,
+    World,
+    registered,
+    run_until_first_hour,
+    span,
+)
 
 KEY = SigningKey.from_seed(hashlib.sha256(b"operator").digest())
 
@@ -119,7 +129,6 @@ def test_an_order_identifier_cannot_look_like_one_of_the_exchange(world: World) 
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"pricing_rule": PricingRule.STRICT_UNIFORM}, Code.NOT_CLEARED_YET),
         ({"price_cap": 2_000_000_000_000}, Code.BOOK_REFUSED),
         ({"operator_fee": 2_000_000_000_000}, Code.BOOK_REFUSED),
     ],
@@ -378,3 +387,31 @@ def test_a_refusal_does_not_say_what_others_offer(world: World) -> None:
     assert refused.code is Code.QUANTITY_ABOVE_CAPACITY
     text = f"{refused.got} {refused.limit} {refused.advice}"
     assert not {"40", "72"} & set(text.replace(",", " ").split())
+
+
+# Settlement ----------------------------------------------------------------------------
+
+
+def test_an_hour_is_settled_from_every_reading_that_is_there(world: World) -> None:
+    run_until_first_hour(world, 16)
+    world.now = FIRST
+    read = span(FIRST - 300, FIRST)
+    (contract,) = world.state.contracts
+    rows = (Reading(contract_id=contract, node_id="n1", healthy=ChipSeconds(2_400)),)
+    batch = MeterBatch(
+        meter_id="meter-1", pool_id="tx-1-h100", interval=read, sequence=1, readings=rows
+    )
+    world.must(c.SubmitReadings(header=world.header("meter-1"), batch=batch))
+    settle = c.SettleHour(
+        header=world.header("exchange"),
+        auction_id="before",
+        interval=span(FIRST - 3600, FIRST),
+        postings_sha256="00" * 32,
+        delivered_sha256="00" * 32,
+        batch_count=0,
+    )
+    refused = world.refused(settle)
+    assert (refused.code, refused.field, refused.limit) == (Code.WRONG_STATE, "batch_count", "1")
+    for count in (1, -1):  # -1: an entry of before it was stated
+        counted = dataclasses.replace(settle, batch_count=count)
+        assert world.refused(counted).field == "documents"

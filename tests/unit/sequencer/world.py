@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from clearing import codec
 from clearing.types import (
     Cover,
     Eligibility,
@@ -16,13 +17,17 @@ from clearing.types import (
     Step,
     Tariff,
 )
-from clearing.units import MicroUsd, MicroUsdPerChipHour, UnixSeconds
+from clearing.units import MicroUsd, MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.reference import read_default, read_default_bytes
+from iso_exchange.sequencer.auctions import book_root
+from iso_exchange.sequencer.capacity import running
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
+from settlement.postings.award import award_postings
+from tests.unit.settlement.outcomes import assigned, award, outcome, pool_price
 
 ORIGIN = "test.example/log"
 H100 = "nvidia.h100-sxm5-80gb"
@@ -151,13 +156,14 @@ class World:
             pool_id=str(changes.pop("pool_id", "tx-1-h100")),
             segments=(
                 c.TimedSegment(
-                    start=UnixSeconds(FIRST),
-                    end=UnixSeconds(FIRST + 4 * 3600),
+                    start=UnixSeconds(changes.pop("start", FIRST)),
+                    end=UnixSeconds(changes.pop("end", FIRST + 4 * 3600)),
                     steps=(
                         Step(price=MicroUsdPerChipHour(2_000_000), chips=changes.pop("chips", 48)),
                     ),
                 ),
             ),
+            commitment=changes.pop("commitment", None),
         )
         return self._order("acme", "offer-1", terms, changes)
 
@@ -182,6 +188,58 @@ class World:
             ),
         )
         return self._order("lab", "bid-1", terms, changes)
+
+    def gang(self, **changes: Any) -> c.SubmitOrder:
+        """Eight chips for an hour, from the first hour on."""
+        start = changes.pop("start", FIRST)
+        values: dict[str, Any] = {
+            "earliest_start": start,
+            "latest_start": start,
+            "duration_s": 3600,
+            "chips": 8,
+            "limit_price": 4_000_000,
+            "min_fill_ppm": 1_000_000,
+        }
+        ties = ("exclusive_group", "parent_order_id", "initial_pool_id", "restart_cost")
+        values |= {
+            name: changes.pop(name) for name in (*values, "profile", *ties) if name in changes
+        }
+        conditions = c.BidConditions(
+            where=changes.pop("where", Eligibility(chip_classes=(H100,))),
+            service_class=ServiceClass.FIRM,
+            cover=changes.pop("cover", Cover.NODE),
+        )
+        terms = c.BlockBidTerms(conditions=conditions, **values)
+        return self._order("lab", "gang-1", terms, changes)
+
+    def work(self, **changes: Any) -> c.SubmitOrder:
+        """Sixteen chip-hours in the four hours of the auction, eight chips at a time."""
+        values: dict[str, Any] = {
+            "start": FIRST,
+            "deadline": FIRST + 4 * 3600,
+            "work": 16 * 3600,
+            "max_chips": 8,
+            "limit_price": 3_000_000,
+        }
+        for name in tuple(values):
+            values[name] = changes.pop(name, values[name])
+        conditions = c.BidConditions(
+            where=changes.pop("where", Eligibility(chip_classes=(H100,))),
+            service_class=ServiceClass.INTERRUPTIBLE,
+            cover=Cover.NONE,
+            notice_s=Seconds(300),
+        )
+        terms = c.WorkBidTerms(conditions=conditions, **values)
+        return self._order("lab", "work-1", terms, changes)
+
+    def cancel(self, order_id: str, who: str = "lab") -> c.CancelOrder:
+        return c.CancelOrder(header=self.header(who), order_id=order_id)
+
+    def two_sites(self) -> None:
+        """A second site with a pool like the first one's, and an auction over both."""
+        self.must(self.site(site_id="no-1", region="eu-north", country="NO"))
+        self.must(self.pool(pool_id="no-1-h100", site_id="no-1"))
+        self.must(self.auction(auction_id="both"))
 
     def _order(
         self, who: str, order_id: str, terms: c.OrderTerms, changes: dict[str, Any]
@@ -239,3 +297,56 @@ def registered() -> World:
     world.must(world.deposit("acme", 1_000))
     world.must(world.auction())
     return world
+
+
+def run_until_first_hour(world: World, chips: int) -> None:
+    """An auction for the hour before gives the lab some chips, and is published."""
+    name, early = "before", {"start": FIRST - 3600, "end": FIRST}
+    world.must(world.auction(auction_id=name, first_interval_start=FIRST - 3600, interval_count=1))
+    world.must(world.offer(auction_id=name, order_id="supply", chips=chips, **early))
+    world.must(world.bid(auction_id=name, order_id="first", chips=chips, **early))
+    auction = world.state.auctions[name]
+    world.now = GATE
+    count, root = book_root(world.state, auction)
+    exchange = world.header("exchange")
+    world.must(
+        c.CloseAuction(
+            header=exchange,
+            auction_id=name,
+            order_count=count,
+            book_root=root,
+            book_commitment="00" * 32,
+        )
+    )
+    book = auction.book
+    assert book is not None
+    found = replace(
+        outcome(
+            book,
+            (pool_price("tx-1-h100", 0, energy=2_000_000),),
+            (award(book, "first", "tx-1-h100", chips), award(book, "supply", "tx-1-h100", chips)),
+        ),
+        book_sha256=codec.digest(book),
+    )
+    settled = assigned(book, found)
+    holds = {key: world.state.orders[key].hold for key in ("first", "supply")}
+    postings = award_postings(settled, {key: hold for key, hold in holds.items() if hold})
+    documents = [codec.encode(value) for value in (book, found, settled, postings)]
+    digests = [hashlib.sha256(body) for body in documents]
+    result = c.PublishResult(
+        header=exchange,
+        auction_id=name,
+        book_sha256=digests[0].hexdigest(),
+        book_salt="00" * 32,
+        outcome_sha256=digests[1].hexdigest(),
+        assignment_sha256=digests[2].hexdigest(),
+        postings_sha256=digests[3].hexdigest(),
+    )
+    bodies = {item.digest(): body for item, body in zip(digests, documents, strict=True)}
+    assert isinstance(world.apply(result, bodies), Accepted)
+    assert running(world.state, "lab", "tx-1-h100", FIRST - 1) == 0, "not published yet"
+    world.must(
+        c.PublishPrices(
+            header=exchange, auction_id=name, prices_sha256="00" * 32, certified_gap_ppb=0
+        )
+    )

@@ -16,7 +16,13 @@ from clearing.units import (
     UnixSeconds,
     chip_seconds,
 )
-from settlement.assignment import Assignment, FundingPlan, IntervalPrice, MakeWholePlan
+from settlement.assignment import (
+    Assignment,
+    BackupCharge,
+    FundingPlan,
+    IntervalPrice,
+    MakeWholePlan,
+)
 from settlement.invariants import Finding, Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.books import Applied, Books, Rejected
@@ -81,9 +87,10 @@ def contract(
     cover: Cover = Cover.NONE,
     hours: tuple[Interval, ...] = (HOUR,),
     stop_loss_ppm: int = 1_000_000,
+    backup: str = "",
 ) -> Contract:
     return Contract(
-        contract_id=f"{AUCTION}/{order_id}/{pool}/offer-{supplier}",
+        contract_id=f"{AUCTION}/{order_id}/{pool}/offer-{supplier}" + (backup and f"/{backup}"),
         auction_id=AUCTION,
         order_id=order_id,
         buyer_id=buyer,
@@ -99,6 +106,7 @@ def contract(
         precision="BF16",
         derate_ppm=Ppm(1_000_000),
         stop_loss_ppm=Ppm(stop_loss_ppm),
+        backup_pool_id=backup,
     )
 
 
@@ -112,6 +120,7 @@ def price(
     pool: str = "pool-a",
     held: Interval = HOUR,
     provisional: bool = False,
+    backups: dict[str, int] | None = None,
 ) -> IntervalPrice:
     return IntervalPrice(
         pool_id=pool,
@@ -122,11 +131,21 @@ def price(
         availability=MicroUsdPerChipHour(availability),
         recall_discount=MicroUsdPerChipHour(recall_discount),
         provisional=provisional,
+        backups=tuple(
+            BackupCharge(pool_id=name, price=MicroUsdPerChipHour(charge))
+            for name, charge in sorted((backups or {}).items())
+        ),
     )
 
 
 def standby(
-    order_id: str, participant: str, chips: int, earns: int, *, pool: str = "pool-a"
+    order_id: str,
+    participant: str,
+    chips: int,
+    earns: int,
+    *,
+    pool: str = "pool-a",
+    site: bool = False,
 ) -> SpareHour:
     return SpareHour(
         auction_id=AUCTION,
@@ -137,6 +156,7 @@ def standby(
         interval=HOUR,
         chips=Chips(chips),
         price=MicroUsdPerChipHour(earns),
+        site=site,
     )
 
 
@@ -227,8 +247,9 @@ def metered(
 class World:
     """Books in which one auction is awarded and settled."""
 
-    def __init__(self, settled: Assignment) -> None:
+    def __init__(self, settled: Assignment, families: dict[str, str] | None = None) -> None:
         self.assignment = settled
+        self.families = families or {}
         self.books = Books()
         self.applied: list[Applied] = []
         self.metered: list[MeteredHour] = []
@@ -285,6 +306,7 @@ class World:
             closed=tuple(self.closed),
             metered=tuple(self.metered),
             limits={name: MicroUsdPerChipHour(limit) for name, limit in (limits or {}).items()},
+            families=self.families,
         )
         return check_all((settled,), self.applied)
 

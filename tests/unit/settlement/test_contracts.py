@@ -299,8 +299,6 @@ REFUSALS: list[tuple[Book, Outcome, dict[str, dict[str, str]], SettlementErrorCo
     (replace(BOOK, links=(Link(link_id="l", from_pool_id="a", to_pool_id="b", capacities=()),)),
      OUTCOME, {}, SettlementErrorCode.LINKS_NOT_SETTLED),
     (BOOK, replace(OUTCOME, auction_id="other"), {}, SettlementErrorCode.AUCTION_MISMATCH),
-    (BOOK, replace(OUTCOME, awards=(award("firm", Side.DEMAND, 8, cover=Cover.SITE),)), {},
-     SettlementErrorCode.SITE_COVER_NOT_SETTLED),
     (BOOK, replace(OUTCOME, awards=(award("ghost", Side.DEMAND, 8),)), {},
      SettlementErrorCode.ORDER_UNKNOWN),
     (BOOK, replace(OUTCOME, prices=()), {}, SettlementErrorCode.PRICE_MISSING),

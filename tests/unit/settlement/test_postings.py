@@ -77,6 +77,10 @@ WORST_CASES: list[tuple[Order, int]] = [
         2 * (40_000_000 + 64_000_000),
     ),
     (block(), 32_000_000),
+    (
+        block(latest_start=0, duration=2, chips=Chips(16), profile=(Chips(16), Chips(8))),
+        4 * 24_000_000,
+    ),
     (block(conversions=(Conversion(chip_class="c", factor_ppm=Ppm(1_500_000)),)), 48_000_000),
     (block(conversions=(Conversion(chip_class="c", factor_ppm=Ppm(500_000)),)), 32_000_000),
     (
@@ -245,6 +249,22 @@ def test_make_whole_waits_for_the_last_hour_and_needs_the_earlier_ones() -> None
     assert world.cash("S2") == -575
     assert world.posted(accounts.rent("site-a")) == -287
     assert world.broken() == []
+
+
+def test_bills_of_linked_orders_are_judged_together() -> None:
+    """At 3 the parent (limit 2.50) pays 4 x .50 too much, the child (limit 4) 12 x 1 too little."""
+    parent = contract("parent", 4, legs(3 * DOLLAR, surcharge=0, fee=0))
+    child = contract("child", 12, legs(3 * DOLLAR, surcharge=0, fee=0))
+    limits = {"parent": 2_500_000, "child": 4_000_000}
+    settled = assignment(parent, child, prices=(price(3 * DOLLAR),))
+    linked, apart = World(settled, {"child": "parent"}), World(settled)
+    linked.close()
+    apart.close()
+    assert linked.broken(limits) == []
+    (broken,) = apart.broken(limits)
+    assert (broken.name, broken.detail.split()[0]) == ("6_bills_within_limits", "parent")
+    # A family that loses is found all the same.
+    assert linked.broken({**limits, "child": 3_100_000})
 
 
 def test_a_participant_that_serves_itself_moves_no_compute() -> None:

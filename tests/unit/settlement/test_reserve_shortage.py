@@ -38,16 +38,18 @@ def settle(pool_balance: int) -> Draft:
     draft = Draft(pool_balance=pool_balance)
     post_auction_layer(
         draft,
-        PoolHour(
-            auction_id="da",
-            pool_id="p",
-            site_id="s",
-            interval=HOUR,
-            price=price,
-            contracts=(),
-            spare=(),
-            reserve=(reserve,),
-            idle=(),
+        (
+            PoolHour(
+                auction_id="da",
+                pool_id="p",
+                site_id="s",
+                interval=HOUR,
+                price=price,
+                contracts=(),
+                spare=(),
+                reserve=(reserve,),
+                idle=(),
+            ),
         ),
     )
     return draft

@@ -1,0 +1,1 @@
+"""The parts of ``clearing.verify``: columns of both documents, and the checks on them."""

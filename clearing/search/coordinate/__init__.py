@@ -1,0 +1,140 @@
+"""Choices of large books: a smoothed dual, decisions in rounds at its prices, a bound by its value.
+
+No solver holds a book of a hundred thousand gangs as one program. Here every order answers prices
+on its
+own; Newton's method finds the prices that balance the answers (``path``), blocks are decided from
+the largest to the smallest while the prices are solved again (``rounds``), and the dual value at
+the
+best prices bounds what any other decisions could reach. The same arrays give the same result on
+every host:
+sums have a fixed order, there is one thread, and limits are counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from clearing.layout import Choice, Model
+from clearing.market import NONE
+from clearing.program import Floats
+from clearing.search.coordinate.dual import evaluate, new_answer
+from clearing.search.coordinate.hint import column_values, row_duals
+from clearing.search.coordinate.newton import new_vectors
+from clearing.search.coordinate.path import descend, first_guess, set_scales
+from clearing.search.coordinate.reading import chips_per_node, read_problem
+from clearing.search.coordinate.rounds import appraise, decide_all, rank
+from clearing.search.shortage import least_shortage
+from clearing.types import AuctionSpec
+
+__all__ = ["choose"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effort:
+    """How far to go.
+
+    Attributes:
+        ladder: Temperatures of the bound, falling.
+        tolerance: Imbalance in money at which a minimiser is good enough.
+        dive: Temperature of the decisions, one of the ladder's.
+        shares: Share of the volume of blocks that is decided after each round but the last.
+        steps: Newton steps between rounds.
+        last: Temperatures at which the decisions are appraised.
+    """
+
+    ladder: tuple[float, ...]
+    tolerance: float
+    dive: float
+    shares: tuple[float, ...]
+    steps: int
+    last: tuple[float, ...]
+
+
+_USUAL: Final = _Effort(
+    ladder=(0.1, 0.03, 0.01, 0.003, 0.001, 0.0003),
+    tolerance=2e-3,
+    dive=0.001,
+    shares=(0.3, 0.5, 0.7, 0.85, 0.93, 0.98),
+    steps=12,
+    last=(0.0003,),
+)
+_LARGE: Final = _Effort(
+    ladder=(0.1, 0.03, 0.01, 0.003, 0.001),
+    tolerance=5e-3,
+    dive=0.001,
+    shares=(0.4, 0.7, 0.92),
+    steps=6,
+    last=(0.001,),
+)
+_LARGE_ALTERNATIVES: Final = 200_000
+
+
+def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> Choice:
+    """Choose alternatives and commitments of a large book.
+
+    Args:
+        model: Problem.
+        spec: Not read: the limits here are fixed counts.
+        start: Row duals of an earlier choice of nearly the same program, or None.
+
+    Returns:
+        Decisions that leave room for themselves in whole nodes, cover and site power included;
+        never called proven. ``row_duals`` are the multipliers of the best bound.
+    """
+    del spec, start
+    market, layout = model.market, model.layout
+    short = least_shortage(model)
+    columns = np.zeros(model.program.objective.size)
+    columns[model.penalties] = short
+    node = chips_per_node(market)
+    waived = np.where(layout.short == NONE, 0.0, columns[np.maximum(layout.short, 0)])
+    held = layout.backing_short
+    backing = np.where(held == NONE, 0.0, columns[np.maximum(held, 0)])
+    home = market.base.backed_place // market.grid.intervals
+    problem = read_problem(market, waived * node, backing * market.grid.node[home])
+    answer, vectors = new_answer(problem), new_vectors(problem.places.size)
+    effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
+    descent = descend(
+        problem, first_guess(problem), answer, vectors, effort.ladder, tolerance=effort.tolerance
+    )
+    state = decide_all(
+        market,
+        problem,
+        descent.minimisers[effort.ladder.index(effort.dive)],
+        effort.dive,
+        answer,
+        vectors,
+        _bonus(model)[problem.picks.source],
+        waived,
+        rank(market, problem, effort.shares),
+        effort.steps,
+    )
+    decided = appraise(state, effort.last)
+    tau = effort.last[-1]
+    set_scales(problem, decided.multipliers)
+    answer.soft[:] = tau * problem.places.ref[: answer.soft.size]
+    evaluate(problem, decided.multipliers, tau, answer, vectors.slope)
+    hint = column_values(model, problem, decided.multipliers, tau, answer, decided.taken)
+    chosen = np.zeros(market.blocks.order.size, dtype=np.bool_)
+    chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
+    return Choice(
+        proven=False,
+        chosen=chosen,
+        on=decided.on.reshape(market.units.offered.shape),
+        short=short,
+        row_duals=row_duals(model, problem, descent.multipliers, answer),
+        hint=hint,
+    )
+
+
+def _bonus(model: Model) -> Floats:
+    """Tie credit of each alternative at full fill, US dollars per hour."""
+    layout, blocks = model.layout, model.market.blocks
+    count = blocks.order.size
+    bonus = model.credits[layout.chosen : layout.chosen + count].copy()
+    there = layout.fill != NONE
+    bonus[there] += (model.credits[layout.fill[there]]) * (blocks.most - blocks.least)[there]
+    return bonus

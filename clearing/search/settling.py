@@ -1,0 +1,43 @@
+"""What is left once the decisions are made: the linear problem that prices come from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from clearing.layout import Choice, Model, Settled
+from clearing.market import NONE
+from clearing.model import fix
+from clearing.search.sifting import Start, solve_by_parts
+from clearing.solver import restrict_to_best
+
+
+def settle(model: Model, choice: Choice) -> Settled:
+    """Fix decisions and shortfalls, and solve the linear problem that is left, twice.
+
+    First without tie credits, which gives duals; then with credits on its optimal face, so that a
+    credit can break a tie and can never buy a trade. With decisions fixed only work and partly
+    filled blocks tie intervals together, so the problem is solved in parts, and near
+    ``choice.hint`` where there is one: the result is exact either way.
+
+    Raises:
+        SolverError: numerical trouble; the problem is feasible by construction.
+    """
+    program = fix(model, choice)
+    cells = model.layout.cell[model.layout.cell != NONE]
+    start = (
+        Start(values=choice.hint, duals=choice.row_duals, choices=cells)
+        if choice.hint.size
+        else None
+    )
+    best = solve_by_parts(program, start)
+    values = best.values
+    if model.credits.any():
+        face = replace(restrict_to_best(program, best), objective=model.credits)
+        values = solve_by_parts(face).values
+    return Settled(
+        program=program,
+        values=values,
+        best=best.values,
+        duals=best.row_duals,
+        reduced_costs=best.reduced_costs,
+    )

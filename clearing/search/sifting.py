@@ -1,0 +1,360 @@
+"""Large linear programs, exactly: only the columns that could matter, in parts that share nothing.
+
+With decisions fixed a market falls apart into intervals and, within them, into groups of pools that
+share bids; and at prices near the right ones most orders are clearly in or clearly out. So columns
+with a one-sided reduced cost are held at their bound, the others are solved part by part, and held
+ones that the new duals would move are released until there is none: then the duals prove the whole
+program (sifting; see Bixby et al., "Very large-scale linear programming", 1992).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from clearing.errors import SolverError
+from clearing.program import Flags, Floats, Integers, Program, split_program
+from clearing.solver import FACE, Ended, Solution, solve_linear
+
+_BAND: Final = 0.03
+"""Reduced costs below this share of a typical price are not clearly one-sided."""
+
+_PART_COLUMNS: Final = 400
+"""Small parts are solved together up to this many columns: a call has a cost of its own."""
+
+_DEAR: Final = 100.0
+"""A row that is still missed at this multiple of the dearest column cannot be met."""
+
+_FARTHER: Final = 4.0
+"""Growth of the reach of parts that lack something, from one round to the next."""
+
+_MISSED: Final = 1e-7
+"""Share of its activity by which a row may miss its bound: solvers do."""
+
+_SIFTED_COLUMNS_MIN: Final = 3_000
+"""Smaller programs are solved without holding anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where to look for the solution of a program.
+
+    Attributes:
+        values: Column values near a solution; they need not be feasible.
+        duals: Row duals near a solution, in the solver's sign.
+        choices: Rows "at most" of orders that choose among their own columns, each column in one
+            of them at most: their duals follow from those of the other rows.
+    """
+
+    values: Floats
+    duals: Floats
+    choices: Integers
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    """Values and duals so far; ``free`` columns are solved for, the others held.
+
+    Attributes:
+        guess: Row duals of the start.
+        reach: How far from them a part that lacks something may price its rows.
+    """
+
+    values: Floats
+    duals: Floats
+    free: Flags
+    stale: Flags
+    guess: Floats
+    reach: float
+    choices: _Choices
+
+
+def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
+    """Solve a linear program with its duals, quickly where it falls apart.
+
+    Args:
+        program: Maximised; ``whole`` is ignored.
+        start: A guess; a good one leaves little to solve, a bad one costs time and changes
+            which of several optimal solutions is found.
+
+    Raises:
+        SolverError: infeasible, unbounded or numerically stuck.
+    """
+    open_ = program.lower < program.upper
+    if start is None or int(open_.sum()) < _SIFTED_COLUMNS_MIN:
+        state = _State(
+            values=_nearest_bound(program),
+            duals=np.zeros(program.row_lower.size),
+            free=open_,
+            stale=np.ones(open_.size, dtype=np.bool_),
+            guess=np.zeros(program.row_lower.size),
+            reach=np.inf,
+            choices=_choices(program, np.zeros(0, dtype=np.int64)),
+        )
+    else:
+        state = _guess(program, start, open_)
+    dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
+    while True:
+        lacking = _solve_stale(program, state)
+        _price_choices(program, state)
+        reduced = reduced_costs(program, state.duals)
+        stuck = _stuck(program, state)
+        near = np.abs(reduced) <= state.reach
+        lacking |= bool(stuck.any())
+        wrong = (_wrong(program, state, reduced) | (stuck & near)) & open_
+        if not lacking and not wrong.any():
+            return _solution(program, state, reduced)
+        if lacking and state.reach > dearest:
+            message = "INFEASIBLE linear program"
+            raise SolverError(message)
+        if lacking:
+            state.reach *= _FARTHER
+        state.free |= wrong
+        state.stale |= wrong
+
+
+def reduced_costs(program: Program, duals: Floats) -> Floats:
+    """Change of the objective per unit of each column at row duals."""
+    charged = np.bincount(
+        program.columns,
+        weights=program.values * duals[program.rows],
+        minlength=program.objective.size,
+    )
+    found: Floats = program.objective - charged
+    return found
+
+
+def _nearest_bound(program: Program) -> Floats:
+    """Zero, or the bound that is nearest to it."""
+    found: Floats = np.clip(0.0, program.lower, program.upper)
+    return found
+
+
+def _guess(program: Program, start: Start, open_: Flags) -> _State:
+    """Hold the columns that the guess puts clearly at one bound.
+
+    The duals of rows that nobody is free in stay as guessed where the row binds.
+    """
+    choices = _choices(program, start.choices)
+    guess = start.duals.copy()
+    guess[choices.rows] = 0.0
+    reduced = reduced_costs(program, guess)
+    prices = np.abs(program.objective[open_ & (program.objective != 0)])
+    band = FACE + (_BAND * float(np.median(prices)) if prices.size else 0.0)
+    best = _best_of(choices, reduced)
+    guess[choices.rows] = best
+    # A column that loses to another of its order is out, one without a rival is in.
+    rest = reduced[choices.column] / choices.value
+    rival = rest >= best[choices.of] - band
+    rivals = np.bincount(choices.of[rival], minlength=choices.rows.size)
+    alone = rival & (rivals[choices.of] == 1) & (best[choices.of] > band)
+    reduced = reduced_costs(program, guess)
+    above = (reduced > band) & np.isfinite(program.upper)
+    below = (reduced < -band) & np.isfinite(program.lower)
+    above[choices.column[alone]] = True
+    values = np.clip(start.values, program.lower, program.upper)
+    values[above], values[below] = program.upper[above], program.lower[below]
+    free = open_ & ~above & ~below
+    duals = np.where(_binding(program, values, guess), guess, 0.0)
+    return _State(
+        values=values,
+        duals=duals,
+        free=free,
+        stale=free.copy(),
+        guess=guess,
+        reach=2 * band,
+        choices=choices,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choices:
+    """Entries of the rows in which an order chooses among its columns.
+
+    Attributes:
+        rows: The rows.
+        of: Position in ``rows`` of each entry, ``column`` and ``value`` of it.
+    """
+
+    rows: Integers
+    of: Integers
+    column: Integers
+    value: Floats
+
+
+def _choices(program: Program, rows: Integers) -> _Choices:
+    position = np.full(program.row_lower.size, -1, dtype=np.int64)
+    position[rows] = np.arange(rows.size)
+    entry = np.flatnonzero(position[program.rows] >= 0)
+    return _Choices(
+        rows=rows,
+        of=position[program.rows[entry]],
+        column=program.columns[entry],
+        value=program.values[entry],
+    )
+
+
+def _best_of(choices: _Choices, reduced: Floats) -> Floats:
+    """Dual of each choice: what its best column gains per unit of the row, 0 where none does."""
+    best = np.zeros(choices.rows.size)
+    np.maximum.at(best, choices.of, reduced[choices.column] / choices.value)
+    return best
+
+
+def _price_choices(program: Program, state: _State) -> None:
+    """Set the duals of choices in which nobody is free."""
+    choices = state.choices
+    if choices.rows.size == 0:
+        return
+    held = np.ones(choices.rows.size, dtype=np.bool_)
+    held[choices.of[state.free[choices.column]]] = False
+    # A row that does not bind has no dual.
+    used = np.bincount(
+        choices.of,
+        weights=choices.value * state.values[choices.column],
+        minlength=choices.rows.size,
+    )
+    full = used >= program.row_upper[choices.rows] - FACE
+    state.duals[choices.rows[held]] = 0.0
+    best = _best_of(choices, reduced_costs(program, state.duals))
+    state.duals[choices.rows[held & full]] = best[held & full]
+
+
+def _binding(program: Program, values: Floats, duals: Floats) -> Flags:
+    """Rows at the bound that the sign of their dual names."""
+    activity = program.activity(values)
+    at_upper = (duals > 0) & (activity >= program.row_upper - FACE)
+    at_lower = (duals < 0) & (activity <= program.row_lower + FACE)
+    return at_upper | at_lower
+
+
+def _wrong(program: Program, state: _State, reduced: Floats) -> Flags:
+    """Held columns that would gain by moving."""
+    at_lower, at_upper = state.values <= program.lower, state.values >= program.upper
+    gains = ((reduced > FACE) & ~at_upper) | ((reduced < -FACE) & ~at_lower)
+    return gains & ~state.free
+
+
+def _stuck(program: Program, state: _State) -> Flags:
+    """Held columns of rows that are missed although nobody in them is free."""
+    activity = program.activity(state.values)
+    slack = _MISSED * np.maximum(1.0, np.abs(activity))
+    missed = (activity < program.row_lower - slack) | (activity > program.row_upper + slack)
+    missed[program.rows[state.free[program.columns]]] = False
+    found = np.zeros(state.free.size, dtype=np.bool_)
+    found[program.columns[missed[program.rows]]] = True
+    return found & ~state.free
+
+
+def _solve_stale(program: Program, state: _State) -> bool:
+    """Solve every part that has a stale column; True where held columns leave one infeasible."""
+    bound = np.isfinite(program.row_lower) | np.isfinite(program.row_upper)
+    entry = np.flatnonzero(state.free[program.columns] & bound[program.rows])
+    rows, columns = program.rows[entry], program.columns[entry]
+    row_label, column_label = _components(
+        rows, columns, program.row_lower.size, program.objective.size
+    )
+    label = np.where(state.free, column_label, -1)
+    again = np.zeros(program.objective.size + program.row_lower.size, dtype=np.bool_)
+    again[label[state.stale & state.free]] = True
+    state.stale[:] = False
+    label[~again[label]] = -1
+    used = np.zeros(row_label.size, dtype=np.bool_)
+    used[rows] = True
+    row_of = np.where(used & again[row_label], row_label, -1)
+    of_column, of_row, count = _batches(label, row_of)
+    lacking = False
+    for part in split_program(program, of_row, of_column, count, state.values):
+        try:
+            found = solve_linear(part.program)
+        except SolverError:
+            if not np.isfinite(state.reach):
+                raise
+            found = _solve_elastic(part.program, state.guess[part.rows], state.reach)
+            # Its duals name the held columns that would help; then it is solved again.
+            state.stale[part.columns] = True
+            lacking = True
+        state.values[part.columns] = found.values[: part.columns.size]
+        state.duals[part.rows] = found.row_duals
+    return lacking
+
+
+def _solve_elastic(program: Program, guess: Floats, reach: float) -> Solution:
+    """The program with every row allowed to be missed, at its guessed dual and ``reach`` more.
+
+    So the duals that come out stay near the guess, and name few held columns.
+    """
+    size = program.objective.size
+    low = np.flatnonzero(np.isfinite(program.row_lower))
+    high = np.flatnonzero(np.isfinite(program.row_upper))
+    rows = np.concatenate((low, high))
+    more = np.arange(rows.size, dtype=np.int64)
+    missed = np.concatenate(
+        (np.minimum(guess[low], 0) - reach, -np.maximum(guess[high], 0) - reach)
+    )
+    return solve_linear(
+        Program(
+            objective=np.concatenate((program.objective, missed)),
+            lower=np.concatenate((program.lower, np.zeros(rows.size))),
+            upper=np.concatenate((program.upper, np.full(rows.size, np.inf))),
+            whole=np.zeros(size + rows.size, dtype=np.bool_),
+            row_lower=program.row_lower,
+            row_upper=program.row_upper,
+            rows=np.concatenate((program.rows, rows)),
+            columns=np.concatenate((program.columns, size + more)),
+            values=np.concatenate((program.values, np.where(more < low.size, 1.0, -1.0))),
+        )
+    )
+
+
+def _components(
+    rows: Integers, columns: Integers, row_count: int, column_count: int
+) -> tuple[Integers, Integers]:
+    """Label of each row and column: equal where entries connect them."""
+    label = np.arange(row_count + column_count)
+    there = columns + row_count
+    while True:
+        low, high = label[rows], label[there]
+        differ = low != high
+        if not differ.any():
+            return label[:row_count], label[row_count:]
+        # Only edges between different labels matter from here on.
+        rows, there, low, high = rows[differ], there[differ], low[differ], high[differ]
+        np.minimum.at(label, np.maximum(low, high), np.minimum(low, high))
+        while True:
+            above = label[label]
+            if (above == label).all():
+                break
+            label = above
+
+
+def _batches(of_column: Integers, of_row: Integers) -> tuple[Integers, Integers, int]:
+    """Number the labels of columns and rows from zero, small neighbours together."""
+    labels, sizes = np.unique(of_column[of_column >= 0], return_counts=True)
+    if labels.size == 0:
+        return of_column, of_row, 0
+    before = sizes.cumsum() - sizes
+    _, batch = np.unique(before // _PART_COLUMNS, return_inverse=True)
+    number = np.full(int(labels[-1]) + 2, -1, dtype=np.int64)
+    number[labels] = batch
+    return (
+        np.where(of_column >= 0, number[of_column], -1),
+        np.where(
+            (of_row >= 0) & (of_row <= labels[-1]), number[np.minimum(of_row, labels[-1])], -1
+        ),
+        int(batch[-1]) + 1,
+    )
+
+
+def _solution(program: Program, state: _State, reduced: Floats) -> Solution:
+    objective = float(program.objective @ state.values)
+    return Solution(
+        ended=Ended.OPTIMAL,
+        values=state.values,
+        objective=objective,
+        bound=objective,
+        row_duals=state.duals,
+        reduced_costs=reduced,
+    )

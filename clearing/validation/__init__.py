@@ -1,0 +1,1 @@
+"""Guards of ``clearing.validate``, by subject; each runs over whole columns of a book."""
