@@ -7,15 +7,11 @@ from typing import Annotated, Final
 import typer
 
 from clearing.units import chip_hours_text
-from iso_exchange.cli import output
+from iso_exchange.cli import community_report, output
 from iso_exchange.cli.session import OPERATOR_ID, Json, call
 
-app: Final = typer.Typer(no_args_is_help=True, help="Community surcharges: show.")
-
-
-@app.callback()
-def community() -> None:
-    """Community surcharges: show."""
+app: Final = typer.Typer(no_args_is_help=True, help="Community surcharges: show, report.")
+app.command("report")(community_report.report)
 
 
 @app.command("show")

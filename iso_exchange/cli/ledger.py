@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from iso_exchange.cli import output
+from iso_exchange.cli import ledger_export, output
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -22,7 +22,10 @@ from settlement.ledger.checkpoint import OpenedCheckpoint, open_checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import NoteKey, parse_vkey
 
-app: Final = typer.Typer(no_args_is_help=True, help="Transparency log: checkpoint, entry, proof.")
+app: Final = typer.Typer(
+    no_args_is_help=True, help="Transparency log: checkpoint, entry, proof, export."
+)
+app.command("export")(ledger_export.export)
 
 EntryIndex = Annotated[int, typer.Argument(metavar="INDEX", min=0, help="Position in the log.")]
 LogKey = Annotated[
