@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from settlement.ledger.keys import SigningKey
+from settlement.ledger.mldsa import MlDsaKey
 
 SEED_BYTES = 32
+LOG_FILE = "log.seed"
+SECOND_LOG_FILE = "log-ml-dsa-44.seed"
 DERIVATION_FILE = "derivation.seed"
 
 
@@ -26,6 +29,7 @@ class ExchangeSecrets:
 
     Attributes:
         log_key: Signs batch headers and checkpoints.
+        second_log_key: Signs checkpoints too; None where the exchange has none.
         service_key: Signs results, postings and statements (participant ``exchange``).
         derivation: 32 bytes; never leaves this host.
     """
@@ -33,6 +37,7 @@ class ExchangeSecrets:
     log_key: SigningKey
     service_key: SigningKey
     derivation: bytes
+    second_log_key: MlDsaKey | None = None
 
     def tie_seed(self, auction_id: str) -> bytes:
         """Tie seed of an auction; its SHA-256 is published before gate closure."""
@@ -51,11 +56,21 @@ class ExchangeSecrets:
         return hmac.new(self.derivation, message, hashlib.sha256).digest()
 
 
-def load_or_create(directory: Path) -> ExchangeSecrets:
-    """Read the secrets, making those that do not exist yet."""
+def load_or_create(directory: Path, *, second_signature: bool = False) -> ExchangeSecrets:
+    """Read the secrets, making those that do not exist yet.
+
+    Args:
+        second_signature: Whether a new exchange gets an ML-DSA-44 log key; one that started
+            without it goes on without it, because nobody knows its key.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    second = directory / SECOND_LOG_FILE
+    # The first key is made last: where it is missing, nothing was signed yet.
+    if second_signature and not second.exists() and not (directory / LOG_FILE).exists():
+        create_seed(second)
     return ExchangeSecrets(
-        log_key=SigningKey.from_seed(_seed(directory / "log.seed")),
+        second_log_key=MlDsaKey.from_seed(read_seed(second)) if second.exists() else None,
+        log_key=SigningKey.from_seed(_seed(directory / LOG_FILE)),
         service_key=SigningKey.from_seed(_seed(directory / "exchange.seed")),
         derivation=_seed(directory / DERIVATION_FILE),
     )
@@ -63,14 +78,29 @@ def load_or_create(directory: Path) -> ExchangeSecrets:
 
 def _seed(path: Path) -> bytes:
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        _sync_directory(path.parent)
+        create_seed(path)
+    return read_seed(path)
+
+
+def create_seed(path: Path) -> None:
+    """Write 32 new random bytes in hex, mode 0600, durably."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _sync_directory(path.parent)
+
+
+def read_seed(path: Path) -> bytes:
+    """A seed that was written before.
+
+    Raises:
+        ValueError: the file does not hold 32 bytes in hex.
+        OSError: it cannot be read.
+    """
     seed = bytes.fromhex(path.read_text().strip())
     if len(seed) != SEED_BYTES:
         message = f"{path} does not hold {SEED_BYTES} bytes in hex; restore it from your backup"

@@ -24,7 +24,7 @@ import structlog
 from iso_exchange import config as configuration
 from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
-from iso_exchange.clock import Clock, SimulatedClock, SystemClock
+from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
 from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
@@ -41,6 +41,7 @@ from iso_exchange.identity.directory import (
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.observability import logs
 from iso_exchange.publisher.publisher import Publisher
+from iso_exchange.publisher.witnesses import Witnesses
 from iso_exchange.secrets_file import SEED_BYTES, load_or_create
 from iso_exchange.sequencer.sequencer import Sequencer, StoppedError
 from iso_exchange.services.backend import Backend
@@ -74,6 +75,7 @@ FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError)
 STARTUP_ERRORS: Final = (
     AddressInUseError,
     BootstrapError,
+    ConfigError,
     EmbeddedError,
     MigrationError,
     OSError,
@@ -99,7 +101,10 @@ class Exchange:
         self._stack = AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
         self._embedded: Embedded | None = None
-        self._secrets = load_or_create(config.data / "secrets")
+        self._policy = configuration.read_policy(config.witness_policy, config.origin)
+        self._secrets = load_or_create(
+            config.data / "secrets", second_signature=config.second_signature
+        )
         self._authority = DevelopmentAuthority.load_or_create(
             config.data / "ca", origin=config.origin, now=datetime.now(UTC)
         )
@@ -143,6 +148,16 @@ class Exchange:
             name=self._config.origin,
             algorithm=NoteAlgorithm.ED25519,
             public=self._secrets.log_key.public,
+        ).to_vkey()
+
+    @property
+    def second_log_vkey(self) -> str:
+        """Verifier key of the second signature, empty where there is none."""
+        second = self._secrets.second_log_key
+        if second is None:
+            return ""
+        return NoteKey(
+            name=self._config.origin, algorithm=NoteAlgorithm.ML_DSA_44, public=second.public
         ).to_vkey()
 
     def identity_directory(self, participant_id: str) -> Path:
@@ -204,6 +219,13 @@ class Exchange:
             origin=config.origin,
             key=self._secrets.log_key,
             directory=config.data / "log",
+            second_key=self._secrets.second_log_key,
+            witnesses=(
+                Witnesses(policy=self._policy, seconds_max=config.witness_seconds)
+                if self._policy is not None
+                else None
+            ),
+            now_seconds=lambda: clock.now_us() // MICROSECONDS,
         )
         await publisher.start()
         self._stack.push_async_callback(self._publish_last, publisher)
@@ -220,6 +242,7 @@ class Exchange:
         journal = Journal(sequencer=self._sequencer, store=store)
         await journal.refresh()
         self._spawn("publisher", publisher.run())
+        self._spawn("witnesses", publisher.run_witnesses())
         self._spawn("journal", journal.run())
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
@@ -355,6 +378,7 @@ class Exchange:
         """What was acknowledged is under a signed checkpoint when the process ends in order."""
         if self._failure is None or not self._failure.done():
             await publisher.publish()
+            await publisher.collect()
 
     def _address(self) -> ExchangeAddress:
         return ExchangeAddress(

@@ -36,6 +36,7 @@ from iso_exchange.cli import (
     site,
     statement,
     watch,
+    witness,
 )
 from iso_exchange.cli.refusals import FAILURE, OK, USAGE, BadValue, Failure, failure_of
 from iso_exchange.cli.session import Settings
@@ -104,6 +105,7 @@ for _name, _noun in (
     ("ledger", ledger.app),
     ("clock", clock.app),
     ("audit", audit.app),
+    ("witness", witness.app),
 ):
     app.add_typer(_noun, name=_name)
 app.command("deposit")(account.deposit)

@@ -11,6 +11,20 @@ from iso_exchange import config as configuration
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import settings_of
 
+WitnessPolicy = Annotated[
+    Path | None,
+    typer.Option("--witness-policy", help="C2SP tlog-policy file: witnesses and quorum."),
+]
+WitnessSeconds = Annotated[
+    float, typer.Option("--witness-seconds", help="Time for witnesses to answer.")
+]
+MlDsa = Annotated[
+    bool,
+    typer.Option(
+        "--ml-dsa/--no-ml-dsa", help="A new exchange signs checkpoints with ML-DSA-44 too."
+    ),
+]
+
 
 def serve(
     context: typer.Context,
@@ -45,6 +59,9 @@ def serve(
         float,
         typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
     ] = configuration.DRAIN_SECONDS_DEFAULT,
+    witness_policy: WitnessPolicy = None,
+    witness_seconds: WitnessSeconds = configuration.WITNESS_SECONDS_DEFAULT,
+    ml_dsa: MlDsa = True,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
@@ -69,6 +86,9 @@ def serve(
             simulated_start_us=configuration.parse_clock(clock),
             drain_seconds=drain_seconds,
             log_level=log_level.upper(),
+            witness_policy=witness_policy,
+            witness_seconds=witness_seconds,
+            second_signature=ml_dsa,
         )
     except configuration.ConfigError as error:
         raise BadValue("serve", str(error)) from error
