@@ -19,6 +19,7 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
+from iso_exchange.countersigning import countersigners
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -131,6 +132,12 @@ def _refuse_signatures(
     if isinstance(command, RegisterEntitlement):
         signers.append(command.supplier_id)
     used = {signature.keyid for signature in parsed.signatures}
+    further = countersigners(state, command)
+    if isinstance(further, Rejected):
+        return further
+    for who, key_ids in further.required:
+        if not used & key_ids:
+            return _bad_signature(f"no signature by {who}")
     for signer_id in signers:
         keys = _keys_of(state, command, signer_id)
         if isinstance(keys, Rejected):
@@ -153,7 +160,7 @@ def _refuse_signatures(
             for name, key in found.keys.items()
         }
         try:
-            envelope.verify(envelope_bytes, {**others, **known})
+            envelope.verify(envelope_bytes, {**others, **known, **further.keys})
         except EnvelopeError as error:
             return _bad_signature(str(error))
     return None

@@ -97,6 +97,39 @@ class RevokeKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RotateKey:
+    """Replace a key of a participant, a meter or the exchange's services.
+
+    Signed by the new key and the old one; where the old one is lost, by the operator, the
+    root key and the new one.
+
+    Attributes:
+        old_key_id: Key that signs nothing any more; what it signed stays valid.
+        new_public_key: Raw Ed25519 key, 32 bytes.
+    """
+
+    header: Header
+    participant_id: str
+    old_key_id: str
+    new_public_key: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterRootKey:
+    """State the root key, which is kept offline, or replace it.
+
+    Signed by the operator, the root key itself and the one it replaces.
+
+    Attributes:
+        public_key: Raw Ed25519 key, 32 bytes.
+    """
+
+    header: Header
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SuspendParticipant:
     """Refuse new orders of a participant until it is reinstated."""
 
@@ -530,9 +563,30 @@ class PublishCommunityTotal:
     surcharge: MicroUsd
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateLogKey:
+    """From the next batch on another key signs batch headers and checkpoints.
+
+    Signed by the exchange's services, the new log key and the old one; where that is lost,
+    by the root key in its place.
+
+    Attributes:
+        old_public_key: Raw Ed25519 key that signs the batch of this entry.
+        new_public_key: Raw Ed25519 key, 32 bytes.
+    """
+
+    header: Header
+    old_public_key: bytes
+    new_public_key: bytes
+    reason: str
+
+
 Command = (
     RegisterParticipant
     | RevokeKey
+    | RotateKey
+    | RegisterRootKey
+    | RotateLogKey
     | SuspendParticipant
     | ReinstateParticipant
     | CancelAllOrders

@@ -21,6 +21,8 @@ from iso_exchange.api.v1 import (
 CALLS: Final[dict[type, str]] = {
     commands.RegisterParticipant: "RegistryService.RegisterParticipant",
     commands.RevokeKey: "RegistryService.RevokeKey",
+    commands.RotateKey: "RegistryService.RotateKey",
+    commands.RegisterRootKey: "RegistryService.RegisterRootKey",
     commands.SuspendParticipant: "RegistryService.SuspendParticipant",
     commands.ReinstateParticipant: "RegistryService.ReinstateParticipant",
     commands.CancelAllOrders: "RegistryService.CancelAllOrders",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from clearing.errors import InvariantError
 from iso_exchange import commands
 from iso_exchange.commands import Command
-from iso_exchange.sequencer import auctions, base_load, deliveries, orders, registry
+from iso_exchange.sequencer import auctions, base_load, deliveries, keys, orders, registry
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -23,6 +23,9 @@ Handler = Callable[[State, Any, Meta], Accepted | Rejected]
 HANDLERS: Final[dict[type, Handler]] = {
     commands.RegisterParticipant: registry.register_participant,
     commands.RevokeKey: registry.revoke_key,
+    commands.RotateKey: keys.rotate_key,
+    commands.RegisterRootKey: keys.register_root_key,
+    commands.RotateLogKey: keys.rotate_log_key,
     commands.SuspendParticipant: registry.suspend_participant,
     commands.ReinstateParticipant: registry.reinstate_participant,
     commands.CancelAllOrders: orders.cancel_all_orders,

@@ -208,6 +208,8 @@ class State:
     Attributes:
         activity: Transfers that moved an (account, asset) since its last statement.
         openings: Closing balance of the last statement per (account, asset).
+        root_key: Raw public key, empty before one is registered.
+        log_keys: Raw public log keys in the order of their use; empty before the first rotation.
     """
 
     origin: str
@@ -233,6 +235,8 @@ class State:
     activity: dict[tuple[str, str], list[AppliedTransfer]] = field(default_factory=dict)
     openings: dict[tuple[str, str], MicroUsd] = field(default_factory=dict)
     bank_references: set[str] = field(default_factory=set)
+    root_key: bytes = b""
+    log_keys: list[bytes] = field(default_factory=list)
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""
