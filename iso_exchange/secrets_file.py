@@ -14,11 +14,13 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from iso_exchange.publisher.files import sync_directory
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 
 SEED_BYTES = 32
 LOG_FILE = "log.seed"
+SERVICE_FILE = "exchange.seed"
 SECOND_LOG_FILE = "log-ml-dsa-44.seed"
 DERIVATION_FILE = "derivation.seed"
 
@@ -71,7 +73,7 @@ def load_or_create(directory: Path, *, second_signature: bool = False) -> Exchan
     return ExchangeSecrets(
         second_log_key=MlDsaKey.from_seed(read_seed(second)) if second.exists() else None,
         log_key=SigningKey.from_seed(_seed(directory / LOG_FILE)),
-        service_key=SigningKey.from_seed(_seed(directory / "exchange.seed")),
+        service_key=SigningKey.from_seed(_seed(directory / SERVICE_FILE)),
         derivation=_seed(directory / DERIVATION_FILE),
     )
 
@@ -91,7 +93,8 @@ def create_seed(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    _sync_directory(path.parent)
+    # What is derived from a secret must not outlive it.
+    sync_directory(path.parent)
 
 
 def read_seed(path: Path) -> bytes:
@@ -106,12 +109,3 @@ def read_seed(path: Path) -> bytes:
         message = f"{path} does not hold {SEED_BYTES} bytes in hex; restore it from your backup"
         raise ValueError(message)
     return seed
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable: what was derived from a secret must outlive the power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from typing import Final, Self
 import structlog
 
 from iso_exchange import config as configuration
+from iso_exchange import rotation
 from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
@@ -42,8 +43,9 @@ from iso_exchange.identity.names import is_identifier
 from iso_exchange.observability import logs
 from iso_exchange.publisher.publisher import Publisher
 from iso_exchange.publisher.witnesses import Witnesses
+from iso_exchange.rotation import Rotated, RotationError
 from iso_exchange.secrets_file import SEED_BYTES, load_or_create
-from iso_exchange.sequencer.sequencer import Sequencer, StoppedError
+from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedError
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
 from iso_exchange.services.wiring import SERVICE_NAMES, registrations
@@ -77,8 +79,10 @@ STARTUP_ERRORS: Final = (
     BootstrapError,
     ConfigError,
     EmbeddedError,
+    LogKeyError,
     MigrationError,
     OSError,
+    RotationError,
     StoreError,
     UnsafeServerError,
 )
@@ -102,9 +106,8 @@ class Exchange:
         self._failure: asyncio.Future[None] | None = None
         self._embedded: Embedded | None = None
         self._policy = configuration.read_policy(config.witness_policy, config.origin)
-        self._secrets = load_or_create(
-            config.data / "secrets", second_signature=config.second_signature
-        )
+        self._secret_files = config.data / "secrets"
+        self._secrets = load_or_create(self._secret_files, second_signature=config.second_signature)
         self._authority = DevelopmentAuthority.load_or_create(
             config.data / "ca", origin=config.origin, now=datetime.now(UTC)
         )
@@ -208,10 +211,13 @@ class Exchange:
             clock=clock,
             origin=config.origin,
             log_key=self._secrets.log_key,
+            next_log_key=rotation.next_key(self._secret_files, Rotated.LOG),
             new_salt=secrets.token_bytes,
             code_version=code_version(),
         )
         await self._sequencer.start()
+        # A crash between the entry of a rotation and the change of files is made good here.
+        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
         if isinstance(clock, SimulatedClock):
             clock.advance(self._sequencer.time_us)
         publisher = Publisher(
@@ -239,6 +245,9 @@ class Exchange:
             origin=config.origin,
             clock=clock,
         )
+        await rotation.submit(self._secret_files, self._sequencer)
+        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
+        publisher.use_key(self._secrets.log_key)
         journal = Journal(sequencer=self._sequencer, store=store)
         await journal.refresh()
         self._spawn("publisher", publisher.run())

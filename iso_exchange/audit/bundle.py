@@ -11,10 +11,11 @@ import base64
 import binascii
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from clearing.shapes import LATER
 from iso_exchange.commands import (
     Command,
     IssueStatement,
@@ -81,6 +82,8 @@ class Bundle:
             prices and is sealed until then; no entry from there on is opened. ``NOT_SEALED``
             where every entry is opened, and in every public bundle.
         files: Every other file, sorted by path.
+        first_vkey: Verifier key of the log's first batches, where a rotation replaced it; empty
+            where there was none.
     """
 
     format: str
@@ -90,6 +93,7 @@ class Bundle:
     size: int
     sealed_from: int
     files: tuple[BundleFile, ...]
+    first_vkey: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,13 @@ from iso_exchange.audit.bundle import (
     BundleKind,
 )
 from iso_exchange.audit.files import BundleFiles, check_files
+from iso_exchange.audit.log_keys import LogKeys, Trust
 from iso_exchange.audit.report import Record, Report, Step
 from iso_exchange.audit.walk import Walk
 from iso_exchange.sequencer.state import State
 from settlement.ledger import tiles
-from settlement.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, parse_note
+from settlement.ledger.checkpoint import Checkpoint, parse_checkpoint, parse_note
 from settlement.ledger.errors import LedgerFormatError, TileError
-from settlement.ledger.keys import NoteKey, parse_vkey
 
 OPENINGS_NEEDED = "a public bundle holds no openings"
 CONFIDENTIAL_STEPS = (
@@ -38,14 +38,15 @@ CONFIDENTIAL_STEPS = (
 """Steps that need openings."""
 
 
-def verify(directory: Path, vkey: str | None = None) -> Report:
+def verify(directory: Path, vkey: str | Trust | None = None) -> Report:
     """Check a bundle completely, as far as its kind allows.
 
     Args:
         directory: A bundle, from anybody: whatever is wrong with it is a finding of a step
             and never an exception.
-        vkey: Verifier key of the log from a place that is trusted; None takes the
-            bundle's own, which shows that the bundle is consistent, not whose it is.
+        vkey: Verifier key of the log from a place that is trusted, or several keys and a
+            policy; None takes the bundle's own key, which shows that the bundle is
+            consistent, not whose it is.
 
     Returns:
         One result for each ``Step``; ``report.ok`` when none failed.
@@ -53,27 +54,30 @@ def verify(directory: Path, vkey: str | None = None) -> Report:
     return verify_and_replay(directory, vkey)[0]
 
 
-def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report, State | None]:
+def verify_and_replay(
+    directory: Path, vkey: str | Trust | None = None
+) -> tuple[Report, State | None]:
     """``verify``, and the state of the exchange that the bundle replays to.
 
     Returns:
         The report, and the state: None where the bundle could not be replayed to its end.
     """
+    trust = vkey if isinstance(vkey, Trust) else Trust(vkeys=() if vkey is None else (vkey,))
     record = Record()
     files = BundleFiles(directory)
     bundle = _bundle(record, files)
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
-        return _report(record, None, vkey, None), None
+        return _report(record, None, trust, None), None
     with record.guard(Step.FILES, BUNDLE_NAME):
         check_files(record, files, bundle)
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
-    walk = _walk(record, files, bundle, bundle.vkey if vkey is None else vkey)
+    walk = _walk(record, files, bundle, trust)
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
-    report = _report(record, bundle, vkey, walk)
+    report = _report(record, bundle, trust, walk)
     if walk is None or walk.stopped or walk.is_sealed or bundle.kind is BundleKind.PUBLIC:
         return report, None
     return report, None if record.has_failed(Step.TREE) else walk.state
@@ -85,28 +89,29 @@ def _bundle(record: Record, files: BundleFiles) -> Bundle | None:
     return None
 
 
-def _walk(record: Record, files: BundleFiles, bundle: Bundle, vkey: str) -> Walk | None:
+def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> Walk | None:
     """Walk along the log; None when there is no checkpoint to start from."""
     with record.guard(Step.CHECKPOINT, LOG_PREFIX + CHECKPOINT_NAME):
-        key = parse_vkey(vkey)
-        checkpoint = _checkpoint(record, files, bundle, key)
+        keys = LogKeys(bundle, trust)
+        checkpoint = _checkpoint(record, files, bundle, keys)
         walk = Walk(
             record=record,
             files=files,
             kind=bundle.kind,
             origin=bundle.origin,
-            log_key=key.public,
+            log_keys=keys,
             sealed_from=bundle.sealed_from,
         )
         with record.guard(Step.TREE, LOG_PREFIX):
             _read_leaves(record, files, checkpoint, walk)
             _check_documents(record, bundle, walk)
+        keys.finish(files.read_log(CHECKPOINT_NAME) or b"")
         return walk
     return None
 
 
-def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey) -> Checkpoint:
-    """The checkpoint; one that the key did not sign is a finding and read all the same.
+def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, keys: LogKeys) -> Checkpoint:
+    """The checkpoint; one that is not signed as it must be is a finding, and read all the same.
 
     Raises:
         LedgerFormatError: it cannot be read at all.
@@ -115,7 +120,9 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey
     note = files.read_log(CHECKPOINT_NAME) or b""
     record.count(Step.CHECKPOINT, "signatures")
     try:
-        checkpoint = open_checkpoint(note, key).checkpoint
+        opened = keys.open(note)
+        checkpoint = opened.checkpoint
+        record.count(Step.CHECKPOINT, "signatures", len(opened.cosignatures))
     except LedgerFormatError as error:
         record.fail(Step.CHECKPOINT, place, str(error))
         checkpoint = parse_checkpoint(parse_note(note).text)
@@ -159,13 +166,13 @@ def _skip_all(record: Record, reason: str) -> None:
         record.skip(step, reason)
 
 
-def _report(record: Record, bundle: Bundle | None, vkey: str | None, walk: Walk | None) -> Report:
+def _report(record: Record, bundle: Bundle | None, trust: Trust, walk: Walk | None) -> Report:
     own = "" if bundle is None else bundle.vkey
     return Report(
         kind=None if bundle is None else bundle.kind,
         origin="" if bundle is None else bundle.origin,
-        vkey=own if vkey is None else vkey,
-        trusts_own_key=vkey is None,
+        vkey=trust.vkeys[0] if trust.vkeys else own,
+        trusts_own_key=trust.is_own,
         entries=0 if walk is None else walk.entries,
         auctions=0 if walk is None else walk.results.auctions,
         largest_gap_ppb=0 if walk is None else walk.results.largest_gap_ppb,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from clearing import codec
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles
+from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
@@ -26,9 +27,12 @@ from iso_exchange.commands import (
     RegisterMeter,
     RegisterParticipant,
     RegisterPool,
+    RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
     RevokeKey,
+    RotateKey,
+    RotateLogKey,
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
@@ -39,12 +43,14 @@ from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.errors import LedgerFormatError
-from settlement.ledger.keys import key_id
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
 
 PUBLIC_STATE = (
     RegisterParticipant,
     RevokeKey,
+    RotateKey,
+    RegisterRootKey,
+    RotateLogKey,
     SuspendParticipant,
     ReinstateParticipant,
     RegisterSite,
@@ -91,13 +97,13 @@ class Walk:
         files: BundleFiles,
         kind: BundleKind,
         origin: str,
-        log_key: bytes,
+        log_keys: LogKeys,
         sealed_from: int,
     ) -> None:
         """Start before the first leaf.
 
         Args:
-            log_key: Raw public key that must have signed every batch header.
+            log_keys: Whose keys must have signed the batch headers.
             sealed_from: As the bundle says; believed only where the log explains it.
         """
         self.results = ResultAudit(record=record)
@@ -107,7 +113,7 @@ class Walk:
         self._files = files
         self._kind = kind
         self._scope = "public " if kind is BundleKind.PUBLIC else ""
-        self._log_keys = {key_id(log_key): log_key}
+        self._log_keys = log_keys
         self._state = State(origin=origin)
         self._openings: Iterator[Opening] = iter(())
         if kind is BundleKind.AUDITOR:
@@ -179,7 +185,7 @@ class Walk:
     def _header(self, leaf: _Leaf) -> None:
         """Check a batch header against the leaves before it."""
         with self._record.guard(Step.BATCHES, leaf.place):
-            envelope.verify(leaf.data, self._log_keys)
+            envelope.verify(leaf.data, self._log_keys.in_force)
         # A header of another key is a finding; its time is used all the same.
         header = codec.decode(envelope.decode(leaf.data).payload, BatchHeader)
         hashes = [merkle.leaf_hash(entry.data) for entry in self._pending]
@@ -318,6 +324,9 @@ class Walk:
         if isinstance(answer, Accepted):
             self.results.after(command, entry)
             self.money.after(answer.transfers)
+            if isinstance(command, RotateLogKey):
+                with self._record.guard(Step.BATCHES, entry.place):
+                    self._log_keys.rotate(command)
             self._record.count(Step.REPLAY, f"{self._scope}entries")
             return
         if answer is not None:

@@ -88,6 +88,10 @@ class Publisher:
         """Hashes of all leaves read so far, for proofs."""
         return self._tree
 
+    def use_key(self, key: SigningKey) -> None:
+        """Sign with another key from the next checkpoint on, which covers its rotation."""
+        self._key = key
+
     async def start(self) -> None:
         """Read what is published, and compare files and witnesses with the database.
 

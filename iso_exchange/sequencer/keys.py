@@ -28,7 +28,8 @@ def rotate_key(state: State, command: RotateKey, _: Meta) -> Accepted | Rejected
             got=command.participant_id,
         )
     is_own = command.header.signer_id == command.participant_id
-    if not is_own and Role.OPERATOR not in state.participants[command.header.signer_id].roles:
+    signer = state.participants.get(command.header.signer_id)
+    if not is_own and (signer is None or Role.OPERATOR not in signer.roles):
         return Rejected(
             code=Code.WRONG_ROLE,
             field="header.signer_id",

@@ -366,6 +366,7 @@ class ParticipantView(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REVOKED_KEY_IDS_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    KEY_IDS_FIELD_NUMBER: _builtins.int
     state: Global___ParticipantState.ValueType
     """Whether it may act."""
     entry_index: _builtins.int
@@ -378,6 +379,10 @@ class ParticipantView(_message.Message):
     def revoked_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Key identifiers that were revoked, in order of revocation; empty when none was."""
 
+    @_builtins.property
+    def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Key identifiers in force, in order of registration; empty when all were revoked."""
+
     def __init__(
         self,
         *,
@@ -385,10 +390,11 @@ class ParticipantView(_message.Message):
         state: Global___ParticipantState.ValueType = ...,
         revoked_key_ids: _abc.Iterable[_builtins.str] | None = ...,
         entry_index: _builtins.int | None = ...,
+        key_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "key_ids", b"key_ids", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
     _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015
