@@ -152,10 +152,9 @@ class Publisher:
         new = Published(size=head.size, checkpoint=note)
         async with self._writing:
             await self._store.publish(self._published.size if self._published else -1, new)
+            for name in (CHECKPOINT_NAME, WITNESSED_NAME) if self._waits else (CHECKPOINT_NAME,):
+                await self._replace(name, note)
             self._published = new
-            await self._replace(CHECKPOINT_NAME, note)
-            if self._waits:
-                await self._replace(WITNESSED_NAME, note)
         metrics.published_size.set(head.size)
         async with self.changed:
             self.changed.notify_all()
