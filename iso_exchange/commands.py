@@ -100,12 +100,7 @@ class RevokeKey:
 class RotateKey:
     """Replace a key of a participant, a meter or the exchange's services.
 
-    Signed by the new key and the old one; where the old one is lost, by the operator, the
-    root key and the new one.
-
-    Attributes:
-        old_key_id: Key that signs nothing any more; what it signed stays valid.
-        new_public_key: Raw Ed25519 key, 32 bytes.
+    Signed by old and new key (32 raw bytes); without the old one by operator, root and new key.
     """
 
     header: Header
@@ -117,13 +112,7 @@ class RotateKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterRootKey:
-    """State the root key, which is kept offline, or replace it.
-
-    Signed by the operator, the root key itself and the one it replaces.
-
-    Attributes:
-        public_key: Raw Ed25519 key, 32 bytes.
-    """
+    """State the offline root key; signed by operator, itself and the one it replaces."""
 
     header: Header
     public_key: bytes
@@ -567,12 +556,7 @@ class PublishCommunityTotal:
 class RotateLogKey:
     """From the next batch on another key signs batch headers and checkpoints.
 
-    Signed by the exchange's services, the new log key and the old one; where that is lost,
-    by the root key in its place.
-
-    Attributes:
-        old_public_key: Raw Ed25519 key that signs the batch of this entry.
-        new_public_key: Raw Ed25519 key, 32 bytes.
+    Signed by the exchange's services, the new log key, and the old one or the root key.
     """
 
     header: Header
