@@ -9,7 +9,6 @@ signed by the exchange's own services are the canonical JSON of these very value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from clearing.shapes import LATER
 from clearing.types import (
@@ -33,38 +32,12 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
+from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
+from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
+from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
+from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
 from settlement.types import MeterBatch
-
-
-class Role(Enum):
-    """What a participant may do; a participant may hold several."""
-
-    SUPPLIER = "SUPPLIER"
-    BUYER = "BUYER"
-    METER = "METER"
-    AUDITOR = "AUDITOR"
-    OPERATOR = "OPERATOR"
-    COMMUNITY = "COMMUNITY"
-    EXCHANGE = "EXCHANGE"
-    """The exchange's own services: they sign results, never orders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First field of every signed body.
-
-    Attributes:
-        origin: Log origin of the exchange it is meant for.
-        signer_id: Participant, meter or service that signs.
-        request_id: Idempotency key, unique per signer, 1 to 128 characters.
-        create_time: When it was signed, as the signer says; evidence only.
-    """
-
-    origin: str
-    signer_id: str
-    request_id: str
-    create_time: UnixSeconds
-
 
 # Registry ---------------------------------------------------------------------------
 
@@ -94,28 +67,6 @@ class RevokeKey:
     participant_id: str
     key_id: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RotateKey:
-    """Replace a key of a participant, a meter or the exchange's services.
-
-    Signed by old and new key (32 raw bytes); without the old one by operator, root and new key.
-    """
-
-    header: Header
-    participant_id: str
-    old_key_id: str
-    new_public_key: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisterRootKey:
-    """State the offline root key; signed by operator, itself and the one it replaces."""
-
-    header: Header
-    public_key: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -553,16 +504,18 @@ class PublishCommunityTotal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RotateLogKey:
-    """From the next batch on another key signs batch headers and checkpoints.
+class ReleaseBook:
+    """Everybody may read, and verify, the book under pseudonyms.
 
-    Signed by the exchange's services, the new log key, and the old one or the root key.
+    Attributes:
+        book_sha256: Hex digest of the canonical book under pseudonyms, a public document.
+        outcome_sha256: Hex digest of the outcome under the same pseudonyms, a public document.
     """
 
     header: Header
-    old_public_key: bytes
-    new_public_key: bytes
-    reason: str
+    auction_id: str
+    book_sha256: str
+    outcome_sha256: str
 
 
 Command = (
@@ -596,4 +549,5 @@ Command = (
     | SettleHour
     | IssueStatement
     | PublishCommunityTotal
+    | ReleaseBook
 )

@@ -27,6 +27,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    ReleaseBook,
     ReportOutage,
     ResumeAuction,
     RevokeKey,
@@ -118,6 +119,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
         (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),
+        (ReleaseBook, "BOOK_RELEASED", _json("book-release"), True, _EXCHANGE),
         (PublishCommunityTotal, "COMMUNITY_TOTAL", _json("community-total"), True, _EXCHANGE),
     )
 }

@@ -53,6 +53,11 @@ class ExchangeSecrets:
         """Salt of the commitment to an auction's book."""
         return self._derive("book-salt", auction_id)
 
+    def pseudonym(self, auction_id: str, name: str) -> str:
+        """Stand-in for a name in the released book of one auction, another one in the next."""
+        subject = f"{auction_id}\n{name}"
+        return f"p-{self._derive('pseudonym', subject)[:8].hex()}"
+
     def _derive(self, purpose: str, subject: str) -> bytes:
         message = f"iso-exchange/{purpose}/v1\n{subject}".encode()
         return hmac.new(self.derivation, message, hashlib.sha256).digest()

@@ -22,6 +22,7 @@ from iso_exchange.commands import (
     NotifyAward,
     PublishPrices,
     PublishResult,
+    ReleaseBook,
     SettleHour,
 )
 from settlement.ledger import tiles
@@ -42,6 +43,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     NotifyAward: ("notice_sha256",),
     SettleHour: ("delivered_sha256", "postings_sha256"),
     IssueStatement: ("statement_sha256",),
+    ReleaseBook: ("book_sha256", "outcome_sha256"),
 }
 
 

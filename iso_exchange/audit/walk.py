@@ -15,6 +15,7 @@ from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles
 from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
+from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
 from iso_exchange.audit.seal import Seal
@@ -124,6 +125,7 @@ class Walk:
         self._requests: set[tuple[str, str]] = set()
         self._named: set[str] = set()
         self._stopped = ""
+        self._released = ReleasedBooks(record=record)
         self._seal = Seal(record=record, kind=kind, first=sealed_from)
 
     @property
@@ -240,6 +242,7 @@ class Walk:
                 auction = self._state.auctions.get(command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
+            self._released.take(command, entry)
             return
         self._apply(command, entry)
 

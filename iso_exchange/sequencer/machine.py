@@ -13,7 +13,7 @@ from typing import Any, Final
 from clearing.errors import InvariantError
 from iso_exchange import commands
 from iso_exchange.commands import Command
-from iso_exchange.sequencer import auctions, base_load, deliveries, keys, orders, registry
+from iso_exchange.sequencer import auctions, base_load, deliveries, keys, orders, registry, release
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -50,6 +50,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.FailAuction: auctions.fail_auction,
     commands.SettleHour: deliveries.settle_hour,
     commands.IssueStatement: deliveries.issue_statement,
+    commands.ReleaseBook: release.release_book,
     commands.PublishCommunityTotal: deliveries.publish_community_total,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""

@@ -160,6 +160,8 @@ class Auction:
     unstated: set[tuple[str, str]] = field(default_factory=set)
     totals: set[str] = field(default_factory=set)
     certified_gap_ppb: int = 0
+    released: bool = False
+    """Whether its book under pseudonyms is public."""
 
 
 class OrderState(Enum):

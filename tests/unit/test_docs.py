@@ -28,7 +28,7 @@ from iso_exchange.cli.catalogue import catalogue
 from iso_exchange.commands import RegisterPool
 from iso_exchange.observability import metrics
 from iso_exchange.publisher import publisher
-from iso_exchange.sequencer import auctions, sequencer
+from iso_exchange.sequencer import auctions, release, sequencer
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.services import mutations
 from iso_exchange.services.errors import STATUS
@@ -89,6 +89,7 @@ def published_numbers() -> dict[str, object]:
         "derate_ppm": record["derate_ppm"],
         "METERING_INTERVAL_S": billable.METERING_INTERVAL_S,
         "READINGS_CLOSE_SECONDS": settler.READINGS_CLOSE_SECONDS,
+        "BOOK_LAG_SECONDS": release.BOOK_LAG_SECONDS,
         "MICRO_USD_PER_CENT": MICRO_USD_PER_CENT,
         "INTERVAL_COUNT_MAX": auctions.INTERVAL_COUNT_MAX,
         "INTERVAL_SECONDS_MIN": auctions.INTERVAL_SECONDS_MIN,
