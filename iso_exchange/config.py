@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ DATABASE_URL_VARIABLE: Final = "ISO_DATABASE_URL"
 PORT_MAX: Final = 65_535
 DRAIN_SECONDS_DEFAULT: Final = 10.0
 WITNESS_SECONDS_DEFAULT: Final = 2.0
+TIMESTAMP_SECONDS_DEFAULT: Final = 3600.0
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -53,6 +55,8 @@ class Config:
         log_level: Least level that is logged.
         witness_policy: C2SP tlog-policy file; None asks no witness.
         witness_seconds: How long witnesses may take to answer.
+        timestamp_url: RFC 3161 authority that stamps checkpoints; empty for none.
+        timestamp_seconds: Between two stamps.
         second_signature: Whether a new exchange gets an ML-DSA-44 log key too; one that has
             the key keeps signing with it.
     """
@@ -69,6 +73,8 @@ class Config:
     log_level: str = "INFO"
     witness_policy: Path | None = None
     witness_seconds: float = WITNESS_SECONDS_DEFAULT
+    timestamp_url: str = ""
+    timestamp_seconds: float = TIMESTAMP_SECONDS_DEFAULT
     second_signature: bool = True
 
     def __post_init__(self) -> None:
@@ -82,6 +88,12 @@ class Config:
         except KeyFormatError as error:
             message = f"--origin {self.origin!r}: {error}"
             raise ConfigError(message) from error
+        if self.timestamp_url and find_spec("rfc3161_client") is None:
+            message = "--timestamp-url: install 'iso-exchange[timestamps]'"
+            raise ConfigError(message)
+        if self.timestamp_seconds <= 0:
+            message = "the time between two timestamps is above zero"
+            raise ConfigError(message)
         if self.drain_seconds < 0 or self.call_seconds_max <= 0 or self.witness_seconds <= 0:
             message = (
                 "the drain time is zero or more, the longest call and the witness time above zero"
@@ -111,6 +123,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         log_level=options.log_level,
         witness_policy=Path(options.witness_policy) if options.witness_policy else None,
         witness_seconds=options.witness_seconds,
+        timestamp_url=options.timestamp_url,
+        timestamp_seconds=options.timestamp_seconds,
         second_signature=options.ml_dsa,
     )
 
@@ -221,6 +235,15 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=WITNESS_SECONDS_DEFAULT,
         help=f"time for witnesses to answer (default: {WITNESS_SECONDS_DEFAULT:g})",
+    )
+    parser.add_argument(
+        "--timestamp-url", default="", help="RFC 3161 authority that stamps checkpoints"
+    )
+    parser.add_argument(
+        "--timestamp-seconds",
+        type=float,
+        default=TIMESTAMP_SECONDS_DEFAULT,
+        help=f"time between two stamps (default: {TIMESTAMP_SECONDS_DEFAULT:g})",
     )
     parser.add_argument(
         "--no-ml-dsa",

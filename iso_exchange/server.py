@@ -252,6 +252,8 @@ class Exchange:
         await journal.refresh()
         self._spawn("publisher", publisher.run())
         self._spawn("witnesses", publisher.run_witnesses())
+        if config.timestamp_url:
+            self._spawn("timestamps", self._stamp(publisher))
         self._spawn("journal", journal.run())
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
@@ -303,6 +305,16 @@ class Exchange:
         if (self.identity_directory(OPERATOR_ID) / SIGNING_FILE).exists():
             self.issue_identity(OPERATOR_ID)
         log.info("exchange started", target=self.target, http=self.http_url, data=str(config.data))
+
+    async def _stamp(self, publisher: Publisher) -> None:
+        from iso_exchange.publisher.timestamps import Timestamps  # noqa: PLC0415 - an extra
+
+        await Timestamps(
+            publisher=publisher,
+            url=self._config.timestamp_url,
+            seconds=self._config.timestamp_seconds,
+            directory=self._config.data / "log",
+        ).run()
 
     async def _open_store(self) -> LedgerStore:
         url = self._config.database_url

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,7 @@ OPENINGS_NAME: Final = "openings.jsonl"
 LOG_PREFIX: Final = "log/"
 CHECKPOINT_NAME: Final = "checkpoint"
 DOCUMENT_PREFIX: Final = "documents/"
+TIMESTAMP: Final = re.compile(r"log/timestamps/([1-9][0-9]{0,18})\.tsr")
 NOT_SEALED: Final = -1
 SHA256_HEX_LENGTH: Final = 64
 HEX_DIGITS: Final = frozenset("0123456789abcdef")
@@ -142,6 +144,18 @@ def documents_of(command: Command) -> tuple[str, ...]:
 def is_digest(text: str) -> bool:
     """Whether a text is a SHA-256 digest in lower-case hex."""
     return len(text) == SHA256_HEX_LENGTH and set(text) <= HEX_DIGITS
+
+
+def timestamps_of(bundle: Bundle) -> tuple[int, ...]:
+    """Sizes of the stamped checkpoints that a bundle lists, ascending."""
+    matches = (TIMESTAMP.fullmatch(file.path) for file in bundle.files)
+    sizes = {int(match[1]) for match in matches if match is not None}
+    return tuple(sorted(size for size in sizes if size <= bundle.size))
+
+
+def timestamp_paths(size: int) -> tuple[str, str]:
+    """Paths of a stamped checkpoint below ``log/``."""
+    return f"timestamps/{size}.checkpoint", f"timestamps/{size}.tsr"
 
 
 def log_paths(size: int) -> Iterator[str]:

@@ -27,6 +27,7 @@ from iso_exchange.audit.bundle import (
     BundleKind,
     Opening,
     log_paths,
+    timestamp_paths,
 )
 from iso_exchange.authority import command_of
 from iso_exchange.commands import Command, PublishPrices, RotateLogKey, SubmitOrder
@@ -96,6 +97,11 @@ async def export(
         _write(directory, LOG_PREFIX + path, _read_log(log_directory, path))
         for path in log_paths(size)
     )
+    files.extend(
+        _write(directory, LOG_PREFIX + path, _read_log(log_directory, path))
+        for stamped in _stamped(log_directory, size)
+        for path in timestamp_paths(stamped)
+    )
     sealed_from = NOT_SEALED
     opened = 0
     if kind is BundleKind.AUDITOR:
@@ -136,6 +142,13 @@ def _checkpoint(path: Path, origin: str, vkey: str) -> tuple[bytes, int]:
     if checkpoint.origin != origin:
         raise ExportError("CHECKPOINT_REFUSED", f"{path} is of {checkpoint.origin}, not {origin}")
     return note, checkpoint.size
+
+
+def _stamped(log_directory: Path, size: int) -> list[int]:
+    """Sizes of the checkpoints up to this one that a timestamp authority stamped."""
+    found = (path.stem for path in (log_directory / "timestamps").glob("*.tsr"))
+    sizes = (int(stem) for stem in found if stem.isascii() and stem.isdigit())
+    return sorted(stamped for stamped in sizes if 0 < stamped <= size)
 
 
 def _read_log(log_directory: Path, path: str) -> bytes:

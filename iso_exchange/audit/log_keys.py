@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptography.x509 import Certificate
+
 from iso_exchange.audit.bundle import Bundle
 from iso_exchange.commands import RotateLogKey
 from settlement.ledger.checkpoint import OpenedCheckpoint, VerifiedSignature, open_checkpoint
@@ -24,10 +26,13 @@ class Trust:
     Attributes:
         vkeys: Verifier keys of the log; all of them must hold. None take the bundle's own.
         policy: Must hold too: a listed key of the log, and the quorum of witnesses.
+        timestamp_roots: Root certificates of timestamp authorities; none leave timestamps
+            unchecked.
     """
 
     vkeys: tuple[str, ...] = ()
     policy: Policy | None = None
+    timestamp_roots: tuple[Certificate, ...] = ()
 
     @property
     def is_own(self) -> bool:

@@ -93,6 +93,7 @@ class Report:
         statements: Statements recomputed.
         sealed_from: First entry that is sealed until its auction is published, -1 for none:
             replayed and checked is what comes before.
+        timestamps: What trusted timestamp authorities say: so many entries existed at that time.
     """
 
     kind: BundleKind | None
@@ -106,6 +107,7 @@ class Report:
     hours: int
     statements: int
     sealed_from: int
+    timestamps: tuple[str, ...]
     steps: tuple[StepReport, ...]
 
     @property

@@ -105,6 +105,13 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> W
         with record.guard(Step.TREE, LOG_PREFIX):
             _read_leaves(record, files, checkpoint, walk)
             _check_documents(record, bundle, walk)
+        if trust.timestamp_roots:
+            from iso_exchange.audit.timestamps import check_timestamps  # noqa: PLC0415 - an extra
+
+            stamps = check_timestamps(record, files, bundle, checkpoint, trust.timestamp_roots)
+            walk.timestamps = tuple(
+                f"{stamp.size} entries at {stamp.time.isoformat()}" for stamp in stamps
+            )
         keys.finish(files.read_log(CHECKPOINT_NAME) or b"")
         return walk
     return None
@@ -180,5 +187,6 @@ def _report(record: Record, bundle: Bundle | None, trust: Trust, walk: Walk | No
         hours=0 if walk is None else walk.money.hours,
         statements=0 if walk is None else walk.money.statements,
         sealed_from=NOT_SEALED if bundle is None else bundle.sealed_from,
+        timestamps=() if walk is None else walk.timestamps,
         steps=record.steps(),
     )

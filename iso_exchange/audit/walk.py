@@ -110,6 +110,7 @@ class Walk:
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
         self.entries = 0
+        self.timestamps: tuple[str, ...] = ()
         self._record = record
         self._files = files
         self._kind = kind

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -97,6 +99,12 @@ def verify(
         Path | None,
         typer.Option("--policy", help="C2SP tlog-policy file: a log key, and witnesses' quorum."),
     ] = None,
+    tsa_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tsa-root", help="PEM certificates of timestamp authorities' roots; may be repeated."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a bundle from its files alone, without server, database and network.
@@ -109,7 +117,7 @@ def verify(
 
     if not directory.is_dir():
         raise BadValue("DIR", "expected the directory of an audit bundle", got=str(directory))
-    report = verify_bundle(directory, _trust(key or [], policy))
+    report = verify_bundle(directory, _trust(key or [], policy, tsa_root or []))
     document: dict[str, Any] = json.loads(codec.encode(report))
     document |= {"ok": report.ok, "summary": report.summary()}
     lines = [report.summary()]
@@ -118,6 +126,7 @@ def verify(
     if report.not_checkable:
         numbers = ", ".join(str(step.number) for step in report.not_checkable)
         lines.append(f"not checkable: steps {numbers}")
+    lines.extend(f"stamped: {stamp}" for stamp in report.timestamps)
     lines.append("FAILED" if report.failed else "nothing failed")
     output.answer(
         document,
@@ -168,7 +177,9 @@ async def _export(
         )
 
 
-def _trust(keys: list[str], policy: Path | None) -> Trust:
+def _trust(keys: list[str], policy: Path | None, tsa_roots: list[Path]) -> Trust:
+    from cryptography import x509
+
     from iso_exchange.audit.log_keys import Trust
     from settlement.ledger.checkpoint import check_log_key
     from settlement.ledger.errors import KeyFormatError, PolicyError
@@ -180,10 +191,21 @@ def _trust(keys: list[str], policy: Path | None) -> Trust:
             check_log_key(parse_vkey(key))
         except KeyFormatError as error:
             raise BadValue("--key", str(error), got=key) from error
-    if policy is None:
-        return Trust(vkeys=tuple(keys))
+    if tsa_roots and find_spec("rfc3161_client") is None:
+        raise BadValue("--tsa-root", "install 'iso-exchange[timestamps]' to check timestamps")
     try:
-        return Trust(vkeys=tuple(keys), policy=parse_policy(policy.read_bytes()))
+        roots = [
+            certificate
+            for path in tsa_roots
+            for certificate in x509.load_pem_x509_certificates(path.read_bytes())
+        ]
+    except (OSError, ValueError) as error:
+        raise BadValue("--tsa-root", f"expected PEM certificates: {error}") from error
+    trust = Trust(vkeys=tuple(keys), timestamp_roots=tuple(roots))
+    if policy is None:
+        return trust
+    try:
+        return replace(trust, policy=parse_policy(policy.read_bytes()))
     except (OSError, PolicyError) as error:
         raise BadValue("--policy", str(error), got=str(policy)) from error
 

@@ -18,6 +18,12 @@ WitnessPolicy = Annotated[
 WitnessSeconds = Annotated[
     float, typer.Option("--witness-seconds", help="Time for witnesses to answer.")
 ]
+TimestampUrl = Annotated[
+    str, typer.Option("--timestamp-url", help="RFC 3161 authority that stamps checkpoints.")
+]
+TimestampSeconds = Annotated[
+    float, typer.Option("--timestamp-seconds", help="Time between two stamps.")
+]
 MlDsa = Annotated[
     bool,
     typer.Option(
@@ -61,6 +67,8 @@ def serve(
     ] = configuration.DRAIN_SECONDS_DEFAULT,
     witness_policy: WitnessPolicy = None,
     witness_seconds: WitnessSeconds = configuration.WITNESS_SECONDS_DEFAULT,
+    timestamp_url: TimestampUrl = "",
+    timestamp_seconds: TimestampSeconds = configuration.TIMESTAMP_SECONDS_DEFAULT,
     ml_dsa: MlDsa = True,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
@@ -88,6 +96,8 @@ def serve(
             log_level=log_level.upper(),
             witness_policy=witness_policy,
             witness_seconds=witness_seconds,
+            timestamp_url=timestamp_url,
+            timestamp_seconds=timestamp_seconds,
             second_signature=ml_dsa,
         )
     except configuration.ConfigError as error:

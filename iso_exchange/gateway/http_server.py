@@ -2,7 +2,8 @@
 
 Nothing here is secret and nothing can be changed: ``GET`` and ``HEAD`` of ``/metrics``,
 ``/healthz``, ``/log/checkpoint``, ``/log/checkpoint.witnessed``, ``/log/tile/...`` (C2SP
-tlog-tiles) and ``/log/proof/<index>.tlog-proof``. Put TLS and caching in front of it.
+tlog-tiles), ``/log/proof/<index>.tlog-proof`` and ``/log/timestamps/<size>.tsr``. Put TLS and
+caching in front of it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from settlement.ledger.proofs import LogProof, encode_proof
 from settlement.ledger.tiles import TileReader, parse_path
 
 _LOG: Final = "/log/"
+_STAMP: Final = re.compile(r"/log/timestamps/[1-9][0-9]{0,18}\.(?:tsr|checkpoint)", re.ASCII)
 _PROOF: Final = re.compile(r"/log/proof/(0|[1-9][0-9]{0,18})\.tlog-proof", re.ASCII)
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _TIMEOUT_S: Final = 10.0
@@ -94,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(name, "text/plain; charset=utf-8", "no-cache", with_body=with_body)
         elif (match := _PROOF.fullmatch(path)) is not None:
             self._proof(int(match[1]), with_body=with_body)
+        elif _STAMP.fullmatch(path) is not None:
+            name = path.removeprefix(_LOG)
+            self._file(name, "application/timestamp-reply", _IMMUTABLE, with_body=with_body)
         else:
             self._tile(path, with_body=with_body)
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-from urllib.parse import urlsplit
 
 import structlog
 
 from iso_exchange.observability import metrics
+from iso_exchange.publisher.posting import post
 from settlement.ledger.checkpoint import (
     Checkpoint,
     add_signature_lines,
@@ -32,7 +32,6 @@ from settlement.ledger.merkle import TREE_SIZE_MAX
 from settlement.ledger.policy import Policy, PolicyWitness
 from settlement.ledger.witness import AddCheckpoint, Status, encode_request
 
-ANSWER_BYTES_MAX: Final = 64 * 1024
 ROUNDS_MAX: Final = 3
 """Requests to one witness about one checkpoint: it may have to say its size, and may be asked
 by somebody else meanwhile."""
@@ -156,7 +155,12 @@ class Witnesses:
         for _ in range(ROUNDS_MAX):
             proof = proof_of(old, checkpoint.size) if old else ()
             request = encode_request(AddCheckpoint(old_size=old, proof=proof, note=note))
-            status, body = _post(f"{url.rstrip('/')}/add-checkpoint", request, self._seconds_max)
+            status, body = post(
+                f"{url.rstrip('/')}/add-checkpoint",
+                request,
+                content_type="text/plain",
+                seconds_max=self._seconds_max,
+            )
             if status == http.client.OK:
                 self._sizes[url] = checkpoint.size
                 return Finding.COSIGNED, "", body
@@ -172,32 +176,6 @@ class Witnesses:
                 return Finding.FORK, f"it cosigned another tree of {known} entries", b""
             old = known
         return Finding.UNREACHABLE, "its size keeps changing", b""
-
-
-def _post(url: str, body: bytes, seconds_max: float) -> tuple[int, bytes]:
-    """One request; no redirect is followed, and no more is read than an answer can have.
-
-    Raises:
-        ValueError: not an address of HTTP, or an answer that is too large.
-        OSError: nobody answers.
-        http.client.HTTPException: what answers does not speak HTTP.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"{url} is no http or https address"
-        raise ValueError(message)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=seconds_max)
-    try:
-        connection.request("POST", parts.path, body, {"Content-Type": "text/plain"})
-        response = connection.getresponse()
-        answer = response.read(ANSWER_BYTES_MAX + 1)
-    finally:
-        connection.close()
-    if len(answer) > ANSWER_BYTES_MAX:
-        message = f"the answer is longer than {ANSWER_BYTES_MAX} bytes"
-        raise ValueError(message)
-    return response.status, answer
 
 
 def _size_of(body: bytes) -> int:
