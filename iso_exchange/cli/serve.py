@@ -11,6 +11,14 @@ from iso_exchange import config as configuration
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import settings_of
 
+ServerName = Annotated[
+    list[str] | None,
+    typer.Option("--server-name", help="Further host name of the server certificate."),
+]
+DrainSeconds = Annotated[
+    float,
+    typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
+]
 WitnessPolicy = Annotated[
     Path | None,
     typer.Option("--witness-policy", help="C2SP tlog-policy file: witnesses and quorum."),
@@ -57,14 +65,8 @@ def serve(
     origin: Annotated[
         str, typer.Option("--origin", help="Name of the log, part of everything that is signed.")
     ] = configuration.ORIGIN_DEFAULT,
-    server_name: Annotated[
-        list[str] | None,
-        typer.Option("--server-name", help="Further host name of the server certificate."),
-    ] = None,
-    drain_seconds: Annotated[
-        float,
-        typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
-    ] = configuration.DRAIN_SECONDS_DEFAULT,
+    server_name: ServerName = None,
+    drain_seconds: DrainSeconds = configuration.DRAIN_SECONDS_DEFAULT,
     witness_policy: WitnessPolicy = None,
     witness_seconds: WitnessSeconds = configuration.WITNESS_SECONDS_DEFAULT,
     timestamp_url: TimestampUrl = "",
