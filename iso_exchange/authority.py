@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from iso_exchange import convert
 from iso_exchange.commands import (
     Command,
+    ContinueLog,
     OfferTerms,
     RegisterEntitlement,
     RegisterParticipant,
@@ -176,6 +177,8 @@ def _keys_of(state: State, command: Command, signer_id: str) -> Mapping[str, byt
         and command.participant_id == signer_id
     ):
         return {key_id(command.public_key): command.public_key}
+    if not state.participants and isinstance(command, ContinueLog):
+        return {key_id(command.new_log_key): command.new_log_key}
     return Rejected(
         code=Code.UNKNOWN_PARTICIPANT,
         field="header.signer_id",
@@ -196,7 +199,7 @@ def _bad_signature(detail: str) -> Rejected:
 def _refuse_role(state: State, command: Command) -> Rejected | None:
     participant = state.participants.get(command.header.signer_id)
     if participant is None:
-        return None  # the first operator, checked by the state machine
+        return None  # the first entry, checked by the state machine
     allowed = ENTRY_KINDS[type(command)].roles
     if isinstance(command, SubmitOrder):
         offers = isinstance(command.terms, OfferTerms)

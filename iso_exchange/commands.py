@@ -34,6 +34,8 @@ from clearing.units import (
 )
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
+from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
+from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC0414
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
@@ -524,6 +526,8 @@ Command = (
     | RotateKey
     | RegisterRootKey
     | RotateLogKey
+    | CloseLog
+    | ContinueLog
     | SuspendParticipant
     | ReinstateParticipant
     | CancelAllOrders

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from iso_exchange.commands import Command, RegisterRootKey, RotateKey, RotateLogKey
+from iso_exchange.commands import (
+    CloseLog,
+    Command,
+    ContinueLog,
+    RegisterRootKey,
+    RotateKey,
+    RotateLogKey,
+)
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.registry import refuse_key
 from iso_exchange.sequencer.state import State
@@ -39,6 +46,10 @@ def countersigners(state: State, command: Command) -> Countersigners | Rejected:
             return _of_participant(state, command)
         case RotateLogKey():
             return _of_log(state, command)
+        case CloseLog():
+            return _both("log_key", command.log_key)
+        case ContinueLog():
+            return _both("old_log_key", command.old_log_key, command.new_log_key)
         case RegisterRootKey():
             return _of_root(state, command)
         case _:
@@ -88,6 +99,18 @@ def _of_log(state: State, command: RotateLogKey) -> Countersigners | Rejected:
             ("the new log key", frozenset({key_id(command.new_public_key)})),
             ("the log key it replaces, or the root key", frozenset(introducing)),
         ),
+    )
+
+
+def _both(field_name: str, *publics: bytes) -> Countersigners | Rejected:
+    keys: dict[str, bytes] = {}
+    for public in publics:
+        refused = refuse_key(public, field_name)
+        if refused:
+            return refused
+        keys[key_id(public)] = public
+    return Countersigners(
+        keys=keys, required=tuple((f"the log key {name}", frozenset({name})) for name in keys)
     )
 
 

@@ -9,6 +9,8 @@ from iso_exchange.commands import (
     CancelAllOrders,
     CancelOrder,
     CloseAuction,
+    CloseLog,
+    ContinueLog,
     CreateAuction,
     FailAuction,
     HaltAuction,
@@ -77,6 +79,8 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (RotateKey, "KEY_ROTATED", _protobuf("key-rotation"), True, tuple(Role)),
         (RegisterRootKey, "ROOT_KEY", _protobuf("root-key"), True, _OPERATOR),
         (RotateLogKey, "LOG_KEY_ROTATED", _json("log-key-rotation"), True, _EXCHANGE),
+        (CloseLog, "LOG_CLOSED", _json("log-closure"), True, _OPERATOR),
+        (ContinueLog, "PREDECESSOR", _json("predecessor"), True, _EXCHANGE),
         (SuspendParticipant, "PARTICIPANT_SUSPENDED", _protobuf("suspension"), True, _OPERATOR),
         (
             ReinstateParticipant,

@@ -8,6 +8,7 @@ key) and accepted by itself, in entries under the root that the last one signed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.x509 import Certificate
 
@@ -28,11 +29,13 @@ class Trust:
         policy: Must hold too: a listed key of the log, and the quorum of witnesses.
         timestamp_roots: Root certificates of timestamp authorities; none leave timestamps
             unchecked.
+        previous: Bundles of the logs before, the latest first.
     """
 
     vkeys: tuple[str, ...] = ()
     policy: Policy | None = None
     timestamp_roots: tuple[Certificate, ...] = ()
+    previous: tuple[Path, ...] = ()
 
     @property
     def is_own(self) -> bool:
@@ -63,6 +66,11 @@ class LogKeys:
         first = parse_vkey(bundle.first_vkey) if bundle.first_vkey else None
         # Without a rotation the trusted key must have signed the first batch too.
         self._chain = [(first or (plain[0] if plain else self._own)).public]
+
+    @property
+    def first(self) -> bytes:
+        """Raw key of the first batch header."""
+        return self._chain[0]
 
     @property
     def in_force(self) -> dict[str, bytes]:

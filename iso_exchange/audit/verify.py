@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from iso_exchange.audit.bundle import (
@@ -15,12 +16,14 @@ from iso_exchange.audit.bundle import (
 )
 from iso_exchange.audit.files import BundleFiles, check_files
 from iso_exchange.audit.log_keys import LogKeys, Trust
-from iso_exchange.audit.report import Record, Report, Step
+from iso_exchange.audit.report import Record, Report, Result, Step
+from iso_exchange.audit.succession import Succession, balance_findings, findings
 from iso_exchange.audit.walk import Walk
 from iso_exchange.sequencer.state import State
-from settlement.ledger import tiles
+from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import Checkpoint, parse_checkpoint, parse_note
 from settlement.ledger.errors import LedgerFormatError, TileError
+from settlement.ledger.keys import NoteAlgorithm, NoteKey
 
 OPENINGS_NEEDED = "a public bundle holds no openings"
 CONFIDENTIAL_STEPS = (
@@ -63,12 +66,19 @@ def verify_and_replay(
         The report, and the state: None where the bundle could not be replayed to its end.
     """
     trust = vkey if isinstance(vkey, Trust) else Trust(vkeys=() if vkey is None else (vkey,))
+    report, bundle, walk = _verified(directory, trust)
+    if bundle is None or walk is None:
+        return report, None
+    return report, _state_of(report, bundle, walk)
+
+
+def _verified(directory: Path, trust: Trust) -> tuple[Report, Bundle | None, Walk | None]:
     record = Record()
     files = BundleFiles(directory)
     bundle = _bundle(record, files)
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
-        return _report(record, None, trust, None), None
+        return _report(record, None, trust, None), None, None
     with record.guard(Step.FILES, BUNDLE_NAME):
         check_files(record, files, bundle)
     if bundle.kind is BundleKind.PUBLIC:
@@ -77,10 +87,72 @@ def verify_and_replay(
     walk = _walk(record, files, bundle, trust)
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
-    report = _report(record, bundle, trust, walk)
-    if walk is None or walk.stopped or walk.is_sealed or bundle.kind is BundleKind.PUBLIC:
-        return report, None
-    return report, None if record.has_failed(Step.TREE) else walk.state
+    else:
+        with record.guard(Step.PREDECESSOR, "entry 0"):
+            _check_predecessor(record, bundle, walk, trust)
+    return _report(record, bundle, trust, walk), bundle, walk
+
+
+def _state_of(report: Report, bundle: Bundle, walk: Walk) -> State | None:
+    """State at the end of a log that could be replayed to it."""
+    if walk.stopped or walk.is_sealed or bundle.kind is BundleKind.PUBLIC:
+        return None
+    return None if report.step(Step.TREE).result is Result.FAILED else walk.state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """A bundle of the log before, verified (``succession.Before``)."""
+
+    problem: str
+    succession: Succession
+    state: State | None
+    reader: tiles.TileReader
+
+    def root_at(self, size: int) -> bytes:
+        """Root of its first leaves."""
+        return merkle.root_at(size, self.reader.subtree_hash)
+
+
+def _check_predecessor(record: Record, bundle: Bundle, walk: Walk, trust: Trust) -> None:
+    """Step PREDECESSOR: the log before is whole, ends here, and its balances are carried over."""
+    continued = walk.succession.continued
+    if continued is None:
+        if trust.previous:
+            record.fail(Step.PREDECESSOR, "entry 0", "names no log before")
+        return
+    if not trust.previous:
+        record.skip(Step.PREDECESSOR, f"the bundle of {continued.origin} is needed")
+        return
+    # The key that the new log's key accepted: trust in the one leads to the other.
+    vkey = NoteKey(
+        name=continued.origin, algorithm=NoteAlgorithm.ED25519, public=continued.old_log_key
+    ).to_vkey()
+    before = _before(trust.previous[0], Trust(vkeys=(vkey,), previous=trust.previous[1:]))
+    for detail in findings(bundle.origin, walk.succession, before):
+        record.fail(Step.PREDECESSOR, "entry 0", detail)
+    record.count(Step.PREDECESSOR, "logs")
+    if before.state is None or bundle.kind is BundleKind.PUBLIC:
+        record.skip(Step.PREDECESSOR, "balances are compared on auditor bundles of both logs")
+        return
+    for detail in balance_findings(walk.succession, continued.origin, before.state):
+        record.fail(Step.PREDECESSOR, "entry 0", detail)
+
+
+def _before(directory: Path, trust: Trust) -> _Before:
+    report, bundle, walk = _verified(directory, trust)
+    if bundle is None or walk is None:
+        message = f"{directory}: {report.failed[0].detail if report.failed else 'no bundle'}"
+        raise ValueError(message)
+    files = BundleFiles(directory)
+    checkpoint = parse_checkpoint(parse_note(files.read_log(CHECKPOINT_NAME) or b"").text)
+    failed = report.failed[0] if report.failed else None
+    return _Before(
+        problem="" if failed is None else f"step {failed.name} {failed.place}: {failed.detail}",
+        succession=walk.succession,
+        state=_state_of(report, bundle, walk),
+        reader=tiles.TileReader(files.read_log, size=checkpoint.size, root=checkpoint.root),
+    )
 
 
 def _bundle(record: Record, files: BundleFiles) -> Bundle | None:
@@ -113,6 +185,9 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> W
                 f"{stamp.size} entries at {stamp.time.isoformat()}" for stamp in stamps
             )
         keys.finish(files.read_log(CHECKPOINT_NAME) or b"")
+        continued = walk.succession.continued
+        if continued is not None and keys.first != continued.new_log_key:
+            record.fail(Step.PREDECESSOR, "entry 0", "names another key than signs this log")
         return walk
     return None
 

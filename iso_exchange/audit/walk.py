@@ -19,9 +19,11 @@ from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
 from iso_exchange.audit.seal import Seal
+from iso_exchange.audit.succession import Succession
 from iso_exchange.authority import Authorised, authorise, command_of
 from iso_exchange.commands import (
     Command,
+    ContinueLog,
     CreateAuction,
     PublishChipTable,
     PublishPrices,
@@ -47,6 +49,7 @@ from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
 
 PUBLIC_STATE = (
+    ContinueLog,
     RegisterParticipant,
     RevokeKey,
     RotateKey,
@@ -111,6 +114,7 @@ class Walk:
         self.money = MoneyAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
+        self.succession = Succession()
         self._record = record
         self._files = files
         self._kind = kind
@@ -238,6 +242,7 @@ class Walk:
             documents=self._documents(leaf, command),
         )
         self._seal.see(command)
+        self.succession.see(command)
         if self._public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
                 auction = self._state.auctions.get(command.auction_id)

@@ -105,6 +105,14 @@ def verify(
             "--tsa-root", help="PEM certificates of timestamp authorities' roots; may be repeated."
         ),
     ] = None,
+    previous: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--previous",
+            metavar="DIR",
+            help="Bundle of the log before; repeated: the latest first.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a bundle from its files alone, without server, database and network.
@@ -117,7 +125,7 @@ def verify(
 
     if not directory.is_dir():
         raise BadValue("DIR", "expected the directory of an audit bundle", got=str(directory))
-    report = verify_bundle(directory, _trust(key or [], policy, tsa_root or []))
+    report = verify_bundle(directory, _trust(key or [], policy, tsa_root or [], previous or []))
     document: dict[str, Any] = json.loads(codec.encode(report))
     document |= {"ok": report.ok, "summary": report.summary()}
     lines = [report.summary()]
@@ -177,7 +185,9 @@ async def _export(
         )
 
 
-def _trust(keys: list[str], policy: Path | None, tsa_roots: list[Path]) -> Trust:
+def _trust(
+    keys: list[str], policy: Path | None, tsa_roots: list[Path], previous: list[Path]
+) -> Trust:
     from cryptography import x509
 
     from iso_exchange.audit.log_keys import Trust
@@ -201,7 +211,7 @@ def _trust(keys: list[str], policy: Path | None, tsa_roots: list[Path]) -> Trust
         ]
     except (OSError, ValueError) as error:
         raise BadValue("--tsa-root", f"expected PEM certificates: {error}") from error
-    trust = Trust(vkeys=tuple(keys), timestamp_roots=tuple(roots))
+    trust = Trust(vkeys=tuple(keys), timestamp_roots=tuple(roots), previous=tuple(previous))
     if policy is None:
         return trust
     try:

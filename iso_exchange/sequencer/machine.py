@@ -13,7 +13,16 @@ from typing import Any, Final
 from clearing.errors import InvariantError
 from iso_exchange import commands
 from iso_exchange.commands import Command
-from iso_exchange.sequencer import auctions, base_load, deliveries, keys, orders, registry, release
+from iso_exchange.sequencer import (
+    auctions,
+    base_load,
+    deliveries,
+    keys,
+    orders,
+    registry,
+    release,
+    succession,
+)
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -26,6 +35,8 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.RotateKey: keys.rotate_key,
     commands.RegisterRootKey: keys.register_root_key,
     commands.RotateLogKey: keys.rotate_log_key,
+    commands.CloseLog: succession.close_log,
+    commands.ContinueLog: succession.continue_log,
     commands.SuspendParticipant: registry.suspend_participant,
     commands.ReinstateParticipant: registry.reinstate_participant,
     commands.CancelAllOrders: orders.cancel_all_orders,
@@ -78,5 +89,13 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             advice="sign for this exchange",
             got=command.header.origin,
             limit=state.origin,
+        )
+    if state.closed and not isinstance(command, commands.ReleaseBook):
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="header.origin",
+            advice="this log is closed: use the one that continues it",
+            got=state.origin,
+            limit=state.closed,
         )
     return handler(state, command, meta)

@@ -212,6 +212,8 @@ class State:
         openings: Closing balance of the last statement per (account, asset).
         root_key: Raw public key, empty before one is registered.
         log_keys: Raw public log keys in the order of their use; empty before the first rotation.
+        closed: Log that continues this one, empty while it is open.
+        predecessor: Log that this one continues, empty for the first.
     """
 
     origin: str
@@ -239,6 +241,8 @@ class State:
     bank_references: set[str] = field(default_factory=set)
     root_key: bytes = b""
     log_keys: list[bytes] = field(default_factory=list)
+    closed: str = ""
+    predecessor: str = ""
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""
