@@ -117,6 +117,7 @@ class _Before:
 def _check_predecessor(record: Record, bundle: Bundle, walk: Walk, trust: Trust) -> None:
     """Step PREDECESSOR: the log before is whole, ends here, and its balances are carried over."""
     continued = walk.succession.continued
+    record.count(Step.PREDECESSOR, "first entries")
     if continued is None:
         if trust.previous:
             record.fail(Step.PREDECESSOR, "entry 0", "names no log before")
@@ -131,7 +132,6 @@ def _check_predecessor(record: Record, bundle: Bundle, walk: Walk, trust: Trust)
     before = _before(trust.previous[0], Trust(vkeys=(vkey,), previous=trust.previous[1:]))
     for detail in findings(bundle.origin, walk.succession, before):
         record.fail(Step.PREDECESSOR, "entry 0", detail)
-    record.count(Step.PREDECESSOR, "logs")
     if before.state is None or bundle.kind is BundleKind.PUBLIC:
         record.skip(Step.PREDECESSOR, "balances are compared on auditor bundles of both logs")
         return
