@@ -30,6 +30,7 @@ from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
 from iso_exchange.gateway.journal import Journal
+from iso_exchange.gateway.signatures import SignatureWorker
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.identity.directory import (
     SIGNING_FILE,
@@ -248,12 +249,18 @@ class Exchange:
             durable=self._sequencer.durable,
         )
         self.target = server.target
+        signatures = SignatureWorker()
+        await signatures.start()
+        self._stack.push_async_callback(signatures.stop)
+        self._spawn("signature worker", signatures.run())
         backend = Backend(
             sequencer=self._sequencer,
             store=store,
             publisher=publisher,
             journal=journal,
-            mutations=Mutations(sequencer=self._sequencer, secrets=self._secrets),
+            mutations=Mutations(
+                sequencer=self._sequencer, secrets=self._secrets, signatures=signatures
+            ),
             clock=clock,
             advance_clock=(
                 advance_through_gates(clock, self._sequencer, config.data / CLOCK_FILE)

@@ -133,7 +133,7 @@ class Desk:
             return False
         most = 0 if self._strict else MAX_PRICE_MICRO_USD_PER_CHIP_HOUR
         return (
-            0 < length
+            length > 0
             and 0 <= first <= last <= self._intervals - length
             and 1 <= bid.min_fill_ppm <= PPM
             and 0 <= bid.restart_cost <= most
@@ -161,11 +161,11 @@ class Desk:
         if type(bid.notice_s) is not int or type(bid.cover) is not Cover:
             return None
         if bid.service_class is ServiceClass.FIRM:
-            if bid.notice_s != 0:
-                return None
-        elif bid.service_class is not ServiceClass.INTERRUPTIBLE or bid.cover is not Cover.NONE:
-            return None
-        elif not 0 <= bid.notice_s <= MAX_NOTICE_SECONDS:
+            sound = bid.notice_s == 0
+        else:
+            sound = bid.service_class is ServiceClass.INTERRUPTIBLE and bid.cover is Cover.NONE
+            sound = sound and 0 <= bid.notice_s <= MAX_NOTICE_SECONDS
+        if not sound:
             return None
         try:
             venue = self._venues.get(bid.where) or self._resolve(bid.where)

@@ -314,6 +314,11 @@ class Reader:
         value: Message = self._get(name)
         return self._adopt(value, name) if self._message.HasField(name) else None
 
+    def bytes_of(self, name: str) -> bytes:
+        """Bytes that state a message, empty when it is unset; they count as read."""
+        value: Message = self._get(name)
+        return value.SerializeToString() if self._message.HasField(name) else b""
+
     def children(self, name: str, *, most: int, least: int = 0) -> tuple[Reader, ...]:
         """A list of messages."""
         return tuple(
@@ -330,6 +335,14 @@ class Reader:
                 )
         for child in self._children:
             child.finish()
+
+    def is_finished(self) -> bool:
+        """Whether everything that the message states was asked for, here and below."""
+        try:
+            self.finish()
+        except RefusedBodyError:
+            return False
+        return True
 
     def _get(self, name: str) -> Any:  # noqa: ANN401 - the field decides
         self._read.add(name)

@@ -12,9 +12,10 @@ from typing import Final, Protocol, TypeVar
 import grpc
 
 from iso_exchange.api.v1 import receipt_pb2
-from iso_exchange.authority import Authorised, authorise
+from iso_exchange.authority import Authorised, Claim, claim_of, judge
 from iso_exchange.commands import Command, CreateAuction
 from iso_exchange.convert import views
+from iso_exchange.gateway.signatures import SignatureWorker
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.leaves import Receipt
@@ -27,6 +28,12 @@ ITEM_COUNT_MAX: Final = 100
 
 NOT_LOGGED: Final = frozenset({Code.REQUEST_CONFLICT, Code.UNAVAILABLE})
 """Answers that the sequencer gives without applying, and so without logging, anything."""
+
+_NO_REQUEST_ID: Final = Rejected(
+    code=Code.REQUEST_ID_REQUIRED,
+    field="request_id",
+    advice="choose an identifier of 1 to 128 characters, new for each request",
+)
 
 C = TypeVar("C")
 
@@ -51,6 +58,7 @@ class Mutations:
 
     sequencer: Sequencer
     secrets: ExchangeSecrets
+    signatures: SignatureWorker
 
     async def one(
         self, caller: Caller, request: SignedRequest, kind: type[C]
@@ -63,7 +71,7 @@ class Mutations:
         Raises:
             Refused: with the first reason, by the order of ``Code``.
         """
-        checked = self._check(caller, request, (kind,))
+        (checked,) = await self._checked(caller, (request,), (kind,))
         if isinstance(checked, Refused):
             raise checked
         answer = await self.sequencer.submit(checked)
@@ -92,7 +100,7 @@ class Mutations:
                 got=str(len(items)),
                 limit=f"1 to {ITEM_COUNT_MAX}",
             )
-        checked = [self._check(caller, item, kinds) for item in items]
+        checked = await self._checked(caller, items, kinds)
         submissions = [item for item in checked if isinstance(item, Submission)]
         answers = iter(await self.sequencer.submit_all(submissions))
         results = []
@@ -112,16 +120,35 @@ class Mutations:
             results.append(result)
         return results
 
-    def _check(
-        self, caller: Caller, request: SignedRequest, kinds: tuple[type, ...]
+    async def _checked(
+        self, caller: Caller, requests: Sequence[SignedRequest], kinds: tuple[type, ...]
+    ) -> list[Submission | Refused]:
+        """Judge requests: form, signer and keys here, the signatures all at once."""
+        state = self.sequencer.state
+        claims = [
+            claim_of(state, request.envelope) if request.request_id else _NO_REQUEST_ID
+            for request in requests
+        ]
+        checks = [check for claim in claims if isinstance(claim, Claim) for check in claim.checks]
+        found = await self.signatures.check(checks)
+        results: list[Submission | Refused] = []
+        place = 0
+        for request, claim in zip(requests, claims, strict=True):
+            if isinstance(claim, Rejected):
+                results.append(Refused(claim))
+                continue
+            held = found[place : place + len(claim.checks)]
+            place += len(claim.checks)
+            results.append(self._judged(caller, request, judge(claim, held), kinds))
+        return results
+
+    def _judged(
+        self,
+        caller: Caller,
+        request: SignedRequest,
+        authorised: Authorised | Rejected,
+        kinds: tuple[type, ...],
     ) -> Submission | Refused:
-        if not request.request_id:
-            return refuse(
-                Code.REQUEST_ID_REQUIRED,
-                "request_id",
-                "choose an identifier of 1 to 128 characters, new for each request",
-            )
-        authorised = authorise(self.sequencer.state, request.envelope)
         if isinstance(authorised, Rejected):
             return Refused(authorised)
         refused = (

@@ -18,8 +18,21 @@ from tests.property.random_books import ALL, random_book
 BOOKS = 150
 ODD: tuple[Any, ...] = (
     *(-1, 0, 1, 2, 3, 7, 10, 24, 25, 999, 1_000, 1_000_000, 1_000_001, 10**9, 10**9 + 1, 10**8),
-    *(10**8 + 1, 2**40, 2**60, 2**62, 2**63, 2**80, -(10**9), True, False, None, 1.0, float("nan")),
-    *("", "x", "rent:x", "a\0b", "\ud800", "é", b"x", (), [], ("x",), ("pool-0", "pool-0"), object()),
+    *(10**8 + 1, 2**40, 2**60, 2**62, 2**63, 2**80, -(10**9), True, False, None, 1.0),
+    *(
+        "",
+        "x",
+        "rent:x",
+        "a\0b",
+        "\ud800",
+        "é",
+        b"x",
+        (),
+        [],
+        ("x",),
+        ("pool-0", "pool-0"),
+        object(),
+    ),
 )
 
 
@@ -28,10 +41,9 @@ def _orders(book: Book) -> Iterator[Offer | StepBid | BlockBid | WorkBid]:
 
 
 def _alone(book: Book, order: Any) -> Book:
-    empty: dict[str, Any] = {
-        name: ()
-        for name in ("offers", "step_bids", "block_bids", "work_bids", "nominations", "links")
-    }
+    empty: dict[str, Any] = dict.fromkeys(
+        ("offers", "step_bids", "block_bids", "work_bids", "nominations", "links"), ()
+    )
     kinds = {Offer: "offers", StepBid: "step_bids", BlockBid: "block_bids", WorkBid: "work_bids"}
     return dataclasses.replace(book, **(empty | {kinds[type(order)]: (order,)}))
 
