@@ -42,7 +42,7 @@ def holds(check: SignatureCheck) -> bool:
 
 def frame_of(checks: Sequence[SignatureCheck]) -> bytes:
     """Length, then key, signature, length of the message and message of each."""
-    parts = []
+    parts: list[bytes] = []
     for check in checks:
         parts += (check.public, check.signature, LENGTH.pack(len(check.message)), check.message)
     body = b"".join(parts)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearing.errors import InvariantError
 from clearing.units import UnixSeconds
 from iso_exchange.convert.enums import Codes
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -325,6 +327,16 @@ class Reader:
             self._adopt(item, f"{name}[{position}]")
             for position, item in enumerate(self._many(name, most, least))
         )
+
+    def numbers(
+        self, name: str, fields: tuple[str, ...], *, most: int, least: int = 0
+    ) -> list[tuple[int, ...]]:
+        """A list of messages of plain numbers, ``fields`` being all the fields that they have."""
+        rows = self._many(name, most, least)
+        if rows and len(rows[0].DESCRIPTOR.fields) != len(fields):
+            message = f"{rows[0].DESCRIPTOR.name} has other fields than {fields}"
+            raise InvariantError(message)
+        return list(map(attrgetter(*fields), rows))
 
     def finish(self) -> None:
         """Refuse what the message states and nothing asked for, here and below."""

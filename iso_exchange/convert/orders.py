@@ -52,6 +52,8 @@ CONVERSION_COUNT_MAX: Final = 32
 KNOWN_COUNT_MAX: Final = 20_000
 """Conditions that are remembered; beyond it all are forgotten. About a kilobyte each."""
 
+_STEP_FIELDS: Final = ("price_micro_usd_per_chip_hour", "chip_count")
+
 _KNOWN: Final[dict[bytes, tuple[BidConditions, MicroUsd]]] = {}
 """Conditions that were read whole and without fault, by their bytes."""
 
@@ -246,11 +248,10 @@ def _segments(terms: Reader) -> tuple[TimedSegment, ...]:
             start=segment.instant("start_time"),
             end=segment.instant("end_time"),
             steps=tuple(
-                Step(
-                    price=MicroUsdPerChipHour(step.integer("price_micro_usd_per_chip_hour")),
-                    chips=Chips(step.integer("chip_count")),
+                Step(price=MicroUsdPerChipHour(price), chips=Chips(chips))
+                for price, chips in segment.numbers(
+                    "steps", _STEP_FIELDS, least=1, most=STEP_COUNT_MAX
                 )
-                for step in segment.children("steps", least=1, most=STEP_COUNT_MAX)
             ),
         )
         for segment in terms.children("segments", least=1, most=SEGMENT_COUNT_MAX)

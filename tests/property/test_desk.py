@@ -11,6 +11,7 @@ import pytest
 
 from clearing.errors import BookError
 from clearing.types import BlockBid, Book, Eligibility, Offer, StepBid, WorkBid
+from clearing.units import Chips
 from clearing.validate import validate
 from clearing.validation.desk import Desk
 from tests.property.random_books import ALL, random_book
@@ -37,7 +38,10 @@ ODD: tuple[Any, ...] = (
 
 
 def _orders(book: Book) -> Iterator[Offer | StepBid | BlockBid | WorkBid]:
-    yield from (*book.offers, *book.step_bids, *book.block_bids, *book.work_bids)
+    yield from book.offers
+    yield from book.step_bids
+    yield from book.block_bids
+    yield from book.work_bids
 
 
 def _alone(book: Book, order: Any) -> Book:
@@ -133,7 +137,7 @@ def test_families_that_the_desk_calls_sound_are_accepted_together() -> None:
 
 def test_a_desk_over_a_grid_that_is_refused_calls_nothing_sound() -> None:
     book = next(book for book in map(random_book, range(99), [ALL] * 99) if book.step_bids)
-    pools = tuple(dataclasses.replace(pool, capacity=-1) for pool in book.pools)
+    pools = tuple(dataclasses.replace(pool, capacity=Chips(-1)) for pool in book.pools)
     desk = Desk(book.spec, book.sites, pools)
     assert not any(map(desk.is_sound, _orders(book)))
 
