@@ -32,6 +32,12 @@ class SignatureWorker:
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: deque[asyncio.Future[list[bool]]] = deque()
         self._ended = ""
+        self._checking = 0
+
+    @property
+    def checking(self) -> int:
+        """Signatures that are with the worker."""
+        return self._checking
 
     async def start(self) -> None:
         """Start the process.
@@ -60,7 +66,11 @@ class SignatureWorker:
         writer = self._process.stdin
         assert writer is not None
         writer.write(frame_of(checks))
-        return await answer
+        self._checking += len(checks)
+        try:
+            return await answer
+        finally:
+            self._checking -= len(checks)
 
     async def run(self) -> None:
         """Hand out answers, for ever.

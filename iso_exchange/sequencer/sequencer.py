@@ -168,6 +168,11 @@ class Sequencer:
         return self._ready().head.size
 
     @property
+    def waiting(self) -> int:
+        """Submissions in the queue."""
+        return self._queue.qsize()
+
+    @property
     def time_us(self) -> int:
         """Time of the last committed batch; 0 for an empty log."""
         return self._ready().time_us

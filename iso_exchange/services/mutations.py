@@ -20,7 +20,7 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.sequencer import Sequencer, Submission
+from iso_exchange.sequencer.sequencer import QUEUE_COUNT_MAX, Sequencer, Submission
 from iso_exchange.services.access import Caller
 from iso_exchange.services.errors import Refused, log_refusal, refuse
 
@@ -124,6 +124,7 @@ class Mutations:
         self, caller: Caller, requests: Sequence[SignedRequest], kinds: tuple[type, ...]
     ) -> list[Submission | Refused]:
         """Judge requests: form, signer and keys here, the signatures all at once."""
+        self._refuse_overload(len(requests))
         state = self.sequencer.state
         claims = [
             claim_of(state, request.envelope) if request.request_id else _NO_REQUEST_ID
@@ -161,6 +162,22 @@ class Mutations:
             envelope=request.envelope,
             body_sha256=authorised.body_sha256,
         )
+
+    def _refuse_overload(self, count: int) -> None:
+        """At the door, before anything was spent on the call.
+
+        Raises:
+            Refused: RESOURCE_EXHAUSTED with a delay: more waits than is answered in seconds.
+        """
+        waiting = self.sequencer.waiting + self.signatures.checking
+        if waiting + count > QUEUE_COUNT_MAX:
+            raise refuse(
+                Code.OVERLOADED,
+                "",
+                "the exchange is busy: repeat the same request with the same id after the delay",
+                got=f"{waiting} waiting",
+                limit=str(QUEUE_COUNT_MAX),
+            )
 
     def _refuse_seed(self, command: Command) -> Refused | None:
         """A commitment to a seed that is not ours could not be revealed after clearing."""
