@@ -24,6 +24,7 @@ from iso_exchange.audit.bundle import (
     Opening,
     is_digest,
     log_paths,
+    read_opening,
 )
 from iso_exchange.audit.report import Record, Step
 from settlement.ledger.merkle import TREE_SIZE_MAX
@@ -83,6 +84,10 @@ class BundleFiles:
             raise ValueError(message)
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                opening = read_opening(line)
+                if opening is not None:
+                    yield opening
+                    continue
                 try:
                     yield codec.decode(line.removesuffix(b"\n"), Opening)
                 except codec.DocumentError as error:

@@ -1,6 +1,6 @@
 """Signatures are checked in a process of their own: the dearest step of an order, and a pure one.
 
-The worker (``iso_exchange.gateway.signature_worker``) reads frames of (key, signature, message)
+The worker (``iso_exchange.signature_worker``) reads frames of (key, signature, message)
 and answers one byte each. It holds no state and no secret, decides nothing but whether an Ed25519
 equation holds, and ends with its pipe. A few signatures are checked on the spot: for them the way
 to the worker and back costs more than it saves.
@@ -46,7 +46,7 @@ class SignatureWorker:
             OSError: it cannot be started.
         """
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "iso_exchange.gateway.signature_worker"),
+            *(sys.executable, "-m", "iso_exchange.signature_worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

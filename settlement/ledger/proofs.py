@@ -30,6 +30,12 @@ COMMITMENT_BYTES: Final = 32
 COMMITMENT_SALT_BYTES: Final = 32
 COMMITMENT_PAYLOAD_TYPE: Final = "application/vnd.iso-exchange.commitment.v1"
 
+# As ``commitment_leaf`` writes it, 43 digits and padding for 32 bytes.
+_COMMITMENT_LEAF: Final = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]{43}=)","payloadType":"'
+    + re.escape(COMMITMENT_PAYLOAD_TYPE.encode())
+    + rb'","signatures":\[\]\}'
+)
 _INDEX_LINE: Final = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
@@ -195,6 +201,10 @@ def parse_commitment_leaf(leaf: bytes) -> bytes:
         ProofError: ``COMMITMENT_LEAF`` when it is not exactly what
             :func:`commitment_leaf` writes.
     """
+    match = _COMMITMENT_LEAF.fullmatch(leaf)
+    commitment = None if match is None else decode_base64(match[1].decode("ascii"))
+    if commitment is not None:
+        return commitment
     parsed = envelope.decode(leaf, allow_unsigned=True)
     if (
         parsed.payload_type != COMMITMENT_PAYLOAD_TYPE

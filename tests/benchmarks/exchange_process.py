@@ -40,7 +40,7 @@ NODE: Final = 8
 CHIP_CLASS: Final = "nvidia.h100-sxm5-80gb"
 START_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 30.0
-SIGNATURE_WORKER: Final = "iso_exchange.gateway.signature_worker"
+SIGNATURE_WORKER: Final = "iso_exchange.signature_worker"
 ERRORS_FILE: Final = "server.log"
 ERROR_LENGTH_MAX: Final = 4_000
 

@@ -1,4 +1,4 @@
-"""The worker process of ``iso_exchange.gateway.signatures``: a frame in, its verdicts out."""
+"""The worker process of gateway and audit: frames of signatures in, verdicts out."""
 
 from __future__ import annotations
 
