@@ -119,6 +119,18 @@ def octets_of(hex_text: str, field: str) -> bytes:
         raise BodyError(field, f"not hex: {hex_text!r}") from error
 
 
+_FIELD_COUNTS: Final[dict[Any, int]] = {}
+
+
+def _field_count(message: Message) -> int:
+    """Fields that messages of this kind can have; asking the descriptor each time is slow."""
+    kind = type(message)
+    count = _FIELD_COUNTS.get(kind)
+    if count is None:
+        count = _FIELD_COUNTS[kind] = len(message.DESCRIPTOR.fields)
+    return count
+
+
 class Reader:
     """Checked access to the fields of one message.
 
@@ -328,10 +340,13 @@ class Reader:
             for position, item in enumerate(self._many(name, most, least))
         )
 
-    def numbers(
+    def rows(
         self, name: str, fields: tuple[str, ...], *, most: int, least: int = 0
-    ) -> list[tuple[int, ...]]:
-        """A list of messages of plain numbers, ``fields`` being all the fields that they have."""
+    ) -> list[tuple[Any, ...]]:
+        """A list of messages of plain values, ``fields`` being all the fields that they have.
+
+        Their values are for the caller to check.
+        """
         rows = self._many(name, most, least)
         if rows and len(rows[0].DESCRIPTOR.fields) != len(fields):
             message = f"{rows[0].DESCRIPTOR.name} has other fields than {fields}"
@@ -340,11 +355,13 @@ class Reader:
 
     def finish(self) -> None:
         """Refuse what the message states and nothing asked for, here and below."""
-        for field, _ in self._message.ListFields():
-            if field.name not in self._read:
-                raise not_taken(
-                    self.path(field.name), "this exchange does not act on it yet: leave it out"
-                )
+        # Where every field that the message may have was asked for, nothing can be left.
+        if len(self._read) < _field_count(self._message):
+            for field, _ in self._message.ListFields():
+                if field.name not in self._read:
+                    raise not_taken(
+                        self.path(field.name), "this exchange does not act on it yet: leave it out"
+                    )
         for child in self._children:
             child.finish()
 
@@ -398,5 +415,7 @@ class Reader:
         return value
 
     def _refuse_control(self, name: str, value: str) -> None:
+        if value.isprintable():  # nearly all are, and no control character is
+            return
         if _CONTROL.search(value):
             raise malformed(self.path(name), "leave control characters out", got=repr(value))

@@ -249,7 +249,7 @@ def _segments(terms: Reader) -> tuple[TimedSegment, ...]:
             end=segment.instant("end_time"),
             steps=tuple(
                 Step(price=MicroUsdPerChipHour(price), chips=Chips(chips))
-                for price, chips in segment.numbers(
+                for price, chips in segment.rows(
                     "steps", _STEP_FIELDS, least=1, most=STEP_COUNT_MAX
                 )
             ),
