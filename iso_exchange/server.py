@@ -43,6 +43,7 @@ from iso_exchange.identity.names import is_identifier
 from iso_exchange.observability import logs
 from iso_exchange.publisher.publisher import Publisher
 from iso_exchange.secrets_file import SEED_BYTES, load_or_create
+from iso_exchange.sequencer.salts import Salts
 from iso_exchange.sequencer.sequencer import Sequencer, StoppedError
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
@@ -194,7 +195,7 @@ class Exchange:
             clock=clock,
             origin=config.origin,
             log_key=self._secrets.log_key,
-            new_salt=secrets.token_bytes,
+            new_salt=Salts(),
             code_version=code_version(),
         )
         await self._sequencer.start()

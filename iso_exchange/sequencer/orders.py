@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterable
@@ -119,10 +118,9 @@ def check_order(
     refused = _refuse_terms(state, auction, command, order)
     if refused:
         return refused
-    hold = order_hold(auction.spec, order)
+    hold = order_hold(auction.spec, order, command.revision)
     if hold is None:
         return order, None
-    hold = dataclasses.replace(hold, transfer_id=f"{hold.transfer_id}/{command.revision}")
     return _refuse_credit(state, command, hold) or (order, hold)
 
 

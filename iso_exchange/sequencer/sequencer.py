@@ -380,8 +380,11 @@ def _refuse_revoked(state: State, submission: Submission) -> Rejected | None:
     signers = [command.header.signer_id]
     if isinstance(command, RegisterEntitlement):
         signers.append(command.supplier_id)
-    known = (state.participants.get(name) for name in signers)
-    if not any(participant.revoked for participant in known if participant is not None):
+    for name in signers:
+        participant = state.participants.get(name)
+        if participant is not None and participant.revoked:
+            break
+    else:
         return None
     answer = authorise(state, submission.envelope)
     return answer if isinstance(answer, Rejected) else None
