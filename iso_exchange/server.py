@@ -30,7 +30,7 @@ from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
 from iso_exchange.gateway.journal import Journal
-from iso_exchange.gateway.signatures import SignatureWorker
+from iso_exchange.gateway.signatures import SignatureWorker, WorkerEndedError
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.identity.directory import (
     SIGNING_FILE,
@@ -70,7 +70,7 @@ class LostError(RuntimeError):
     """What the exchange stands on is gone: its data directory or its database server."""
 
 
-FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError)
+FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError, WorkerEndedError)
 """What can end a part without a bug: one log line, no traceback."""
 
 STARTUP_ERRORS: Final = (

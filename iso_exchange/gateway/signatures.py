@@ -24,6 +24,10 @@ FEW: Final = 8
 """Up to so many signatures are checked in this process."""
 
 
+class WorkerEndedError(RuntimeError):
+    """The worker is gone: somebody killed it, or the host ran out of memory."""
+
+
 class SignatureWorker:
     """One worker process; ``start`` it, keep ``run`` running, ``stop`` it."""
 
@@ -76,7 +80,7 @@ class SignatureWorker:
         """Hand out answers, for ever.
 
         Raises:
-            StoppedError: the worker ended.
+            WorkerEndedError: whatever ended it.
         """
         assert self._process is not None, "the worker is not started"
         reader = self._process.stdout
@@ -93,7 +97,7 @@ class SignatureWorker:
             for answer in self._waiting:
                 if not answer.done():
                     answer.set_exception(StoppedError(self._ended))
-            raise StoppedError(self._ended) from error
+            raise WorkerEndedError(self._ended) from error
 
     async def stop(self) -> None:
         """Close the pipe and wait for the process to end."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iso_exchange.gateway.signatures import FEW, SignatureWorker
+from iso_exchange.gateway.signatures import FEW, SignatureWorker, WorkerEndedError
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.sequencer import QUEUE_COUNT_MAX, StoppedError
 from iso_exchange.services.errors import Refused, status_of
@@ -86,7 +86,7 @@ async def test_when_the_worker_dies_nobody_waits_for_ever() -> None:
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(StoppedError):
         await waiting
-    with pytest.raises(StoppedError):
+    with pytest.raises(WorkerEndedError):
         await running
     with pytest.raises(StoppedError):
         await worker.check(_checks(50))
