@@ -21,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test check fmt proto proto-baseline golden bench bench-clearing bench-growth replay-italy lock clean
+.PHONY: help install demo serve test check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-growth replay-italy lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,12 @@ bench: $(STAMP) ## Time the engine, the services and the ledger (ARGS="...")
 
 bench-clearing: $(STAMP) ## Clear frozen grid books, and one big MILP beside each (ARGS="--size small")
 	$(BIN)/python -m tests.benchmarks clearing $(ARGS)
+
+bench-ledger: $(STAMP) ## Accept signed orders, verify a million entries, prove (ARGS="--size ...")
+	$(BIN)/python -m tests.benchmarks orders ledger --all $(ARGS)
+
+bench-settlement: $(STAMP) ## Settle one hour of a 1.2 GW grid, from signed readings on
+	$(BIN)/python -m tests.benchmarks settlement $(ARGS)
 
 bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and intervals
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)

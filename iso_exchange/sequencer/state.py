@@ -24,6 +24,7 @@ from clearing.types import (
     WorkBid,
 )
 from clearing.units import MicroUsd, Ppm, UnixSeconds
+from clearing.validation.desk import Desk
 from iso_exchange.commands import (
     CreateAuction,
     RegisterEntitlement,
@@ -162,6 +163,10 @@ class Auction:
     certified_gap_ppb: int = 0
     released: bool = False
     """Whether its book under pseudonyms is public."""
+    desk: Desk | None = field(default=None, compare=False, repr=False)
+    """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    desk_sites: int = field(default=0, compare=False, repr=False)
+    """Sites that were registered when the desk was made."""
 
 
 class OrderState(Enum):
@@ -252,6 +257,15 @@ class State:
 def grid_of(state: State, auction: Auction) -> tuple[Pool, ...]:
     """Pools that take part in an auction."""
     return tuple(state.pools[pool_id].pool for pool_id in auction.pool_ids)
+
+
+def desk_of(state: State, auction: Auction) -> Desk:
+    """What judges single orders of an auction; sites and pools are never changed or removed."""
+    if auction.desk is None or auction.desk_sites != len(state.sites):
+        sites = tuple(record.site for record in state.sites.values())
+        auction.desk = Desk(auction.spec, sites, grid_of(state, auction))
+        auction.desk_sites = len(sites)
+    return auction.desk
 
 
 def intervals_of(auction: CreateAuction) -> tuple[Interval, ...]:
