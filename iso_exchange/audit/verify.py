@@ -119,6 +119,9 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, key: NoteKey
     except LedgerFormatError as error:
         record.fail(Step.CHECKPOINT, place, str(error))
         checkpoint = parse_checkpoint(parse_note(note).text)
+    if bundle.vkey != key.to_vkey():
+        detail = f"states the verifier key {bundle.vkey}, the expected one is {key.to_vkey()}"
+        record.fail(Step.CHECKPOINT, BUNDLE_NAME, detail)
     if (checkpoint.origin, checkpoint.size) != (bundle.origin, bundle.size):
         detail = f"is of {checkpoint.origin} with {checkpoint.size} leaves, {BUNDLE_NAME} says else"
         record.fail(Step.CHECKPOINT, place, detail)

@@ -58,6 +58,7 @@ from iso_exchange.commands import (
 from settlement.ledger import accounts
 from settlement.ledger.keys import parse_vkey
 from settlement.types import MeterBatch, Reading, TransferCode
+from tests.torture.forgery import INDEPENDENT
 from tests.integration.market import (
     CHIP_CLASS,
     CLOSE,
@@ -430,6 +431,7 @@ async def test_every_kind_is_submitted_cleared_delivered_settled_and_audited(
     report = verify(tmp_path / "bundle", vkey)
     assert report.ok, [(step.name, step.place, step.detail) for step in report.failed]
     assert report.meter_gaps == 0
+    assert INDEPENDENT.verify(tmp_path / "bundle", vkey)[0] == 0
 
 
 def check_awards(found: dict[str, order_pb2.OrderOutcome]) -> None:
