@@ -58,7 +58,6 @@ from iso_exchange.commands import (
 from settlement.ledger import accounts
 from settlement.ledger.keys import parse_vkey
 from settlement.types import MeterBatch, Reading, TransferCode
-from tests.torture.forgery import INDEPENDENT
 from tests.integration.market import (
     CHIP_CLASS,
     CLOSE,
@@ -74,6 +73,7 @@ from tests.integration.market import (
     pool,
     site,
 )
+from tests.torture.forgery import INDEPENDENT
 
 HOUR = 3_600
 CELL = 300
