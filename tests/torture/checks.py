@@ -15,10 +15,11 @@ import asyncpg
 
 from tests.torture.forgery import INDEPENDENT
 
-TRANSFER_FIELDS = (
-    "transfer_id, asset, debit, credit, amount, applied, phase, code, pending_id, reason,"
-    " contract_id, interval_start, quantity, price, corrects"
-)
+TRANSFERS = """
+    SELECT transfer_id, asset, debit, credit, amount, applied, phase, code, pending_id, reason,
+        contract_id, interval_start, quantity, price, corrects
+    FROM transfers ORDER BY entry_index, position
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,13 +44,13 @@ async def check_database(url: str, history: History) -> None:
     """Entries, receipts, checkpoints and books of one log; also that it only grew."""
     connection = await asyncpg.connect(url)
     try:
-        entries = await connection.fetch("SELECT * FROM entries ORDER BY index")
-        head = await connection.fetchrow("SELECT * FROM tree_state")
-        published = await connection.fetchval("SELECT checkpoint FROM published")
-        transfers = await connection.fetch(
-            f"SELECT {TRANSFER_FIELDS} FROM transfers ORDER BY entry_index, position"  # noqa: S608
-        )
-        balances = await connection.fetch("SELECT * FROM balances")
+        # One snapshot: a sequencer that was not killed goes on beside.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            entries = await connection.fetch("SELECT * FROM entries ORDER BY index")
+            head = await connection.fetchrow("SELECT * FROM tree_state")
+            published = await connection.fetchval("SELECT checkpoint FROM published")
+            transfers = await connection.fetch(TRANSFERS)
+            balances = await connection.fetch("SELECT * FROM balances")
     finally:
         await connection.close()
     leaves = [entry["leaf"] for entry in entries]
