@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from iso_exchange.durable import make_directory, sync_directory
 from settlement.ledger.keys import SigningKey
 
 SEED_BYTES = 32
@@ -53,7 +54,7 @@ class ExchangeSecrets:
 
 def load_or_create(directory: Path) -> ExchangeSecrets:
     """Read the secrets, making those that do not exist yet."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory, 0o700)
     return ExchangeSecrets(
         log_key=SigningKey.from_seed(_seed(directory / "log.seed")),
         service_key=SigningKey.from_seed(_seed(directory / "exchange.seed")),
@@ -70,18 +71,10 @@ def _seed(path: Path) -> bytes:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        _sync_directory(path.parent)
+        # What is derived from a secret must not outlive it.
+        sync_directory(path.parent)
     seed = bytes.fromhex(path.read_text().strip())
     if len(seed) != SEED_BYTES:
         message = f"{path} does not hold {SEED_BYTES} bytes in hex; restore it from your backup"
         raise ValueError(message)
     return seed
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable: what was derived from a secret must outlive the power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

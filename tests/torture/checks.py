@@ -153,3 +153,7 @@ def check_tiles(directory: Path, size: int, root: bytes) -> int:
                 above.append(INDEPENDENT.tree_hash(part))
         hashes, level = above, level + 1
     return size
+
+
+class SkippedError(RuntimeError):
+    """Nothing was tortured, because this machine lacks what it takes; the message says what."""

@@ -121,6 +121,14 @@ class Exchange:
             self.history.acknowledged.append((data, line["index"], line["leaf_hash"]))
             self.counts["commands acknowledged"] += 1
 
+    def settle(self) -> None:
+        """Have everything answered that waits."""
+        self.send(0)
+        deadline = time.monotonic() + parts.PATIENCE_SECONDS
+        while self.waiting:
+            self.listen(1)
+            assert time.monotonic() < deadline, f"{len(self.waiting)} commands stay unanswered"
+
     def see(self) -> None:
         """Read the checkpoint as anybody can."""
         path = self.directory / "checkpoint"
@@ -300,12 +308,9 @@ def run(rounds: int, seed: int, *, hasty: bool = False) -> Counter[str]:
 def finish(exchange: Exchange) -> None:
     """Let everything be answered and published, stop, and check for the last time."""
     exchange.start("last")
-    exchange.send(0)
-    deadline = time.monotonic() + parts.PATIENCE_SECONDS
-    while exchange.waiting:
-        exchange.listen(1)
-        assert time.monotonic() < deadline, f"{len(exchange.waiting)} commands stay unanswered"
+    exchange.settle()
     check(exchange)
+    deadline = time.monotonic() + parts.PATIENCE_SECONDS
     while len(exchange.history.leaves) > published_size(exchange):
         assert time.monotonic() < deadline, "the last entries are not published"
         time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -43,6 +44,25 @@ def opening() -> Iterator[bytes]:
         yield sealed("operator", command)
 
 
+def deposit(lab: str, number: int, chance: random.Random) -> bytes:
+    """Money that the operator books."""
+    return sealed(
+        "operator",
+        RecordDeposit(
+            header=header("operator", f"load/{number}"),
+            participant_id=lab,
+            amount=MicroUsd(chance.randrange(1, 10**9)),
+            bank_reference=f"load-{number}",
+        ),
+    )
+
+
+def deposits(chance: random.Random) -> Iterator[bytes]:
+    """Deposits only: none of them is ever refused."""
+    for number in itertools.count(10**6):
+        yield deposit(chance.choice(LABS), number, chance)
+
+
 def endless(chance: random.Random) -> Iterator[bytes]:
     """Deposits, bids, amended and cancelled bids; an order's commands stand in their order."""
     conditions = market_day._conditions(ServiceClass.INTERRUPTIBLE, Cover.NONE)
@@ -51,15 +71,7 @@ def endless(chance: random.Random) -> Iterator[bytes]:
         number += 1
         lab = chance.choice(LABS)
         if chance.random() < 0.3:
-            yield sealed(
-                "operator",
-                RecordDeposit(
-                    header=header("operator", f"load/{number}"),
-                    participant_id=lab,
-                    amount=MicroUsd(chance.randrange(1, 10**9)),
-                    bank_reference=f"load-{number}",
-                ),
-            )
+            yield deposit(lab, number, chance)
             continue
         name = f"load-{number}"
         for revision in range(1, chance.randrange(1, 4)):

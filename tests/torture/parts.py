@@ -49,13 +49,13 @@ class Part:
         """Parent's side."""
         self.pid = pid
         self.status: int | None = None
-        self._wire = wire
+        self.wire = wire
         self._rest = b""
 
     def send(self, line: Line) -> None:
         """Hand it a line; one that is gone reads nothing any more."""
         try:
-            self._wire.sendall(json.dumps(line).encode() + b"\n")
+            self.wire.sendall(json.dumps(line).encode() + b"\n")
         except OSError:
             return
 
@@ -63,10 +63,10 @@ class Part:
         """What it says within a time; ends early when it is gone."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._wire], [], [], left)[0]:
+            if not select.select([self.wire], [], [], left)[0]:
                 return
             try:
-                data = self._wire.recv(LINE_BYTES_MAX)
+                data = self.wire.recv(LINE_BYTES_MAX)
             except ConnectionResetError:
                 return
             if not data:
@@ -108,7 +108,7 @@ class Part:
 
     def close(self) -> None:
         """Release the wire."""
-        self._wire.close()
+        self.wire.close()
 
 
 def fork(body: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> Part:
