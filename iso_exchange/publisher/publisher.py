@@ -15,6 +15,7 @@ import structlog
 
 from clearing.errors import InvariantError
 from iso_exchange.observability import metrics
+from iso_exchange.publisher.checks import complete_files
 from iso_exchange.publisher.files import replace, write_once
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import (
@@ -65,11 +66,13 @@ class Publisher:
     async def start(self) -> None:
         """Read what is published, and compare the file on disk with the database.
 
-        A file that is behind (a crash between the compare-and-swap and the rename) is renewed.
+        A file that is behind (a crash between the compare-and-swap and the rename) is renewed,
+        and so are files that are missing.
 
         Raises:
             StoreError: ``ROLLED_BACK`` when the checkpoint file is ahead of the database, or
-                names another tree of the same size.
+                names another tree of the same size; ``DAMAGED`` when a file, or a leaf in the
+                database, is not what the published checkpoint says.
         """
         self._published = await self._store.published()
         path = self._directory / CHECKPOINT_NAME
@@ -83,9 +86,14 @@ class Publisher:
             if self._published and size == known and seen != self._published.checkpoint:
                 raise StoreError("ROLLED_BACK", f"two checkpoints of size {size} differ")
         if self._published is not None:
+            size = self._published.size
+            await self._read(size)
+            root = parse_checkpoint(parse_note(self._published.checkpoint).text).root
+            if self._tree.root(size) != root:
+                raise StoreError("DAMAGED", f"leaves do not give the published root of {size}")
+            await complete_files(self._store, self._directory, self._tree.subtree_hash, size)
             if seen != self._published.checkpoint:
                 replace(path, self._published.checkpoint)
-            await self._read(self._published.size)
 
     async def publish(self) -> Published | None:
         """Publish everything committed so far; None when nothing is new.

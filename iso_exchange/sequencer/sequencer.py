@@ -44,6 +44,8 @@ from settlement.storage.store import (
 BATCH_COUNT_MAX: Final = 1_000
 DRAIN_SECONDS: Final = 0.002
 QUEUE_COUNT_MAX: Final = 20_000
+CLOCK_BEHIND_US: Final = 1_000_000
+"""A clock that is further behind the last entry was set back, and the start says so."""
 
 log = structlog.get_logger("sequencer")
 
@@ -133,6 +135,12 @@ class Sequencer:
         """Take the log over (fencing any older sequencer) and rebuild the state from it."""
         head = await self._store.take_over()
         self._loaded = await load(self._store, self._origin, head)
+        behind_us = self._loaded.time_us - self._clock.now_us()
+        if behind_us > CLOCK_BEHIND_US:
+            log.warning(
+                "the clock is behind the log: time stands still until it has caught up",
+                seconds=behind_us // 1_000_000,
+            )
         log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
 
     @property
