@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tests.simulation import world
 from tests.torture import faults, forgery, kills, power
 from tests.torture.checks import SkippedError
 
@@ -43,6 +44,7 @@ TORTURES: Final[dict[str, Torture]] = {
     "faults-of-publications": faults.publications,
     "faults-of-appends": faults.appends,
     "power-cuts": power.run,
+    "worlds": world.torture,
 }
 MUTANTS: Final[dict[str, Torture]] = {
     "answering-before-committing": partial(kills.run, hasty=True),
