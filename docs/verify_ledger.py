@@ -22,7 +22,10 @@ contracts and readings follow the market's rules). Here is what a bookkeeper ask
 
 Exit code 0: nothing wrong. 1: something is, and the one line says where and what. 2: no bundle.
 A public bundle opens nothing: its accounts are not checkable, and the summary says so.
-Numbers are whole: micro-USD, chip-seconds, seconds. Not handled: keys of small order.
+The expected key may be an earlier one where the log's key was rotated.
+Numbers are whole: micro-USD, chip-seconds, seconds. Not looked at: second signatures, witnesses'
+lines and timestamps (the tree under them is); the log before a log that continues another; keys
+of small order.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ CENT = 10_000
 ED25519 = 1
 SAFE_INTEGER = 2**53 - 1
 SUPPLIER, BUYER, METER, OPERATOR, EXCHANGE = 1, 2, 3, 5, 7
+ANYBODY = (1, 2, 3, 4, 5, 6, 7)
 MEDIA = "application/vnd.iso-exchange."
 COMMITMENT = MEDIA + "commitment.v1"
 BATCH = MEDIA + "batch.v1+json"
@@ -57,6 +61,11 @@ KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
     # payload type without its prefix: entry kind, whether public, roles that may sign it
     "participant.v1+protobuf": ("PARTICIPANT", True, (OPERATOR,)),
     "key-revocation.v1+protobuf": ("KEY_REVOKED", True, (OPERATOR,)),
+    "key-rotation.v1+protobuf": ("KEY_ROTATED", True, ANYBODY),
+    "root-key.v1+protobuf": ("ROOT_KEY", True, (OPERATOR,)),
+    "log-key-rotation.v1+json": ("LOG_KEY_ROTATED", True, (EXCHANGE,)),
+    "log-closure.v1+json": ("LOG_CLOSED", True, (OPERATOR,)),
+    "predecessor.v1+json": ("PREDECESSOR", True, (EXCHANGE,)),
     "suspension.v1+protobuf": ("PARTICIPANT_SUSPENDED", True, (OPERATOR,)),
     "reinstatement.v1+protobuf": ("PARTICIPANT_REINSTATED", True, (OPERATOR,)),
     "cancel-all.v1+protobuf": ("ORDERS_CANCELLED", True, (OPERATOR,)),
@@ -81,8 +90,14 @@ KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
     "auction-failed.v1+json": ("AUCTION_FAILED", True, (EXCHANGE,)),
     "postings.v1+json": ("POSTINGS", False, (EXCHANGE,)),
     "statement.v1+json": ("STATEMENT", False, (EXCHANGE,)),
+    "book-release.v1+json": ("BOOK_RELEASED", True, (EXCHANGE,)),
     "community-total.v1+json": ("COMMUNITY_TOTAL", True, (EXCHANGE,)),
 }
+REGISTRY = {
+    *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
+    *("METER", "SITE", "AUCTION_SPEC"),
+}
+"""Kinds that mean something without openings."""
 CRASHES = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError)
 
 
@@ -301,10 +316,8 @@ class Bundle:
         found = canonical_json(self.read("bundle.json"))
         demand(found["format"] == "iso-exchange.audit-bundle.v1", "unknown format")
         demand(found["kind"] in {"public", "auditor"}, "neither public nor auditor")
-        demand(
-            {*found} == {"files", "format", "kind", "origin", "sealed_from", "size", "vkey"},
-            "has other fields",
-        )
+        fields = {"files", "format", "kind", "origin", "sealed_from", "size", "vkey"}
+        demand({*found} - {"first_vkey"} == fields, "has other fields")
         names = [file["path"] for file in found["files"]]
         demand(names == sorted(set(names)), "files are not sorted, or stand twice")
         present = {
@@ -359,8 +372,19 @@ class Bundle:
         demand(whole_tree == root, f"the entries give the root {whole_tree.hex()}")
         for path in sorted((self.directory / "log").rglob("*")):
             self.place = path.relative_to(self.directory).as_posix()
+            if path.parent.name == "timestamps":
+                self.stamped(path, leaves)
+                continue
             demand(path.is_dir() or self.place in expected, "is no file of a log of this size")
         return leaves
+
+    def stamped(self, path: Path, leaves: list[bytes]) -> None:
+        """A checkpoint that an authority stamped is one of this log; the stamp is not looked at."""
+        _, size, root = path.with_suffix(".checkpoint").read_text().split("\n")[:3]
+        demand(path.name in {f"{size}.checkpoint", f"{size}.tsr"}, "is named after another size")
+        demand(0 < int(size) <= len(leaves), "is of a size that the log has not")
+        found = tree_hash([leaf_hash(leaf) for leaf in leaves[: int(size)]])
+        demand(found == unbase64(root), "is of another log")
 
 
 class Envelope:
@@ -512,11 +536,14 @@ def order_hold(order: Fields, interval: int, stop_loss_ppm: int) -> int:
 class Walk:
     """Along the log, entry by entry; what the entries say is kept here."""
 
-    def __init__(self, bundle: Bundle, listing: Json, log_key: bytes) -> None:
+    def __init__(self, bundle: Bundle, listing: Json) -> None:
         """Before the first leaf."""
         self.bundle = bundle
         self.origin = str(listing["origin"])
-        self.log_keys = {sha256(log_key).hex(): log_key}
+        # Keys that signed batch headers, the one in force last; rotations add to them.
+        self.log_keys = [read_vkey(listing.get("first_vkey") or listing["vkey"])[2]]
+        self.root_key = b""
+        self.known_keys: set[bytes] = set()
         # Entries from here on are not opened.
         sealed = int(listing["sealed_from"])
         self.sealed_from = int(listing["size"]) if sealed < 0 else sealed
@@ -577,7 +604,7 @@ class Walk:
 
     def header(self, index: int, first: int, envelope: Envelope, leaves: list[bytes]) -> None:
         """The signed header of a batch, against the leaves before it."""
-        envelope.check(self.log_keys)
+        envelope.check({sha256(self.log_keys[-1]).hex(): self.log_keys[-1]})
         said = canonical_json(envelope.payload)
         root = tree_hash([leaf_hash(leaf) for leaf in leaves[first:index]]).hex()
         found = {"first_index": first, "count": index - first, "root": root}
@@ -624,10 +651,9 @@ class Walk:
             self.counts["commitments opened"] += 1
         self.counts["signed entries"] += 1
         handler = getattr(self, f"on_{name.lower()}", None)
-        needs_openings = name not in {"PARTICIPANT", "KEY_REVOKED", "METER", "SITE", "AUCTION_SPEC"}
         if name == "AUCTION_PRICES":
             self.priced.add(body["auction_id"])
-        if handler and not (needs_openings and index >= self.sealed_from):
+        if handler and (name in REGISTRY or index < self.sealed_from):
             handler(body, index, leaf_hash(leaf))
 
     def opened(self, index: int, commitment: bytes) -> tuple[Envelope, str, list[str]]:
@@ -652,13 +678,18 @@ class Walk:
         demand(head["origin"] == self.origin, f"signed for {head['origin']}")
         demand(bool(request[1]) and request not in self.requests, f"request {request} again")
         self.requests.add(request)
-        if name == "PARTICIPANT" and not self.people:
-            key = body[5][-1]
-            demand(text(body, 2) == signer, "the first entry registers who signs it")
-            envelope.check({sha256(key).hex(): key})
-            demand(set(numbers(body, 4)) >= set(roles), "the first participant is no operator")
-            return
-        signers = [signer]
+        further = self.countersigners(name, body, signer)
+        extra = {sha256(key).hex(): key for group in further for key in group}
+        if not self.people:
+            demand(name in {"PARTICIPANT", "PREDECESSOR"}, "nobody is registered")
+            if name == "PARTICIPANT":
+                key = body[5][-1]
+                extra[sha256(key).hex()] = key
+                demand(text(body, 2) == signer, "the first participant registers itself")
+                demand(set(numbers(body, 4)) >= set(roles), "the first one is no operator")
+            signers = []
+        else:
+            signers = [signer]
         if name == "ENTITLEMENT":
             demand(text(body, 3) == signer, "not signed by its holder")
             signers.append(text(body, 4))
@@ -668,25 +699,71 @@ class Walk:
         for who in signers:
             demand(who in self.people, f"{who} is not registered")
         keys = {key: raw for who in signers for key, raw in self.people[who][1].items()}
-        used = envelope.check(keys)
+        used = envelope.check({**keys, **extra})
         for who in signers:
             demand(bool(used & self.people[who][1].keys()), f"{who} did not sign")
-        demand(bool(self.people[signer][0] & set(roles)), f"{signer} may not sign {name}")
+        for group in further:
+            demand(any(sha256(key).hex() in used for key in group), "a countersignature is missing")
+        if signers:
+            demand(bool(self.people[signer][0] & set(roles)), f"{signer} may not sign {name}")
+
+    def countersigners(self, name: str, body: Any, signer: str) -> list[set[bytes]]:
+        """Groups of keys of which one each must have signed besides the signer."""
+        root = {self.root_key} - {b""}
+        if name == "KEY_ROTATED":
+            if text(body, 2) == signer:
+                return [{body[4][-1]}, {self.people[signer][1][text(body, 3)]}]
+            demand(bool(root), "only the owner replaces a key while there is no root key")
+            demand(OPERATOR in self.people[signer][0], "neither the owner nor the operator")
+            return [{body[4][-1]}, root]
+        if name == "ROOT_KEY":
+            return [{body[2][-1]}, *([root] if root else [])]
+        fields = {
+            "LOG_KEY_ROTATED": ("new_public_key", "old_public_key"),
+            "LOG_CLOSED": ("log_key",),
+            "PREDECESSOR": ("old_log_key", "new_log_key"),
+        }.get(name, ())
+        groups = [{bytes.fromhex(body[field])} for field in fields]
+        if name == "LOG_KEY_ROTATED":
+            groups[1] |= root
+        return groups
+
+    def enrol(self, key: bytes) -> dict[str, bytes]:
+        """A key that comes into use: once, by one owner."""
+        demand(len(key) == 32 and key not in self.known_keys, "the key is in use already")
+        self.known_keys.add(key)
+        return {sha256(key).hex(): key}
 
     # What the entries say: protobuf fields by number, or JSON fields by name.
 
     def on_participant(self, body: Fields, *_: Any) -> None:
         demand(text(body, 2) not in self.people, "registered before")
-        key = body[5][-1]
-        self.people[text(body, 2)] = (set(numbers(body, 4)), {sha256(key).hex(): key})
+        self.people[text(body, 2)] = (set(numbers(body, 4)), self.enrol(body[5][-1]))
 
     def on_meter(self, body: Fields, *_: Any) -> None:
-        key = body[4][-1]
         demand(text(body, 2) not in self.people, "registered before")
-        self.people[text(body, 2)] = ({METER}, {sha256(key).hex(): key})
+        self.people[text(body, 2)] = ({METER}, self.enrol(body[4][-1]))
 
     def on_key_revoked(self, body: Fields, *_: Any) -> None:
         del self.people[text(body, 2)][1][text(body, 3)]
+
+    def on_key_rotated(self, body: Fields, *_: Any) -> None:
+        keys = self.people[text(body, 2)][1]
+        keys.pop(text(body, 3), None)
+        keys.update(self.enrol(body[4][-1]))
+
+    def on_root_key(self, body: Fields, *_: Any) -> None:
+        self.enrol(body[2][-1])
+        self.root_key = body[2][-1]
+
+    def on_log_key_rotated(self, body: Json, *_: Any) -> None:
+        in_force = self.log_keys[-1].hex()
+        demand(body["old_public_key"] == in_force, f"the log key in force is {in_force}")
+        self.log_keys.append(bytes.fromhex(body["new_public_key"]))
+
+    def on_log_closed(self, body: Json, *_: Any) -> None:
+        in_force = self.log_keys[-1].hex()
+        demand(body["log_key"] == in_force, f"the log key in force is {in_force}")
 
     def on_site(self, body: Fields, *_: Any) -> None:
         self.communities[text(body, 2)] = text(body, 4)
@@ -854,13 +931,16 @@ def verify(directory: Path, vkey: str | None = None) -> tuple[int, str]:
         return 2, f"{directory} is no bundle: there is no bundle.json"
     try:
         listing = bundle.listing()
-        key = vkey or listing["vkey"]
-        demand(listing["vkey"] == key, f"states the verifier key {listing['vkey']}")
-        origin, size, root = read_checkpoint(bundle.read("log/checkpoint"), key)
+        own = listing["vkey"]
+        given = read_vkey(vkey or own)[2]
+        origin, size, root = read_checkpoint(bundle.read("log/checkpoint"), own)
         said = (listing["origin"], listing["size"])
         demand((origin, size) == said, f"is of {(origin, size)}, bundle.json says {said}")
-        walk = Walk(bundle, listing, read_vkey(key)[2])
+        walk = Walk(bundle, listing)
         walk.run(bundle.leaves(size, root))
+        bundle.place = "bundle.json"
+        demand(read_vkey(own)[2] == walk.log_keys[-1], "states another key than the log's last")
+        demand(given in walk.log_keys, f"the log was never signed by the expected key {vkey}")
         for file in listing["files"]:
             bundle.place = file["path"]
             folder, _, name = file["path"].partition("/")

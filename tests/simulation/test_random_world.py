@@ -13,10 +13,10 @@ import pytest
 from tests.simulation import model
 from tests.simulation.world import check_end, run
 
-STEPS = 1_000
+STEPS = 2_000
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_world_agrees_with_its_models(tmp_path: Path, seed: int) -> None:
     world = run(seed, STEPS, tmp_path)
     assert world.day is not None

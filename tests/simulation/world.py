@@ -322,7 +322,7 @@ def balances(directory: Path, vkey: str) -> dict[tuple[str, str], tuple[int, int
     listing = bundle.listing()
     note = bundle.read("log/checkpoint")
     _, size, root = INDEPENDENT.read_checkpoint(note, vkey)
-    walk = INDEPENDENT.Walk(bundle, listing, INDEPENDENT.read_vkey(vkey)[2])
+    walk = INDEPENDENT.Walk(bundle, listing)
     walk.run(bundle.leaves(size, root))
     keys = {*walk.accounts.posted, *walk.accounts.held}
     found = {key: (walk.accounts.posted[key], walk.accounts.held[key]) for key in keys}
