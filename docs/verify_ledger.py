@@ -14,7 +14,8 @@ contracts and readings follow the market's rules). Here is what a bookkeeper ask
     signatures   every envelope by a registered key in force, in a role that may sign it
     commitments  salt and envelope give the leaf; each opened once, in order
     documents    every document that an entry names, and no other
-    books        the orders that stand at gate closure are those of the published book root
+    books        the orders that stand at gate closure are those of the published book root; the
+                 revealed tie seed is the one committed to
     accounts     transfers applied once; holds posted or voided once, within their amount;
                  every asset sums to zero; pots empty when their hour is settled
     statements   exactly what moved the account since its last one, and what may be paid out
@@ -95,7 +96,7 @@ KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
 }
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
-    *("METER", "SITE", "AUCTION_SPEC"),
+    *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES"),
 }
 """Kinds that mean something without openings."""
 CRASHES = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError)
@@ -539,6 +540,7 @@ class Walk:
     def __init__(self, bundle: Bundle, listing: Json) -> None:
         """Before the first leaf."""
         self.bundle = bundle
+        bundle.place = "bundle.json"
         self.origin = str(listing["origin"])
         # Keys that signed batch headers, the one in force last; rotations add to them.
         self.log_keys = [read_vkey(listing.get("first_vkey") or listing["vkey"])[2]]
@@ -546,6 +548,7 @@ class Walk:
         self.known_keys: set[bytes] = set()
         # Entries from here on are not opened.
         sealed = int(listing["sealed_from"])
+        demand(sealed >= -1, f"sealed from {sealed}")
         self.sealed_from = int(listing["size"]) if sealed < 0 else sealed
         self.is_sealed = sealed >= 0
         self.openings: Iterator[bytes] = iter(())
@@ -651,8 +654,6 @@ class Walk:
             self.counts["commitments opened"] += 1
         self.counts["signed entries"] += 1
         handler = getattr(self, f"on_{name.lower()}", None)
-        if name == "AUCTION_PRICES":
-            self.priced.add(body["auction_id"])
         if handler and (name in REGISTRY or index < self.sealed_from):
             handler(body, index, leaf_hash(leaf))
 
@@ -774,6 +775,13 @@ class Walk:
         if index < self.sealed_from:
             self.waiting.add(text(body, 2))
 
+    def on_auction_prices(self, body: Json, *_: Any) -> None:
+        name = body["auction_id"]
+        self.priced.add(name)
+        seed = canonical_json(self.bundle.document(body["prices_sha256"]))["tie_seed"]
+        committed = self.auctions[name][15][-1]
+        demand(sha256(bytes.fromhex(seed)) == committed, "another tie seed than the one committed")
+
     def on_deposit(self, body: Fields, *_: Any) -> None:
         name, to = f"deposit/{text(body, 4)}", f"p:{text(body, 2)}:collateral"
         self.apply(transfer_of(name, "bank", to, whole(body, 3), "DEPOSIT", "POSTED"))
@@ -783,6 +791,7 @@ class Walk:
         demand(auction_id not in self.closed, "behind gate closure")
         self.void(order_id)
         spec = self.auctions[auction_id]
+        demand(self.time_us // 1_000_000 < seconds(spec, 5), "after the gate's time")
         stop_loss_ppm = whole(protobuf(spec[16][-1]), 6) if spec[16] else PPM
         amount = order_hold(body, whole(spec, 7), stop_loss_ppm)
         hold = f"order-hold/{auction_id}/{order_id}/{whole(body, 5)}" if amount else ""
@@ -932,6 +941,7 @@ def verify(directory: Path, vkey: str | None = None) -> tuple[int, str]:
     try:
         listing = bundle.listing()
         own = listing["vkey"]
+        bundle.place = "the expected key"
         given = read_vkey(vkey or own)[2]
         origin, size, root = read_checkpoint(bundle.read("log/checkpoint"), own)
         said = (listing["origin"], listing["size"])
