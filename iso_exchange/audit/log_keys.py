@@ -101,6 +101,16 @@ class LogKeys:
             checkpoint=opened.checkpoint, text=opened.text, cosignatures=cosignatures
         )
 
+    def misstated(self) -> str:
+        """What is wrong with the verifier key that the bundle names; empty when it is right.
+
+        A bundle of a log whose key was rotated names the last one: ``finish`` looks at that.
+        """
+        if self._bundle.first_vkey or any(key.public == self._own.public for key in self._trusted):
+            return ""
+        expected = ", ".join(key.to_vkey() for key in self._trusted)
+        return f"states the verifier key {self._bundle.vkey}, the expected one is {expected}"
+
     def rotate(self, command: RotateLogKey) -> None:
         """Follow an accepted rotation.
 

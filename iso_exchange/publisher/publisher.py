@@ -20,6 +20,7 @@ import structlog
 
 from clearing.errors import InvariantError
 from iso_exchange.observability import metrics
+from iso_exchange.publisher.checks import complete_files
 from iso_exchange.publisher.files import replace, write_once
 from iso_exchange.publisher.witnesses import Cosigned, Finding, Witnesses
 from settlement.ledger import merkle, tiles
@@ -95,11 +96,13 @@ class Publisher:
     async def start(self) -> None:
         """Read what is published, and compare files and witnesses with the database.
 
-        A file that is behind (a crash between the compare-and-swap and the rename) is renewed.
+        A file that is behind (a crash between the compare-and-swap and the rename) is renewed,
+        and so are files that are missing.
 
         Raises:
             StoreError: ``ROLLED_BACK`` when the database does not extend the checkpoint files,
-                its own published checkpoint, or what a witness cosigned.
+                its own published checkpoint, or what a witness cosigned; ``DAMAGED`` when a
+                file is not what the published checkpoint says.
         """
         head = await self._store.tree_state()
         self._published = await self._store.published()
@@ -117,6 +120,8 @@ class Publisher:
                 self._refuse_other(name, (self._directory / name).read_bytes(), head)
         if self._published is not None:
             self._refuse_other("the database", self._published.checkpoint, head)
+            size = self._published.size
+            await complete_files(self._store, self._directory, self._tree.subtree_hash, size)
             if seen != self._published.checkpoint:
                 replace(path, self._published.checkpoint)
         await self._compare_with_witnesses(head)

@@ -59,6 +59,8 @@ KEY_EVENTS: Final = (RotateKey, RegisterRootKey, RotateLogKey)
 
 Follower = Callable[[Sequence[Entry]], None]
 """Takes entries that were committed."""
+CLOCK_BEHIND_US: Final = 1_000_000
+"""A clock that is further behind the last entry was set back, and the start says so."""
 
 log = structlog.get_logger("sequencer")
 
@@ -178,6 +180,12 @@ class Sequencer:
         self._loaded = await load(self._store, self._origin, head)
         self._log_key_in_force()
         self._pauses.now()
+        behind_us = self._loaded.time_us - self._clock.now_us()
+        if behind_us > CLOCK_BEHIND_US:
+            log.warning(
+                "the clock is behind the log: time stands still until it has caught up",
+                seconds=behind_us // 1_000_000,
+            )
         log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
 
     @property
