@@ -20,9 +20,10 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.sequencer.effects import STATED_PREFIXES
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import settle_interval
-from settlement.invariants import Settled, check_all, highest_limits, linked_families
+from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
+from settlement.limits import highest_limits, linked_families
 from settlement.metering.billable import METERING_INTERVAL_S, MeteredHour
 from settlement.postings.deposits import payable
 from settlement.statements import statement

@@ -33,7 +33,7 @@ def hour_key(contract: Contract, hour: ContractHour) -> str:
 
 def leg_price(legs: Legs) -> MicroUsdPerChipHour:
     """What the buyer pays in the auction layer: without surcharge, fee and outside payments."""
-    return MicroUsdPerChipHour(legs.energy + legs.power + legs.cover - legs.discount)
+    return MicroUsdPerChipHour(legs.energy + legs.power + legs.cover - legs.discount + legs.link)
 
 
 def supply_price(contract: Contract, legs: Legs) -> MicroUsdPerChipHour:
@@ -47,6 +47,11 @@ def stop_loss_price(contract: Contract, legs: Legs) -> MicroUsdPerChipHour:
     return MicroUsdPerChipHour(
         max(earned, legs.contract) + share_ppm(earned, contract.stop_loss_ppm)
     )
+
+
+def gap_price(contract: Contract, hour: ContractHour) -> MicroUsdPerChipHour:
+    """What a supplier gives up per unread chip-second: max(pi_c, g_c) (R8)."""
+    return MicroUsdPerChipHour(max(0, supply_price(contract, hour.legs), hour.legs.contract))
 
 
 def spot_supply_price(
