@@ -47,9 +47,7 @@ class _Sum:
     transfer_id: str = ""
 
 
-def correction_postings(
-    old: Sequence[Postings], new: Postings, *, pool_balance: int
-) -> Postings | None:
+def correction_postings(old: Sequence[Postings], new: Postings, *, pool_balance: int) -> Postings:
     """What turns the money of an hour into that of its recomputation.
 
     Args:
@@ -58,7 +56,7 @@ def correction_postings(
         pool_balance: Posted balance of ``pool`` now.
 
     Returns:
-        Postings ``correction/<hour>/<number>``, or None where nothing changes.
+        Postings ``correction/<hour>/<number>``; without transfers where nothing changes.
 
     Raises:
         SettlementError: ``POOL_TOO_SMALL``, when it takes back from ``pool`` what was spent.
@@ -89,8 +87,6 @@ def correction_postings(
                 corrects=was.transfer_id or new.postings_id,
             )
         )
-    if not transfers:
-        return None
     left = pool_balance + sum(
         item.amount * ((item.credit == accounts.POOL) - (item.debit == accounts.POOL))
         for item in transfers

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from clearing.types import Interval
-from clearing.units import ChipSeconds, MicroUsdPerChipHour, UnixSeconds, energy_charge
+from clearing.units import ChipSeconds, UnixSeconds, energy_charge
 from settlement.assignment import Assignment, IntervalPrice
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
@@ -240,6 +240,7 @@ class _Hour:
         for item in self.spot_parts:
             spot.post_spot_buyer(item, delivery.get(item.contract.contract_id))
         spot.post_unanswered()
+        spot.void_holds()
 
     def price_at(self, pool_id: str, cell: Interval) -> IntervalPrice:
         """Spot price of a pool: its own, its last one (R5), or the auction's that stands in.

@@ -246,7 +246,8 @@ class _Spot:
                 [payer for payer, _ in pot.payers],
                 [receiver for receiver, _ in pot.receivers],
                 pool_balance=pool_balance,
-                earnings={n: amount for n, amount in earned.items() if n not in pot.failing},
+                earnings=earned,
+                failing=pot.failing,
             )
             pool_balance += result.to_pool
             for supplier_id, amount in result.from_suppliers.items():

@@ -27,6 +27,7 @@ from settlement.postings.auction_layer import standby_transfer_id
 from settlement.postings.compute import post_compute
 from settlement.postings.draft import Draft
 from settlement.postings.parts import Delivery, Part, only
+from settlement.postings.spot_holds import spot_holds
 from settlement.postings.spot_layer import Entry, SpotPart, reason_of
 from settlement.spot.result import SpotResult
 from settlement.types import Contract, ServedPart, SpareHour, TransferCode
@@ -286,6 +287,12 @@ class SpotPosting:
                 price=price,
             )
         post_compute(self.draft, spot.part)
+
+    def void_holds(self) -> None:
+        """Holds of the spot results end: what they stood for is posted."""
+        for result in self.results:
+            for hold in spot_holds(self.assignment, result):
+                self.draft.resolve(hold, f"void/{hold.transfer_id}", 0, hold.code)
 
     def post_unanswered(self) -> None:
         """A spare that was called and did not serve repays that hour's cover money (R11)."""

@@ -10,15 +10,15 @@ missing is found in this order:
 4. other suppliers' earnings of that hour and class, pro rata;
 5. the rest of the premiums;
 6. what stepped in, pro rata;
-7. the refunds themselves. No uniform price leads here (a cause's limit is never below the
-   contract price of what gives way in its pool); an error here would stop the hour for all.
+7. the failing suppliers' other earnings of that hour and class: a refund goes before them;
+8. the refunds themselves, so that an hour without any money left is settled all the same.
 
 A surplus goes to ``pool``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from clearing.errors import InvariantError
@@ -87,6 +87,7 @@ def empty_pot(
     *,
     pool_balance: int,
     earnings: Mapping[str, int],
+    failing: Collection[str] = frozenset(),
 ) -> Emptied:
     """Settle one pot.
 
@@ -94,8 +95,9 @@ def empty_pot(
         payers: Any order; equal remainders go by key.
         receivers: Any order.
         pool_balance: What ``pool`` can give, >= 0.
-        earnings: What bystanding suppliers earned in that hour and class and have not given
-            up yet, by participant: those that failed here are left out by the caller.
+        earnings: What suppliers earned in that hour and class and have not given up yet, by
+            participant.
+        failing: Participants that failed here: the last to be asked beyond their stop-loss.
     """
     dues = [item.due for item in receivers]
     paid = [item.amount for item in payers]
@@ -117,30 +119,49 @@ def empty_pot(
     missing -= _cut(dues, premiums, keys, first)
     from_pool = min(max(0, missing), pool_balance)
     missing -= from_pool
-    others = sorted(name for name in earnings if earnings[name] > 0)
-    shares = split_capped(
-        max(0, missing), [earnings[n] for n in others], [earnings[n] for n in others], others
+    shares = _from_earnings(
+        max(0, missing), {n: amount for n, amount in earnings.items() if n not in failing}
     )
-    missing -= sum(shares)
+    missing -= sum(shares.values())
     missing -= _cut(dues, premiums, keys, max(0, missing))
-    for steps_in in (True, False):
-        rest = [
-            -(-due // SECONDS_PER_HOUR) if item.steps_in is steps_in else 0
-            for item, due in zip(receivers, dues, strict=True)
-        ]
-        short = max(0, missing)
-        missing -= _cut(dues, rest, keys, short)
+    missing -= _cut_kind(dues, receivers, max(0, missing), steps_in=True)
+    last = _from_earnings(
+        max(0, missing), {n: amount for n, amount in earnings.items() if n in failing}
+    )
+    missing -= sum(last.values())
+    shares |= last
+    short = max(0, missing)
+    missing -= _cut_kind(dues, receivers, short, steps_in=False)
     if missing > 0:
         raise InvariantError(f"a pot of {keys} lacks {missing}")
-    total = sum(paid) + from_pool + sum(shares)
+    total = sum(paid) + from_pool + sum(shares.values())
     received, residual = _share(dues, keys, total)
     return Emptied(
         paid=tuple(paid),
         received=tuple(received),
         to_pool=residual - from_pool,
-        from_suppliers={n: share for n, share in zip(others, shares, strict=True) if share},
+        from_suppliers=shares,
         short=short,
     )
+
+
+def _from_earnings(amount: int, earnings: Mapping[str, int]) -> dict[str, int]:
+    """Pro rata to what suppliers earned, nobody more than that."""
+    names = sorted(name for name in earnings if earnings[name] > 0)
+    caps = [earnings[name] for name in names]
+    shares = split_capped(amount, caps, caps, names)
+    return {name: share for name, share in zip(names, shares, strict=True) if share}
+
+
+def _cut_kind(
+    dues: list[int], receivers: Sequence[Receiver], amount: int, *, steps_in: bool
+) -> int:
+    """Take micro-USD off what is left of the dues of one kind, pro rata."""
+    rest = [
+        -(-due // SECONDS_PER_HOUR) if item.steps_in is steps_in else 0
+        for item, due in zip(receivers, dues, strict=True)
+    ]
+    return _cut(dues, rest, [item.key for item in receivers], amount)
 
 
 def _cut(dues: list[int], caps: list[int], keys: list[str], amount: int) -> int:
@@ -171,6 +192,11 @@ def _share(dues: Sequence[int], keys: Sequence[str], total: int) -> tuple[list[i
             residual += 1
         else:
             parts[index] += 1
+    # Cuts end at zero, so that a fraction of a due may be left of which nothing came in.
+    for _, _, index in reversed(order):
+        if spread < 0 <= index and parts[index] > 0:
+            parts[index] -= 1
+            spread += 1
     if sum(parts) + residual != total:
         raise InvariantError(f"{total} is shared as {sum(parts)} and {residual}")
     return parts, residual

@@ -87,6 +87,7 @@ def test_2a_displaced_by_a_better_bid() -> None:
         "fee": 493_334,
         "pool": 0,
     }
+    assert world.books.open_holds() == ()
     assert world.broken({"I": 2_520_000}) == []
 
 
@@ -111,6 +112,7 @@ def test_2b_a_reclaimed_gang_gets_its_contract_price_from_the_spike() -> None:
         "fee": 320_000,
         "pool": 0,
     }
+    assert world.books.open_holds() == ()
     assert world.broken({"I": 3_520_000}) == []
 
 
@@ -153,6 +155,7 @@ def test_2c_reclaimed_chips_replace_failed_ones(
     # What S2's chips served for S1 is S2's compute.
     assert world.posted(accounts.compute("S1"), "TFLOP:BF16") == -8 * 3300 * 989
     assert world.posted(accounts.compute("S2"), "TFLOP:BF16") == -8 * 3600 * 989
+    assert world.books.open_holds() == ()
     assert world.broken({"F": 4_520_000, "I": 2_520_000}) == []
 
 
@@ -196,6 +199,7 @@ def test_3_nominated_released_and_recalled_base_load(energy: int, holder: int, b
     }
     # Outside the exchange, take or pay: 32 chips at 2.20.
     assert 32 * 2_200_000 == 70_400_000
+    assert world.books.open_holds() == ()
     assert world.broken({"I": 2_320_000}) == []
 
 
@@ -224,6 +228,7 @@ def test_4b_own_node_down_and_the_interruptibles_node_takes_over() -> None:
         "fee": 466_667,
         "pool": 1_333_333,
     }
+    assert world.books.open_holds() == ()
     assert world.broken() == []
 
 
@@ -258,6 +263,7 @@ def test_4c_the_stop_loss_binds_and_bystanders_find_the_rest() -> None:
         "pool": 0,
     }
     assert world.posted(accounts.BANK) == -1_500_000
+    assert world.books.open_holds() == ()
     assert world.broken() == []
 
 
@@ -294,6 +300,7 @@ def test_4d_three_causes_of_one_reclaim() -> None:
     assert world.cash("H") == 22_222_222
     assert world.cash("F2") == -1_777_777
     assert world.posted(accounts.POOL) == 0
+    assert world.books.open_holds() == ()
     assert world.broken({"I1": 3 * DOLLAR, "I2": 3 * DOLLAR, "I3": 3 * DOLLAR}) == []
 
 
@@ -315,6 +322,7 @@ def test_5c_gap_of_an_interruptible() -> None:
         "fee": 293_333,
         "pool": 1_333_333,
     }
+    assert world.books.open_holds() == ()
     assert world.broken({"F": 4_520_000, "I": 2_520_000}) == []
 
 
@@ -346,6 +354,7 @@ def test_7a_a_called_spare_keeps_its_cover_money_and_earns_spot() -> None:
         "fee": 0,
         "pool": 400_000,
     }
+    assert world.books.open_holds() == ()
     assert world.broken() == []
 
 
@@ -416,6 +425,7 @@ def test_7c_a_lost_site_is_replaced_at_the_backup() -> None:
     assert world.posted(accounts.POOL) == 1_250_000
     assert world.posted(accounts.community("sA")) == 4_583_333
     assert world.posted(accounts.community("sB")) == 1_950_000
+    assert world.books.open_holds() == ()
     assert world.broken() == []
 
 
@@ -447,6 +457,7 @@ def test_10a_a_site_buys_its_derate_back_and_power_rent_is_rebated() -> None:
     assert world.cash("S") == 19_250_000
     assert world.posted(accounts.rent("site-a")) == 0
     assert world.posted(accounts.POOL) == 0
+    assert world.books.open_holds() == ()
     assert world.broken({"b1": 5 * DOLLAR, "b2": 4 * DOLLAR}) == []
 
 
@@ -484,4 +495,5 @@ def test_10b_a_link_owner_buys_its_derate_back_at_the_spread() -> None:
     assert world.cash("SB") == 2_000_000
     assert world.posted(accounts.link("cable")) == 28_666_667
     assert world.posted(accounts.POOL) == 0
+    assert world.books.open_holds() == ()
     assert world.broken({"b": 6 * DOLLAR}) == []

@@ -14,6 +14,7 @@ from settlement.metering.moved import metered_with_moves, moves_of
 from settlement.postings import contract_hours, hour_postings, hour_postings_id
 from settlement.postings.correction import correction_postings
 from settlement.postings.spot_posting import spot_contracts_of
+from settlement.postings.spot_holds import spot_postings
 from settlement.spot.result import (
     Derate,
     Purchase,
@@ -189,7 +190,9 @@ def close(
     held: Interval = HOUR,
     tflops: int = 0,
 ) -> Postings:
-    """Close an hour with its spot results."""
+    """Publish spot results and close their hour."""
+    for result in results:
+        world.post(spot_postings(world.assignment, result))
     hours = meter(world.assignment, results, healthy or {}, held, tflops)
     postings = hour_postings(
         world.assignment,
@@ -227,7 +230,7 @@ def correct(
     held: Interval = HOUR,
     pool_before: int = 0,
     tflops: int = 0,
-) -> Postings | None:
+) -> Postings:
     """Post what the latest readings change of a closed hour."""
     hours = meter(world.assignment, results, healthy or {}, held, tflops)
     name = hour_postings_id(AUCTION, held)
@@ -246,8 +249,8 @@ def correct(
         results=results,
     )
     postings = correction_postings(old, new, pool_balance=world.books.balance(accounts.POOL).posted)
-    if postings is not None:
-        world.post(postings)
+    world.post(postings)
     world.metered = [*others, *hours]
+    world.corrected = [item for item in world.corrected if item[0] != old[0]]
     world.corrected.append((old[0], new))
     return postings
