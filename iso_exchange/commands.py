@@ -33,6 +33,8 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange import money_commands
+from iso_exchange.header import Header as Header  # noqa: PLC0414 - a name of this module too
 from settlement.types import MeterBatch
 
 
@@ -47,23 +49,6 @@ class Role(Enum):
     COMMUNITY = "COMMUNITY"
     EXCHANGE = "EXCHANGE"
     """The exchange's own services: they sign results, never orders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First field of every signed body.
-
-    Attributes:
-        origin: Log origin of the exchange it is meant for.
-        signer_id: Participant, meter or service that signs.
-        request_id: Idempotency key, unique per signer, 1 to 128 characters.
-        create_time: When it was signed, as the signer says; evidence only.
-    """
-
-    origin: str
-    signer_id: str
-    request_id: str
-    create_time: UnixSeconds
 
 
 # Registry ---------------------------------------------------------------------------
@@ -558,4 +543,10 @@ Command = (
     | SettleHour
     | IssueStatement
     | PublishCommunityTotal
+    | money_commands.PublishSpot
+    | money_commands.CorrectHour
+    | money_commands.RebateRents
+    | money_commands.DisputeHour
+    | money_commands.DecideDispute
+    | money_commands.RegisterGrant
 )

@@ -77,6 +77,7 @@ class Contract:
         stop_loss_ppm: k of the supplier's stop-loss (SETTLEMENT R5).
         backup_pool_id: Pool that makes good the loss of the site; empty without SITE cover.
         link_id: Link over which it is supplied; empty for supply in the pool itself.
+        payer_id: Who pays the buyer's bills: of a grant, who gives it; empty for the buyer.
         supply_pool_id: Pool of the supplier's chips at the link's other end; empty without one.
     """
 
@@ -99,6 +100,7 @@ class Contract:
     backup_pool_id: str = field(default="", metadata=LATER)
     link_id: str = field(default="", metadata=LATER)
     supply_pool_id: str = field(default="", metadata=LATER)
+    payer_id: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,7 @@ class MeterBatch:
     Attributes:
         sequence: Ascending per meter without gaps; a repeat is a duplicate.
         readings: At most one per (contract, node).
+        corrects: Sequence of the batch that this one takes the place of, 0 for none.
     """
 
     meter_id: str
@@ -151,6 +154,7 @@ class MeterBatch:
     interval: Interval
     sequence: int
     readings: tuple[Reading, ...]
+    corrects: int = field(default=0, metadata=LATER)
 
 
 class Phase(Enum):
@@ -325,6 +329,9 @@ class Statement:
     """Account statement of one party, asset and period.
 
     opening + sum(lines) = closing; ``payout`` is the part of closing paid out, whole cents.
+
+    Attributes:
+        collateral_call: What a participant owes beyond its deposits, holds included; 0 for none.
     """
 
     statement_id: str
@@ -336,3 +343,4 @@ class Statement:
     lines: tuple[StatementLine, ...]
     closing: MicroUsd
     payout: MicroUsd
+    collateral_call: MicroUsd = field(default=MicroUsd(0), metadata=LATER)

@@ -36,6 +36,7 @@ from iso_exchange.commands import (
     PublishPrices,
     SettleHour,
 )
+from iso_exchange.money_commands import CorrectHour
 from iso_exchange.publication import PricesDocument
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
@@ -352,6 +353,16 @@ class _Replay:
         if isinstance(command, SettleHour):
             settled = self._state.delivered[command.auction_id, command.interval.start]
             self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in settled)
+        elif isinstance(command, CorrectHour):
+            latest = self._state.delivered[command.auction_id, command.interval.start]
+            names = {item.contract_id for item in latest}
+            self._hours = [
+                item
+                for item in self._hours
+                if item.delivered.interval != command.interval
+                or item.delivered.contract_id not in names
+            ]
+            self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in latest)
         elif isinstance(command, IssueStatement):
             self._statements.append(
                 IssuedStatement(

@@ -23,7 +23,7 @@ from clearing.types import (
     StepBid,
     WorkBid,
 )
-from clearing.units import MicroUsd, Ppm, UnixSeconds
+from clearing.units import ChipSeconds, MicroUsd, Ppm, UnixSeconds
 from iso_exchange.commands import (
     CreateAuction,
     RegisterEntitlement,
@@ -31,9 +31,15 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
+from iso_exchange.money_commands import (
+    DecideDispute,
+    DisputeHour,
+    RegisterGrant,
+)
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
+from settlement.spot.result import SpotResult
 from settlement.storage.store import AppliedTransfer
 from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Statement, Transfer
 
@@ -116,6 +122,30 @@ class Ties:
     stays: Members = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledWith:
+    """What an interval was settled with, so that a correction is worked out at original prices."""
+
+    pool_balance: int
+    table_version: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispute:
+    """A contested contract-hour.
+
+    Attributes:
+        payer_id: Whose money is frozen.
+        frozen: Micro-USD in ``dispute:<contract>`` while it is open.
+    """
+
+    opened: DisputeHour
+    auction_id: str
+    payer_id: str
+    frozen: MicroUsd
+    decision: DecideDispute | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Auction:
     """One auction and everything that came of it.
@@ -160,6 +190,15 @@ class Auction:
     unstated: set[tuple[str, str]] = field(default_factory=set)
     totals: set[str] = field(default_factory=set)
     certified_gap_ppb: int = 0
+    spot: list[SpotResult] = field(default_factory=list)
+    """Spot results that move its contracts, in order of publication."""
+    settled_with: dict[int, SettledWith] = field(default_factory=dict)
+    """What each settled interval was worked out with besides readings, by start."""
+    corrections: dict[int, list[Postings]] = field(default_factory=dict)
+    """Corrections of settled intervals, by start."""
+    due: set[int] = field(default_factory=set)
+    """Starts of settled intervals whose readings changed and that are to be corrected."""
+    rebated: bool = False
 
 
 class OrderState(Enum):
@@ -233,6 +272,11 @@ class State:
     activity: dict[tuple[str, str], list[AppliedTransfer]] = field(default_factory=dict)
     openings: dict[tuple[str, str], MicroUsd] = field(default_factory=dict)
     bank_references: set[str] = field(default_factory=set)
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    upheld: dict[tuple[str, UnixSeconds], ChipSeconds] = field(default_factory=dict)
+    """Healthy chip-seconds of (contract, metering interval) that a decision put in the place of
+    the meter's."""
+    grants: dict[str, RegisterGrant] = field(default_factory=dict)
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

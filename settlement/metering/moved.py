@@ -202,3 +202,12 @@ def _rated(
             )
         )
     return tuple(parts), total
+
+
+def delivered_at(hour: DeliveredHour, contract: Contract, site_id: str) -> ChipSeconds:
+    """Chip-seconds of a contract-hour that a site's meters say (R12)."""
+    there = sum(part.quantity for part in hour.served if part.site_id == site_id)
+    if contract.site_id != site_id:
+        return ChipSeconds(there)
+    away = sum(part.quantity for part in hour.served if part.site_id != site_id)
+    return ChipSeconds(hour.delivered - away)

@@ -113,7 +113,7 @@ def _legs(draft: Draft, hour: PoolHour) -> int:
             draft.post(
                 key,
                 pot,
-                accounts.cash(contract.buyer_id),
+                terms.bill_account(contract),
                 -amount,
                 TransferCode.AUCTION_LEG,
                 contract_id=contract.contract_id,

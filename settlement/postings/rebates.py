@@ -13,22 +13,21 @@ from collections.abc import Iterable, Mapping
 from clearing.units import MicroUsd, split_largest_remainder
 from settlement.assignment import Assignment
 from settlement.ledger import accounts
+from settlement.metering.moved import delivered_at
 from settlement.postings import reasons
 from settlement.postings.draft import Draft
-from settlement.statements import Moved
-from settlement.types import Contract, DeliveredHour, Phase, Postings, TransferCode
+from settlement.types import Contract, DeliveredHour, Phase, Postings, Transfer, TransferCode
 
 
-def rents_of(moved: Iterable[Moved]) -> dict[str, int]:
-    """Micro-USD of power rent left per site, from the transfers of one auction."""
+def rents_of(transfers: Iterable[Transfer]) -> dict[str, int]:
+    """Micro-USD of power rent left per site, from the transfers of one auction's hours."""
     found: dict[str, int] = defaultdict(int)
-    for item in moved:
-        transfer = item.transfer
-        if transfer.phase is Phase.PENDING:
+    for transfer in transfers:
+        if transfer.phase not in (Phase.POSTED, Phase.POST_PENDING):
             continue
         for account, sign in ((transfer.credit, 1), (transfer.debit, -1)):
             if account.startswith("rent:"):
-                found[account.removeprefix("rent:")] += sign * item.applied
+                found[account.removeprefix("rent:")] += sign * transfer.amount
     return {site_id: amount for site_id, amount in sorted(found.items()) if amount > 0}
 
 
@@ -53,12 +52,8 @@ def rent_rebates(
     quantities: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for hour in delivered:
         contract = known[hour.contract_id]
-        home = int(hour.delivered)
-        for part in hour.served:
-            if part.site_id != contract.site_id:
-                quantities[part.site_id][hour.contract_id] += part.quantity
-                home -= part.quantity
-        quantities[contract.site_id][hour.contract_id] += home
+        for site_id in {contract.site_id, *(part.site_id for part in hour.served)}:
+            quantities[site_id][hour.contract_id] += delivered_at(hour, contract, site_id)
     draft = Draft()
     for site_id, rent in sorted(rents.items()):
         there = {name: amount for name, amount in sorted(quantities[site_id].items()) if amount}

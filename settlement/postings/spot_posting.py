@@ -139,7 +139,13 @@ class SpotPosting:
             own = energy_charge(min(there, hour.legs.surcharge), ChipSeconds(quantity))
             mine = min(there, hour.legs.surcharge)
             for noun, payer_id, amount, code, price in (
-                ("surcharge", contract.buyer_id, own, TransferCode.SURCHARGE, mine),
+                (
+                    "surcharge",
+                    contract.payer_id or contract.buyer_id,
+                    own,
+                    TransferCode.SURCHARGE,
+                    mine,
+                ),
                 (
                     "surcharge-difference",
                     contract.supplier_id,

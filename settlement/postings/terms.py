@@ -80,6 +80,11 @@ def spot_product_price(
     return MicroUsdPerChipHour(price)
 
 
+def bill_account(contract: Contract) -> str:
+    """Account that is billed: the buyer's, or of a grant that of who gives it."""
+    return accounts.cash(contract.payer_id or contract.buyer_id)
+
+
 def leg_amount(hour: ContractHour) -> MicroUsd:
     """Buyer's auction leg, rounded once; negative where the discount exceeds the price."""
     return energy_charge(leg_price(hour.legs), position(hour))
@@ -89,7 +94,7 @@ def leg_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's auction leg, held from award to the end of the hour."""
     return hold_of(
         f"leg-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.pot(contract.auction_id, hour.interval.start),
         leg_amount(hour),
         TransferCode.AUCTION_LEG,
@@ -104,7 +109,7 @@ def surcharge_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's surcharge for the whole position."""
     return hold_of(
         f"surcharge-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.community(contract.site_id),
         energy_charge(hour.legs.surcharge, position(hour)),
         TransferCode.DELIVERY_HOLD,
@@ -119,7 +124,7 @@ def fee_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's operator fee for the whole position."""
     return hold_of(
         f"fee-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.OPERATOR_FEE,
         energy_charge(hour.legs.fee, position(hour)),
         TransferCode.DELIVERY_HOLD,

@@ -419,6 +419,7 @@ class Statement(_message.Message):
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    COLLATERAL_CALL_AMOUNT_FIELD_NUMBER: _builtins.int
     statement_id: _builtins.str
     """Identifier."""
     party_id: _builtins.str
@@ -439,6 +440,8 @@ class Statement(_message.Message):
     """SHA-256 of the statement document, 32 bytes."""
     entry_index: _builtins.int
     """Log entry that issued it; unset where it is not at hand."""
+    collateral_call_amount: _builtins.str
+    """Collateral called: what the account owes beyond its deposits, holds included; "0" for none."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the period, included."""
@@ -462,10 +465,11 @@ class Statement(_message.Message):
         line_count: _builtins.int = ...,
         document_sha256: _builtins.bytes = ...,
         entry_index: _builtins.int | None = ...,
+        collateral_call_amount: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "end_time", b"end_time", "entry_index", b"entry_index", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "collateral_call_amount", b"collateral_call_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
     _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015

@@ -449,7 +449,7 @@ def test_10a_a_site_buys_its_derate_back_and_power_rent_is_rebated() -> None:
             world.assignment,
             world.assignment.contracts,
             [item.delivered for item in world.metered],
-            rents_of(world.applied),
+            rents_of(item.transfer for item in world.applied),
         )
     )
     assert world.cash("b1") == -15_728_814

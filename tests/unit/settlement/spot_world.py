@@ -13,8 +13,8 @@ from settlement.metering.billable import MeteredHour, PoolReadings, metering_int
 from settlement.metering.moved import metered_with_moves, moves_of
 from settlement.postings import contract_hours, hour_postings, hour_postings_id
 from settlement.postings.correction import correction_postings
-from settlement.postings.spot_posting import spot_contracts_of
 from settlement.postings.spot_holds import spot_postings
+from settlement.postings.spot_posting import spot_contracts_of
 from settlement.spot.result import (
     Derate,
     Purchase,

@@ -1,0 +1,24 @@
+"""First field of every signed body: who signs, for which exchange, under which request id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clearing.units import UnixSeconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """First field of every signed body.
+
+    Attributes:
+        origin: Log origin of the exchange it is meant for.
+        signer_id: Participant, meter or service that signs.
+        request_id: Idempotency key, unique per signer, 1 to 128 characters.
+        create_time: When it was signed, as the signer says; evidence only.
+    """
+
+    origin: str
+    signer_id: str
+    request_id: str
+    create_time: UnixSeconds
