@@ -6,6 +6,7 @@ without a statement and sites without a published total follow from the state.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -27,10 +28,12 @@ from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.deliveries import due_statement
+from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from iso_exchange.settler.spot import SpotFiles, publish_spot
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
@@ -38,6 +41,7 @@ from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.metering.moved import delivered_at
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
+from settlement.spot.result import SpotResult
 from settlement.types import Phase, TransferCode
 
 READINGS_CLOSE_SECONDS: Final = 900
@@ -52,9 +56,20 @@ class Settler:
     """Settles auctions whose prices are published."""
 
     def __init__(
-        self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
+        self,
+        *,
+        sequencer: Sequencer,
+        secrets: ExchangeSecrets,
+        clock: Clock,
+        origin: str,
+        spot_directory: Path | None = None,
     ) -> None:
-        """Wire the parts."""
+        """Wire the parts.
+
+        Args:
+            spot_directory: Where spot results are handed in as files, None for nowhere.
+        """
+        self._spot = None if spot_directory is None else SpotFiles(spot_directory)
         self._sequencer = sequencer
         self._clock = clock
         self._signer = ServiceSigner(key=secrets.service_key, origin=origin, clock=clock)
@@ -70,6 +85,8 @@ class Settler:
     async def step(self) -> bool:
         """Do the next step of every auction; True when anything was done."""
         done = False
+        if self._spot is not None:
+            done = await self._spot.step(self._sequencer, self._signer)
         for auction in list(self._sequencer.state.auctions.values()):
             for start in sorted(auction.due):
                 done = await self._correct(auction, start) or done
@@ -80,6 +97,10 @@ class Settler:
                 done = await self._state_accounts(auction) or done
                 done = await self._publish_totals(auction) or done
         return done
+
+    async def publish_spot(self, result: SpotResult) -> Rejected | None:
+        """Put one spot result into the log; see ``iso_exchange.settler.spot``."""
+        return await publish_spot(self._sequencer, self._signer, result)
 
     async def _settle_next(self, auction: Auction) -> bool:
         interval = next(

@@ -51,7 +51,8 @@ class Hour:
 
     def __init__(self, random: Random) -> None:
         self.random = random
-        energy, power = random.randint(0, 5_000_000), random.choice((0, 300_000))
+        self.energy = energy = random.randint(0, 5_000_000)
+        power = random.choice((0, 300_000))
         cover, discount = random.randint(0, 900_000), random.randint(0, energy)
         shared = {"surcharge": random.randint(0, 900_000), "fee": random.randint(0, 30_000)}
         self.shared = shared
@@ -98,15 +99,14 @@ class Hour:
             availability=random.choice((0, 400_000)),
             cover=random.choice((0, 100_000)),
         )
-        given_up = 0
-        moves: dict[str, list[object]] = {"reclaims": [], "withdrawals": [], "supply": []}
+        given_up, moves = 0, _no_moves()
         left = {item.contract_id: int(item.hours[0].chips) for item in (*self.firm, *self.soft)}
         for item in self.soft:
             if random.random() < 0.6:
                 chips = random.randint(1, item.hours[0].chips)
                 left[item.contract_id] -= chips
                 given_up += chips
-                move = reclaim(item, chips, restart=random.choice((0, 250_000)))
+                move = reclaim(item, chips, restart=random.choice((0, self.energy // 20)))
                 moves["reclaims"].append(move)
         first = self.firm[0]
         if random.random() < 0.3 and left[first.contract_id] > 1:
@@ -174,6 +174,10 @@ class Hour:
             fund_pool(world, self.pool_start)
         close(world, *self.results, healthy=self.healthy, tflops=7)
         return world
+
+
+def _no_moves() -> dict[str, list[object]]:
+    return {"reclaims": [], "withdrawals": [], "supply": []}
 
 
 @given(st.randoms(use_true_random=False))
