@@ -51,7 +51,9 @@ class Hour:
 
     def __init__(self, random: Random) -> None:
         self.random = random
-        self.energy = energy = random.randint(0, 5_000_000)
+        # Suppliers earn more than buyers pay for power: what is reclaimed without a cause (the
+        # rest of a gang) is found in their earnings.
+        self.energy = energy = random.randint(1_000_000, 5_000_000)
         power = random.choice((0, 300_000))
         cover, discount = random.randint(0, 900_000), random.randint(0, energy)
         shared = {"surcharge": random.randint(0, 900_000), "fee": random.randint(0, 30_000)}
