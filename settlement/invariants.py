@@ -22,7 +22,7 @@ from clearing.units import (
     divide_up,
     energy_charge,
 )
-from settlement.assignment import Assignment
+from settlement.assignment import Assignment, MakeWholePlan
 from settlement.errors import SettlementError
 from settlement.ledger import accounts
 from settlement.metering.billable import MeteredHour
@@ -30,7 +30,7 @@ from settlement.postings import reasons, terms
 from settlement.postings.auction_layer import standby_transfer_id
 from settlement.postings.correction import movements
 from settlement.postings.hour import contract_hours
-from settlement.postings.make_whole import earned_make_whole
+from settlement.postings.make_whole import earned_make_whole, unpaid_for
 from settlement.postings.spot_posting import spot_contracts_of
 from settlement.spot.result import SpotResult, check_result, within
 from settlement.statements import Moved
@@ -279,8 +279,7 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
     """A family's bill is at most limit x chip-seconds over its orders, and one micro-USD per leg.
 
     Over the closed hours of whole orders: the limit of a block holds over its run, not in
-    each hour. Linked orders are judged together, as one may make up for another. What was
-    not earned of a make-whole payment is added to the limit (R10).
+    each hour. Linked orders are judged together, as one may make up for another.
     """
     # Bill, price x chip-seconds that the limits allow, tolerance.
     bills: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -317,7 +316,8 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
                 and accounts.cash(contract.buyer_id) == plan.payee
             }
             for key in sorted(own & bills.keys())[:1]:
-                bills[key][0] -= plan.amount
+                posted, kept = _made_whole(view, item, plan)
+                bills[key][0] -= posted + kept
     yield from _purchases_within_limits(view)
     for key, (billed, allowed, tolerance) in bills.items():
         most = divide_up(allowed, SECONDS_PER_HOUR) + tolerance
@@ -433,7 +433,7 @@ def _make_whole_is_earned(view: _View) -> Iterator[str]:
     """Earned make-whole = what its funders posted; self-funded shares move nothing."""
     for item in view.settled:
         read = {
-            (m.delivered.contract_id, m.delivered.interval.start): m.delivered.delivered
+            (m.delivered.contract_id, int(m.delivered.interval.start)): m.delivered.delivered
             for m in item.metered
         }
         for plan in item.assignment.make_whole:
@@ -445,19 +445,26 @@ def _make_whole_is_earned(view: _View) -> Iterator[str]:
                 if c.contract_id in plan.contract_ids
                 for hour in c.hours
             )
-            earned = earned_make_whole(plan, ChipSeconds(total))
-            posted = own = 0
-            for share in plan.shares:
-                hold = terms.make_whole_hold(item.assignment.auction_id, plan, share)
-                if hold is None:
-                    own += share.amount
-                    continue
-                for moved in view.resolved.get(hold.transfer_id, ()):
-                    posted += moved.applied
-                    posted += view.corrected.get(moved.transfer.transfer_id, 0)
+            unpaid = unpaid_for(item.assignment, plan, read)
+            earned = earned_make_whole(plan, ChipSeconds(total), unpaid)
+            posted, own = _made_whole(view, item, plan)
             least = earned if not own else max(0, earned - own)
             if not least <= posted <= earned:
                 yield f"{plan.family_id} earned {earned} and was paid {posted}"
+
+
+def _made_whole(view: _View, item: Settled, plan: MakeWholePlan) -> tuple[int, int]:
+    """What funders posted of a make-whole payment, and what its payee funds itself."""
+    posted = own = 0
+    for share in plan.shares:
+        hold = terms.make_whole_hold(item.assignment.auction_id, plan, share)
+        if hold is None:
+            own += share.amount
+            continue
+        for moved in view.resolved.get(hold.transfer_id, ()):
+            posted += moved.applied
+            posted += view.corrected.get(moved.transfer.transfer_id, 0)
+    return posted, own
 
 
 def _corrections_add_up(view: _View) -> Iterator[str]:

@@ -494,23 +494,18 @@ def _post_make_whole(work: _Hour, earlier: Iterable[DeliveredHour]) -> None:
     for part in work.parts:
         read = part.metered.delivered
         delivered[read.contract_id, work.interval.start] = read.delivered
-    totals: dict[str, ChipSeconds] = {}
     for contract in work.assignment.contracts:
         if contract.contract_id not in needed:
             continue
-        total = 0
         for hour in contract.hours:
-            found = delivered.get((contract.contract_id, hour.interval.start))
-            if found is None and hour.chips:
+            if hour.chips and (contract.contract_id, hour.interval.start) not in delivered:
                 raise SettlementError(
                     SettlementErrorCode.READING_MISSING,
                     contract.contract_id,
                     f"no delivered hour at {hour.interval.start}, which make-whole needs",
                 )
-            total += found or 0
-        totals[contract.contract_id] = ChipSeconds(total)
     for plan in sorted(plans, key=lambda plan: plan.family_id):
-        post_make_whole(work.draft, work.assignment, plan, totals)
+        post_make_whole(work.draft, work.assignment, plan, delivered)
 
 
 def _parts(
