@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import settle_interval
 from settlement.ledger import accounts
 from settlement.postings.correction import correction_postings
-from settlement.postings.rebates import rent_rebates, rents_of
+from settlement.postings.rebates import rent_rebates, rents_of, repaid_shortfalls
 from settlement.types import DeliveredHour, DeliveredHours, Postings
 
 
@@ -52,10 +54,10 @@ def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHour
 
 
 def rebates(state: State, auction: Auction) -> Postings:
-    """Power rent that a settled auction left, back to who was delivered at the site."""
+    """What a settled auction gives back: earlier hours' shortfalls, then its power rent."""
     assert auction.assignment is not None  # a settled auction has its contracts
     name = auction.spec.auction_id
-    rents = rents_of(
+    transfers = [
         transfer
         for start in sorted(auction.settled)
         for document in (
@@ -63,9 +65,18 @@ def rebates(state: State, auction: Auction) -> Postings:
             *auction.corrections.get(start, ()),
         )
         for transfer in document.transfers
-    )
+    ]
     hours = hours_of(state, auction)
     names = {hour.contract_id for hour in hours}
-    return rent_rebates(
-        auction.assignment, [state.contracts[item] for item in sorted(names)], hours, rents
+    rents = rent_rebates(
+        auction.assignment,
+        [state.contracts[item] for item in sorted(names)],
+        hours,
+        rents_of(transfers),
     )
+    repaid = repaid_shortfalls(
+        auction.assignment,
+        transfers,
+        pool_balance=state.books.balance(accounts.POOL).posted,
+    )
+    return replace(rents, transfers=(*repaid, *rents.transfers))

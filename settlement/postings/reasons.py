@@ -48,3 +48,6 @@ DISPUTED: Final = "DISPUTED"
 
 DISPUTE_DECIDED: Final = "DISPUTE_DECIDED"
 """Given back when a dispute is decided; what was decided is a correction."""
+
+SHORTFALL_REPAID: Final = "SHORTFALL_REPAID"
+"""What an earlier hour of the auction lacked, out of what later ones left in ``pool``."""

@@ -8,15 +8,30 @@ delivered chip-second (R6).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from clearing.units import MicroUsd, split_largest_remainder
+from clearing.units import (
+    MicroUsd,
+    MicroUsdPerChipHour,
+    chip_seconds,
+    energy_charge,
+    split_largest_remainder,
+)
 from settlement.assignment import Assignment
 from settlement.ledger import accounts
 from settlement.metering.moved import delivered_at
-from settlement.postings import reasons
+from settlement.postings import reasons, terms
+from settlement.postings.auction_layer import standby_transfer_id
 from settlement.postings.draft import Draft
-from settlement.types import Contract, DeliveredHour, Phase, Postings, Transfer, TransferCode
+from settlement.types import (
+    Contract,
+    DeliveredHour,
+    Phase,
+    Postings,
+    SpareHour,
+    Transfer,
+    TransferCode,
+)
 
 
 def rents_of(transfers: Iterable[Transfer]) -> dict[str, int]:
@@ -75,6 +90,72 @@ def rent_rebates(
     return Postings(
         postings_id=rebate_postings_id(assignment.auction_id), transfers=tuple(draft.transfers)
     )
+
+
+def repaid_shortfalls(
+    assignment: Assignment, transfers: Iterable[Transfer], *, pool_balance: int
+) -> tuple[Transfer, ...]:
+    """Pay what an hour could not, out of what later hours of the auction left in ``pool``.
+
+    An hour whose pots lack money finds it in ``pool``; while that is empty its suppliers and
+    the reserve of its interruptibles go short (ADR 0017). What the auction's other hours left
+    there belongs to them first.
+
+    Args:
+        assignment: The auction, every hour of it settled.
+        transfers: Of its hours and their corrections.
+        pool_balance: Posted balance of ``pool``, >= 0.
+    """
+    paid: dict[str, int] = defaultdict(int)
+    left = 0
+    for item in transfers:
+        if item.phase is not Phase.POSTED:
+            continue
+        if item.reason in (reasons.POT_RESIDUAL, reasons.COVER_RESIDUAL):
+            left += item.amount * ((item.credit == accounts.POOL) - (item.debit == accounts.POOL))
+        paid[item.transfer_id] += item.amount
+    missing = sorted(
+        (name, payee, due - paid[name])
+        for name, payee, due in _dues(assignment)
+        # One micro-USD is the rounding of a pot that was shared in full.
+        if due - paid[name] > 1
+    )
+    draft = Draft(pool_balance=pool_balance)
+    money = min(pool_balance, max(0, left), sum(lack for _, _, lack in missing))
+    shares = split_largest_remainder(
+        money, [lack for _, _, lack in missing], [name for name, _, _ in missing]
+    )
+    for (name, payee, _), share in zip(missing, shares, strict=True):
+        draft.post(
+            f"repaid/{name}",
+            accounts.POOL,
+            payee,
+            share,
+            TransferCode.RESIDUAL,
+            reason=reasons.SHORTFALL_REPAID,
+            start=assignment.intervals[0].start,
+        )
+    return tuple(draft.transfers)
+
+
+def _dues(assignment: Assignment) -> Iterator[tuple[str, str, int]]:
+    """Transfer, payee and micro-USD of what the auction owes suppliers and reserve, by hour."""
+    for contract in assignment.contracts:
+        for hour in contract.hours:
+            due = energy_charge(hour.legs.energy, terms.position(hour))
+            name = f"supply/{terms.hour_key(contract, hour)}"
+            yield name, accounts.cash(contract.supplier_id), due
+    for idle in assignment.idle_hours:
+        name = f"supply/{idle.auction_id}/{idle.pool_id}/{idle.interval.start}/{idle.order_id}"
+        yield name, accounts.cash(idle.supplier_id), _held(idle)
+    for held in assignment.reserve_hours:
+        name = standby_transfer_id(held, reserve=True)
+        yield name, accounts.cash(held.supplier_id), _held(held)
+
+
+def _held(item: SpareHour) -> int:
+    price = MicroUsdPerChipHour(max(0, item.price))
+    return energy_charge(price, chip_seconds(item.chips, item.interval.duration_s))
 
 
 def rebate_postings_id(auction_id: str) -> str:
