@@ -24,6 +24,7 @@ from iso_exchange.cli import (
     contract,
     dispute,
     entitlement,
+    explain,
     grant,
     ledger,
     meter,
@@ -113,6 +114,7 @@ for _name, _noun in (
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)
 

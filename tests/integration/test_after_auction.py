@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner
 
 from clearing import codec
 from clearing.types import Interval, ServiceClass
@@ -15,7 +17,10 @@ from clearing.units import Chips, ChipSeconds, MicroUsdPerChipHour, UnixSeconds
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.audit.report import Result, Step
 from iso_exchange.audit.verify import verify
+from iso_exchange.cli.main import app
 from iso_exchange.commands import SubmitReadings
+from iso_exchange.exports.explain import ExplainError, explain
+from iso_exchange.exports.reading import read_bundle
 from iso_exchange.money_commands import (
     CorrectHour,
     CounterReading,
@@ -336,3 +341,51 @@ def test_a_false_document_fails_step_hours(tmp_path: Path, kind: type) -> None:
         vkey = asyncio.run(run())
     report = verify(tmp_path / "auditor", vkey)
     assert report.step(Step.HOURS).result is Result.FAILED
+
+
+def test_explain_walks_a_line_back_to_its_readings(day: tuple[LongDay, Path]) -> None:
+    made, directory = day
+    bundle = read_bundle(directory / "auditor", made.vkey)
+    kinds = set()
+    for issued in bundle.extract.statements:
+        for number, line in enumerate(issued.statement.lines, start=1):
+            found = explain(bundle, issued.statement.statement_id, number)
+            assert found.ok, (issued.statement.statement_id, number, found)
+            whats = [step.what for step in found.steps]
+            assert whats.count("posting") == len(line.transfer_ids)
+            if line.contract_id and line.interval_start:
+                assert {"statement", "posting", "award"} <= set(whats)
+            kinds |= set(whats)
+    assert kinds == {
+        "statement",
+        "posting",
+        "award",
+        "award notice",
+        "price",
+        "spot",
+        "delivered",
+        "reading",
+        "dispute",
+    }
+    with pytest.raises(ExplainError):
+        explain(bundle, "nothing", 1)
+
+
+def test_explain_command_prints_every_step_with_its_entry(day: tuple[LongDay, Path]) -> None:
+    made, directory = day
+    issued = next(
+        item.statement
+        for item in read_bundle(directory / "auditor", made.vkey).extract.statements
+        if item.statement.party_id == "lab-2" and item.statement.asset == "USD"
+    )
+    number = next(n for n, line in enumerate(issued.lines, 1) if line.code is TransferCode.RECLAIM)
+    arguments = ["explain", issued.statement_id, str(number), "--json"]
+    bundle = ["--bundle", str(directory / "auditor"), "--key", made.vkey]
+    answer = CliRunner().invoke(app, [*arguments, *bundle])
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    assert document["ok"]
+    assert document["code"] == "RECLAIM"
+    assert all(step["proved"] for step in document["steps"])
+    wrong = CliRunner().invoke(app, ["explain", issued.statement_id, "999", *bundle])
+    assert wrong.exit_code != 0
