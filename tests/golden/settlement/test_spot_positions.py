@@ -67,9 +67,9 @@ def test_a_cleared_spot_auction_moves_positions_and_money() -> None:
     assert price.energy == 2_500_000
     close(world, result, held=given.spec.intervals[0])
     # Example 2a as the engine clears it: 2.25 the day ahead, 2.50 at spot, no fee.
-    assert world.cash("of I") == -54_000_000 + 1_666_667 - 11_666_667
+    assert world.cash("of I") == -54_000_000 + 1_666_666 - 11_666_667
     assert world.cash("of F2") == -3_333_333 - 666_667
-    assert world.cash("S") == 55_666_666
+    assert world.cash("S") == 55_666_667
     assert world.posted(accounts.POOL) == 0
     assert world.broken({name: int(limit) for name, limit in highest_limits(given).items()}) == []
 
