@@ -261,7 +261,11 @@ class Exchange:
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
         settler = Settler(
-            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+            sequencer=self._sequencer,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+            spot_directory=config.data / "spot",
         )
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("settler", settler.run())

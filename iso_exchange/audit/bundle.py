@@ -25,6 +25,11 @@ from iso_exchange.commands import (
     ReleaseBook,
     SettleHour,
 )
+from iso_exchange.money_commands import (
+    CorrectHour,
+    PublishSpot,
+    RebateRents,
+)
 from settlement.ledger import tiles
 
 FORMAT: Final = "iso-exchange.audit-bundle.v1"
@@ -43,6 +48,9 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     PublishPrices: ("prices_sha256",),
     NotifyAward: ("notice_sha256",),
     SettleHour: ("delivered_sha256", "postings_sha256"),
+    PublishSpot: ("spot_sha256", "postings_sha256"),
+    CorrectHour: ("delivered_sha256", "postings_sha256"),
+    RebateRents: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
 }
