@@ -60,6 +60,7 @@ class Node:
 
     Attributes:
         free: Idle chips.
+        base: Base load: held for ever, without a bid.
         runs: What runs on it, by job id; a gang appears on each of its nodes.
         drain_s: When it is taken away, or None: nothing new starts on it meanwhile.
     """
@@ -67,5 +68,6 @@ class Node:
     pool_id: str
     firm: bool
     free: int
+    base: bool = False
     runs: dict[str, Run] = field(default_factory=dict)
     drain_s: int | None = None

@@ -33,6 +33,8 @@ class Policy:
         notice_s: Notice that interruptible work needs.
         chips_per_node: Node size of the pools that it uses.
         wanted_max: New interruptible nodes asked for at once.
+        gangs_max: Interruptible gangs bid for at once.
+        gang_turn_s: A gang that waits longer for base load has it kept free.
     """
 
     firm_limit: int
@@ -44,6 +46,7 @@ class Policy:
     chips_per_node: int = 8
     wanted_max: int = 64
     gangs_max: int = 2
+    gang_turn_s: int = 3_600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,10 @@ class Lab:
         self._base: dict[str, list[Node]] = {}
         self._ends: list[tuple[int, str, int, Run]] = []
         for pool_id, count in base.items():
-            self._base[pool_id] = [self._node(pool_id, firm=True) for _ in range(count)]
+            self._base[pool_id] = [
+                Node(pool_id=pool_id, firm=True, free=policy.chips_per_node, base=True)
+                for _ in range(count)
+            ]
 
     # What happens to it ---------------------------------------------------------------
 
@@ -102,7 +108,7 @@ class Lab:
             self._gangs[job.job_id] = run
         else:
             self._singles[job.firm].append(run)
-            self._fill()
+        self._fill()
 
     def advance(self, until_s: int) -> None:
         """Let time pass: jobs end, and the next ones start where they ran."""
@@ -134,6 +140,8 @@ class Lab:
                         wanted[pool_id] = wanted.get(pool_id, 0) + nodes
             self._hold(wanted, firm=firm)
         for job_id in list(self._gang_nodes):
+            if self._gang_nodes[job_id][0].base:
+                continue
             if not positions.get(f"{GANG}/{job_id}"):
                 self._stop_gang(job_id)
         for key, pools in positions.items():
@@ -175,7 +183,7 @@ class Lab:
         return (
             len(self._nodes)
             + sum(len(nodes) for nodes in self._base.values())
-            + sum(len(nodes) for nodes in self._gang_nodes.values())
+            + sum(not node.base for nodes in self._gang_nodes.values() for node in nodes)
         )
 
     # Within -----------------------------------------------------------------------------
@@ -194,6 +202,8 @@ class Lab:
 
     def _fill(self) -> None:
         """Start waiting jobs on held nodes: best fit, first come first served, backfilling."""
+        if self._base and self._fill_base_with_gangs():
+            return
         for firm in (True, False):
             queue = self._singles[firm]
             if not queue:
@@ -220,6 +230,23 @@ class Lab:
             waiting.extend(queue)
             self._singles[firm] = waiting
 
+    def _fill_base_with_gangs(self) -> bool:
+        """Start gangs on idle base load; True where one waits so long that others let it pass."""
+        for job_id, run in self._gangs.items():
+            if job_id in self._gang_nodes:
+                continue
+            count = self._size(run.job.chips)
+            for nodes in self._base.values():
+                idle = [node for node in nodes if not node.runs]
+                if len(idle) >= count:
+                    self._gang_nodes[job_id] = idle[:count]
+                    self._start(run, idle[:count])
+                    break
+                late = self.now_s - run.job.submit_s > self.policy.gang_turn_s
+                if late and len(nodes) >= count:
+                    return True
+        return False
+
     def _start(self, run: Run, nodes: list[Node]) -> None:
         run.version += 1
         run.started_s = self.now_s
@@ -244,7 +271,8 @@ class Lab:
             for node in self._gang_nodes.pop(job_id):
                 node.runs.pop(job_id)
                 node.free = self.policy.chips_per_node
-                self._nodes.append(node)
+                if not node.base:
+                    self._nodes.append(node)
             del self._gangs[job_id]
             return
         for node in self._all_nodes():
@@ -367,6 +395,8 @@ class Lab:
                 gang=True,
             )
             if job_id in self._gang_nodes:
+                if self._gang_nodes[job_id][0].base:
+                    continue
                 pool_id = self._gang_nodes[job_id][0].pool_id
                 yield replace(
                     wish,
