@@ -161,13 +161,23 @@ class Lab:
         for node in self._nodes:
             node.drain_s = None
 
-    def fail(self, pool_id: str, nodes: int) -> None:
-        """Nodes of a pool stop without notice, those that run most last."""
-        held = [
-            node for node in (*self._nodes, *self._base.get(pool_id, ())) if node.pool_id == pool_id
-        ]
-        for node in self._least_loss(held)[:nodes]:
-            self._vacate(node)
+    def nodes_in(self, pool_id: str) -> int:
+        """Nodes held in a pool."""
+        return len(self._row(pool_id))
+
+    def lose(self, pool_id: str, rank: int) -> None:
+        """A held node stops without notice: what ran on it is queued again.
+
+        Args:
+            rank: Position among those held in the pool, in order of arrival; below ``nodes_in``.
+        """
+        node = self._row(pool_id)[rank]
+        for job_id in list(node.runs):
+            if job_id in self._gang_nodes:
+                self._stop_gang(job_id)
+        self._vacate(node)
+        if node in self._nodes:
+            self._nodes.remove(node)
 
     # Figures ----------------------------------------------------------------------------
 
@@ -186,6 +196,19 @@ class Lab:
             + sum(not node.base for nodes in self._gang_nodes.values() for node in nodes)
         )
 
+    def all_runs(self) -> Iterator[Run]:
+        """Every job that was submitted, done, running or waiting."""
+        yield from self.done
+        seen: set[str] = set()
+        for node in self._all_nodes():
+            for job_id, run in node.runs.items():
+                if job_id not in self._gangs and job_id not in seen:
+                    seen.add(job_id)
+                    yield run
+        yield from self._gangs.values()
+        for queue in self._singles.values():
+            yield from queue
+
     # Within -----------------------------------------------------------------------------
 
     def _node(self, pool_id: str, *, firm: bool) -> Node:
@@ -194,6 +217,10 @@ class Lab:
     def _pass(self, until_s: int) -> None:
         self.chip_seconds += self.running_chips * (until_s - self.now_s)
         self.now_s = until_s
+
+    def _row(self, pool_id: str) -> list[Node]:
+        gangs = (node for nodes in self._gang_nodes.values() for node in nodes if not node.base)
+        return [node for node in (*self._all_nodes(), *gangs) if node.pool_id == pool_id]
 
     def _all_nodes(self) -> Iterator[Node]:
         for nodes in self._base.values():
@@ -329,7 +356,9 @@ class Lab:
         run = self._gangs[job_id]
         self.running_chips -= run.job.chips
         run.version += 1
-        del self._gang_nodes[job_id]
+        for node in self._gang_nodes.pop(job_id):
+            del node.runs[job_id]
+            node.free = self.policy.chips_per_node
         self._requeue(run)
 
     def _size(self, chips: int) -> int:
