@@ -92,11 +92,7 @@ class Lab:
         self._nodes: list[Node] = []
         self._base: dict[str, list[Node]] = {}
         self._ends: list[tuple[int, str, int, Run]] = []
-        for pool_id, count in base.items():
-            self._base[pool_id] = [
-                Node(pool_id=pool_id, firm=True, free=policy.chips_per_node, base=True)
-                for _ in range(count)
-            ]
+        self.set_base(base)
 
     # What happens to it ---------------------------------------------------------------
 
@@ -161,6 +157,20 @@ class Lab:
         for node in self._nodes:
             node.drain_s = None
 
+    def set_base(self, base: Mapping[str, int]) -> None:
+        """Base load from now on, nodes by pool; what ran on less of it is queued again."""
+        for pool_id in {*base, *self._base}:
+            nodes = self._base.setdefault(pool_id, [])
+            surplus = len(nodes) - base.get(pool_id, 0)
+            for node in self._least_loss(nodes)[: max(0, surplus)]:
+                self._evict(node)
+                nodes.remove(node)
+            nodes.extend(
+                Node(pool_id=pool_id, firm=True, free=self.policy.chips_per_node, base=True)
+                for _ in range(-surplus)
+            )
+        self._fill()
+
     def nodes_in(self, pool_id: str) -> int:
         """Nodes held in a pool."""
         return len(self._row(pool_id))
@@ -172,10 +182,7 @@ class Lab:
             rank: Position among those held in the pool, in order of arrival; below ``nodes_in``.
         """
         node = self._row(pool_id)[rank]
-        for job_id in list(node.runs):
-            if job_id in self._gang_nodes:
-                self._stop_gang(job_id)
-        self._vacate(node)
+        self._evict(node)
         if node in self._nodes:
             self._nodes.remove(node)
 
@@ -319,6 +326,13 @@ class Lab:
             self._leave(job_id, run)
             self._requeue(run)
             self._singles[run.job.firm].appendleft(run)
+
+    def _evict(self, node: Node) -> None:
+        """Stop what runs on a node, gangs that reach beyond it included."""
+        for job_id in list(node.runs):
+            if job_id in self._gang_nodes:
+                self._stop_gang(job_id)
+        self._vacate(node)
 
     def _least_loss(self, nodes: Iterable[Node]) -> list[Node]:
         chips = self.policy.chips_per_node
