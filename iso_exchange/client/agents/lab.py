@@ -19,6 +19,9 @@ from iso_exchange.client.agents.jobs import Job, Node, Run
 
 GANG: Final = "gang"
 
+_PARTS: Final = 20
+"""A waiting gang bids more in steps of a twentieth, not at every gate."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -59,6 +62,7 @@ class Wish:
         nodes: Nodes wanted; zero withdraws the bid.
         gang: All or none, in one pool.
         running: Already running in ``pool_id``.
+        work_s: Of a gang that waits: seconds that it has to run.
     """
 
     key: str
@@ -68,6 +72,7 @@ class Wish:
     limit: int
     gang: bool = False
     running: bool = False
+    work_s: int = 0
 
 
 class Lab:
@@ -452,12 +457,13 @@ class Lab:
                 waiting += 1
                 if waiting > policy.gangs_max:
                     continue
-                waited = self.now_s - run.job.submit_s
-                grown = (
-                    limit + limit * min(waited, policy.gang_patience_s) // policy.gang_patience_s
-                )
-                wish = replace(wish, limit=grown)
-            yield wish
+                wish = replace(wish, limit=limit + limit * self._impatience(run) // _PARTS)
+            yield replace(wish, work_s=run.left_s)
+
+    def _impatience(self, run: Run) -> int:
+        """How long a gang has waited, in parts of its patience."""
+        waited = min(self.now_s - run.job.submit_s, self.policy.gang_patience_s)
+        return waited * _PARTS // self.policy.gang_patience_s
 
 
 def _prefix(*, firm: bool) -> str:

@@ -67,6 +67,15 @@ class Market(Protocol):
         """An interval has passed; nodes that were out of service by pool."""
 
 
+class BaseLoad(Protocol):
+    """What the labs hold without a bid."""
+
+    chip_hours: int
+
+    async def at(self, start_s: int) -> None:
+        """Called at the start of every interval, after its run was published."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Replay:
     """Everything that happened.
@@ -79,6 +88,7 @@ class Replay:
 
     hours: dict[int, Hour] = field(default_factory=dict)
     base_curtailed: int = 0
+    base_chip_hours: int = 0
     notices: int = 0
     reclaimed: int = 0
     prices: dict[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
@@ -96,6 +106,8 @@ async def drive(
     jobs: Sequence[tuple[str, Job]],
     faults: Faults,
     end_s: int,
+    *,
+    base: BaseLoad | None = None,
 ) -> Replay:
     """Run a trace through a market.
 
@@ -126,8 +138,11 @@ async def drive(
         cleared = await market.clear(start_s)
         replay.prices[start_s] = cleared.prices
         replay.notices += len(cleared.notices)
-        for name, lab in labs.items():
+        for lab in labs.values():
             lab.advance(start_s)
+        if base is not None:
+            await base.at(start_s)
+        for name, lab in labs.items():
             lab.take(cleared.positions.get(name, {}))
             lab.withdraw_notices()
         for told in cleared.notices:
@@ -148,6 +163,8 @@ async def drive(
         await market.deliver(
             start_s, {p.pool_id: p.nodes - in_service[p.pool_id] for p in layout.pools}
         )
+    if base is not None:
+        replay.base_chip_hours = base.chip_hours
     return replay
 
 
