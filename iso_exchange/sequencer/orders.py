@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from clearing.eligibility import resolve
 from clearing.errors import InvariantError
-from clearing.types import BlockBid, Book, Interval, Offer, Step, StepBid, WorkBid
+from clearing.types import AuctionSpec, BlockBid, Book, Interval, Offer, Step, StepBid, WorkBid
 from iso_exchange.commands import (
     BlockBidTerms,
     CancelAllOrders,
@@ -61,7 +61,7 @@ def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | R
     order, hold = checked
     auction = state.auctions[command.auction_id]
     previous = state.orders.get(command.order_id)
-    released = _void(previous, "amended") if previous else ()
+    released = void(previous, "amended") if previous else ()
     transfers = released + ((hold,) if hold else ())
     applied = post(
         state,
@@ -97,10 +97,9 @@ def check_order(
     Returns:
         The order as the book will hold it and the hold that it needs, or the refusal.
     """
-    role = Role.SUPPLIER if isinstance(command.terms, OfferTerms) else Role.BUYER
-    participant = active_participant(state, command.participant_id, role)
-    if isinstance(participant, Rejected):
-        return participant
+    refused = refuse_party(state, command)
+    if refused:
+        return refused
     refused = _refuse_state(state, command, meta)
     if refused:
         return refused
@@ -109,8 +108,9 @@ def check_order(
     if isinstance(order, Rejected):
         return order
     refused = (
-        _refuse_prices(auction, order)
-        or _refuse_pools(state, auction, command, order)
+        refuse_prices(auction.spec, order)
+        or refuse_pools(state, auction.pool_ids, order)
+        or _refuse_offer(state, auction, command, order)
         or refuse_ties(state, auction, order)
         or _refuse_by_engine(state, auction, order)
     )
@@ -120,28 +120,19 @@ def check_order(
     if hold is None:
         return order, None
     hold = dataclasses.replace(hold, transfer_id=f"{hold.transfer_id}/{command.revision}")
-    return _refuse_credit(state, command, hold) or (order, hold)
+    return refuse_credit(state, command, hold) or (order, hold)
 
 
 def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | Rejected:
     """Withdraw an open order before its gate closes, and release its hold."""
-    order = state.orders.get(command.order_id)
-    if order is None:
-        return _not_found(command.order_id)
-    if order.submitted.participant_id != command.header.signer_id:
-        return Rejected(
-            code=Code.NOT_OWNER, field="order_id", advice="only its owner may cancel an order"
-        )
+    order = own_order(state, command)
+    if isinstance(order, Rejected):
+        return order
     refused = _refuse_gate(state, order.submitted.auction_id, meta, halted_ok=True)
     if refused:
         return refused
     if order.state is not OrderState.OPEN:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="order_id",
-            advice="only an open order can be cancelled",
-            got=order.state.value,
-        )
+        return refuse_closed(order)
     auction = state.auctions[order.submitted.auction_id]
     refused = refuse_children(auction, command.header.signer_id, command.order_id)
     if refused:
@@ -150,6 +141,28 @@ def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | R
     if isinstance(transfers, Rejected):
         return transfers
     return Accepted(owners=(command.header.signer_id,), transfers=transfers)
+
+
+def own_order(state: State, command: CancelOrder) -> Order | Rejected:
+    """The order that its owner wants to cancel."""
+    order = state.orders.get(command.order_id)
+    if order is None:
+        return _not_found(command.order_id)
+    if order.submitted.participant_id != command.header.signer_id:
+        return Rejected(
+            code=Code.NOT_OWNER, field="order_id", advice="only its owner may cancel an order"
+        )
+    return order
+
+
+def refuse_closed(order: Order) -> Rejected:
+    """Refusal to cancel what is not open."""
+    return Rejected(
+        code=Code.WRONG_STATE,
+        field="order_id",
+        advice="only an open order can be cancelled",
+        got=order.state.value,
+    )
 
 
 def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Accepted | Rejected:
@@ -163,9 +176,10 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
         )
     transfers: list[AppliedTransfer] = []
     for order in list(state.orders.values()):
-        auction = state.auctions[order.submitted.auction_id]
+        auction = state.auctions.get(order.submitted.auction_id)
         if (
-            order.submitted.participant_id == command.participant_id
+            auction is not None  # standing orders are the business of ``spot_entry``
+            and order.submitted.participant_id == command.participant_id
             and order.state is OrderState.OPEN
             and auction.state in (AuctionState.OPEN, AuctionState.HALTED)
             and meta.now < auction.created.close_time
@@ -178,7 +192,15 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
     return Accepted(owners=(command.participant_id,), transfers=tuple(transfers))
 
 
-def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | None:
+def refuse_party(state: State, command: SubmitOrder) -> Rejected | None:
+    """Refusal of a participant that may not submit this kind of order."""
+    role = Role.SUPPLIER if isinstance(command.terms, OfferTerms) else Role.BUYER
+    participant = active_participant(state, command.participant_id, role)
+    return participant if isinstance(participant, Rejected) else None
+
+
+def refuse_identifier(state: State, command: SubmitOrder) -> Rejected | None:
+    """Refusal of an identifier that is malformed or another participant's."""
     if not _ORDER_ID.fullmatch(command.order_id):
         return Rejected(
             code=Code.INVALID_VALUE,
@@ -193,9 +215,12 @@ def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | 
             field="order_id",
             advice="the identifier belongs to another participant; choose another",
         )
-    refused = _refuse_gate(state, command.auction_id, meta)
-    if refused:
-        return refused
+    return None
+
+
+def refuse_amendment(state: State, command: SubmitOrder) -> Rejected | None:
+    """Refusal of an amendment in another auction, or of an order that is not open."""
+    previous = state.orders.get(command.order_id)
     if previous and previous.submitted.auction_id != command.auction_id:
         return Rejected(
             code=Code.INVALID_VALUE,
@@ -211,18 +236,14 @@ def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | 
             advice="only an open order can be amended",
             got=previous.state.value,
         )
-    auction = state.auctions[command.auction_id]
-    refused = refuse_children(auction, command.participant_id, command.order_id)
-    if refused:
-        return refused
-    if command.order_id in auction.nominated:
-        return Rejected(
-            code=Code.ALREADY_EXISTS,
-            field="order_id",
-            advice="a nomination in this auction has this identifier; choose another",
-            got=command.order_id,
-        )
-    open_count = auction.open_counts[command.participant_id]
+    return None
+
+
+def refuse_count_or_revision(
+    state: State, command: SubmitOrder, open_count: int
+) -> Rejected | None:
+    """Refusal of one order too many, or of a revision that is not the next."""
+    previous = state.orders.get(command.order_id)
     if previous is None and open_count >= ORDER_COUNT_MAX:
         return Rejected(
             code=Code.TOO_MANY_ORDERS,
@@ -241,6 +262,33 @@ def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | 
             limit=str(wanted),
         )
     return None
+
+
+def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | None:
+    refused = (
+        refuse_identifier(state, command)
+        or _refuse_gate(state, command.auction_id, meta)
+        or refuse_amendment(state, command)
+    )
+    if refused:
+        return refused
+    auction = state.auctions[command.auction_id]
+    refused = refuse_children(auction, command.participant_id, command.order_id)
+    if refused:
+        return refused
+    if command.order_id in auction.nominated:
+        return refuse_nominated(command)
+    return refuse_count_or_revision(state, command, auction.open_counts[command.participant_id])
+
+
+def refuse_nominated(command: SubmitOrder) -> Rejected:
+    """Refusal of an identifier that a nomination of the same book has."""
+    return Rejected(
+        code=Code.ALREADY_EXISTS,
+        field="order_id",
+        advice="a nomination in this auction has this identifier; choose another",
+        got=command.order_id,
+    )
 
 
 def _refuse_gate(
@@ -377,8 +425,8 @@ def steps_of(order: BookOrder) -> Iterable[Step]:
         yield Step(price=order.limit_price, chips=order.max_chips)
 
 
-def _refuse_prices(auction: Auction, order: BookOrder) -> Rejected | None:
-    spec = auction.spec
+def refuse_prices(spec: AuctionSpec, order: BookOrder) -> Rejected | None:
+    """Refusal of a price off the grid or outside the limits, or of a quantity of nothing."""
     for step in steps_of(order):
         if not spec.price_floor <= step.price <= spec.price_cap:
             return Rejected(
@@ -405,12 +453,17 @@ def _refuse_prices(auction: Auction, order: BookOrder) -> Rejected | None:
     return None
 
 
-def _refuse_pools(
-    state: State, auction: Auction, command: SubmitOrder, order: BookOrder
-) -> Rejected | None:
+def refuse_pools(state: State, pool_ids: Sequence[str], order: BookOrder) -> Rejected | None:
+    """Refusal of pools that an order names or resolves to.
+
+    Args:
+        state: Registry.
+        pool_ids: Grid of the auction or market.
+        order: Offers are the business of a supplier of the one pool that they name.
+    """
     if isinstance(order, Offer):
-        return _refuse_offer_pool(state, auction, command, order)
-    grid = grid_of(state, auction)
+        return _refuse_offer_pool(state, pool_ids, order)
+    grid = tuple(state.pools[pool_id].pool for pool_id in pool_ids)
     known = {pool.chip_class for pool in grid}
     for chip_class in order.where.chip_classes:
         if chip_class not in known:
@@ -421,10 +474,10 @@ def _refuse_pools(
                 got=chip_class,
             )
     for pool_id in order.where.pool_ids:
-        if pool_id not in auction.pool_ids:
+        if pool_id not in pool_ids:
             return unknown_pool(state, "pool_ids", pool_id)
     stays = order.initial_pool_id if isinstance(order, BlockBid) else ""
-    if stays and stays not in auction.pool_ids:
+    if stays and stays not in pool_ids:
         return unknown_pool(state, "initial_pool_id", stays)
     resolution = resolve(
         order.where,
@@ -442,40 +495,49 @@ def _refuse_pools(
     return _refuse_nodes(order, node)
 
 
-def _refuse_offer_pool(
-    state: State, auction: Auction, command: SubmitOrder, offer: Offer
-) -> Rejected | None:
-    if offer.pool_id not in auction.pool_ids:
+def _refuse_offer_pool(state: State, pool_ids: Sequence[str], offer: Offer) -> Rejected | None:
+    if offer.pool_id not in pool_ids:
         return unknown_pool(state, "pool_id", offer.pool_id)
     record = state.pools[offer.pool_id]
-    if command.participant_id not in record.supplier_ids:
+    if offer.participant_id not in record.supplier_ids:
         return Rejected(
             code=Code.NOT_OWNER,
             field="pool_id",
             advice="only the registered suppliers of a pool may offer in it",
-            got=command.participant_id,
+            got=offer.participant_id,
         )
-    refused = _refuse_nodes(offer, record.pool.chips_per_node)
-    if refused:
-        return refused
+    return _refuse_nodes(offer, record.pool.chips_per_node)
+
+
+def _refuse_offer(
+    state: State, auction: Auction, command: SubmitOrder, offer: BookOrder
+) -> Rejected | None:
+    """Chips are offered in one auction at a time."""
+    if not isinstance(offer, Offer):
+        return None
     previous = state.orders.get(command.order_id)
     replaced = {}
     if previous is not None and isinstance(previous.order, Offer):
         replaced = dict(_offered(previous.order)) if previous.order.pool_id == offer.pool_id else {}
     intervals = auction.spec.intervals
+    capacity = state.pools[offer.pool_id].pool.capacity
     taken = Taken(state, offer.pool_id, Interval(start=intervals[0].start, end=intervals[-1].end))
     for interval, chips in _offered(offer):
         others = taken.most(intervals[interval]) - replaced.get(interval, 0)
-        if others + chips > record.pool.capacity:
-            # Without the sum: other suppliers' open offers are in it.
-            return Rejected(
-                code=Code.QUANTITY_ABOVE_CAPACITY,
-                field="segments",
-                advice="offers of all auctions and base load of a pool must fit its capacity",
-                got=str(chips),
-                limit=f"{record.pool.capacity} less what is offered, sold and set aside",
-            )
+        if others + chips > capacity:
+            return refuse_capacity(chips, capacity)
     return None
+
+
+def refuse_capacity(chips: int, capacity: int) -> Rejected:
+    """Refusal of an offer beyond what its pool has, without the sum: others' orders are in it."""
+    return Rejected(
+        code=Code.QUANTITY_ABOVE_CAPACITY,
+        field="segments",
+        advice="offers of all auctions and base load of a pool must fit its capacity",
+        got=str(chips),
+        limit=f"{capacity} less what is offered, sold and set aside",
+    )
 
 
 def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
@@ -507,7 +569,8 @@ def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejec
     )
 
 
-def _refuse_credit(state: State, command: SubmitOrder, hold: Transfer) -> Rejected | None:
+def refuse_credit(state: State, command: SubmitOrder, hold: Transfer) -> Rejected | None:
+    """Refusal of an order whose hold does not fit the free collateral."""
     previous = state.orders.get(command.order_id)
     free = state.books.available_to(command.participant_id)
     if previous is not None and previous.hold is not None:
@@ -547,7 +610,7 @@ def _cancel(
         meta,
         Postings(
             postings_id=f"cancel/{command.order_id}/{command.revision}",
-            transfers=_void(order, reason),
+            transfers=void(order, reason),
         ),
         first=first,
     )
@@ -563,7 +626,8 @@ def _cancel(
     return applied
 
 
-def _void(order: Order, reason: str) -> tuple[Transfer, ...]:
+def void(order: Order, reason: str) -> tuple[Transfer, ...]:
+    """Release of an order's hold, where it has one."""
     return (release_hold(order.hold, reason),) if order.hold else ()
 
 
