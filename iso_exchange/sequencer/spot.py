@@ -30,6 +30,7 @@ from iso_exchange.sequencer.spot_market import (
     SpotMarket,
 )
 from iso_exchange.sequencer.spot_orders import keeps
+from iso_exchange.sequencer.spot_settlement import settle_run
 from iso_exchange.sequencer.state import Auction, AuctionState, Order, OrderState, State
 from settlement.assignment import Assignment
 from settlement.storage.store import AppliedTransfer
@@ -177,7 +178,7 @@ def bind_result(
 
 
 def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
-    """Note that the prices of a run are public."""
+    """Note that the prices of a run are public; one that binds nothing is settled with it."""
     market = state.markets[run.market_id]
     start = run.spec.intervals[0].start
     market.runs[start] = replace(
@@ -186,6 +187,9 @@ def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
         prices_sha256=command.prices_sha256,
         certified_gap_ppb=command.certified_gap_ppb,
     )
+    if run.assignment is not None and not run.assignment.intervals:
+        run.state = AuctionState.SETTLED
+        settle_run(state, run)
 
 
 def standing_of(market: SpotMarket, order: Order, number: int) -> Standing:
