@@ -186,6 +186,14 @@ def statement_period(auction: Auction) -> Interval:
     return Interval(start=intervals[0].start, end=intervals[-1].end)
 
 
+def period_of(state: State, auction_id: str) -> Interval:
+    """Statement period of an auction, or of a run that may have left the state."""
+    auction = find_auction(state, auction_id)
+    if auction is not None:
+        return statement_period(auction)
+    return day_of(int(auction_id.rpartition("/")[2]))
+
+
 def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
     """Meter batches of the pools of an auction in one delivery interval."""
     contracts = auction.assignment.contracts if auction.assignment else ()

@@ -146,6 +146,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         book=frozen.book,
         market_id=command.market_id,
         frozen=(count, root),
+        gate_index=meta.index,
         gate=_gate(state, market, frozen.book, number, frozen.credit_ids),
     )
     market.run_ids[start] = run_id
@@ -177,10 +178,20 @@ def bind_result(
     market.revealed_count += 1
 
 
+def last_published_run(state: State, market: SpotMarket) -> Auction | None:
+    """The latest published run that is still in the state, None where there is none."""
+    for start in sorted(market.run_ids, reverse=True):
+        run = state.runs[market.run_ids[start]]
+        if run.state in (AuctionState.PUBLISHED, AuctionState.SETTLED):
+            return run
+    return None
+
+
 def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
     """Note that the prices of a run are public; one that binds nothing is settled with it."""
     market = state.markets[run.market_id]
     start = run.spec.intervals[0].start
+    market.disclosed = max(market.disclosed, run.gate_index)
     market.runs[start] = replace(
         market.runs[start],
         state=AuctionState.PUBLISHED.value,

@@ -69,12 +69,10 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     offers: list[Offer] = []
     step_bids: list[StepBid] = []
     block_bids: list[BlockBid] = []
-    entries: list[tuple[int, bytes]] = []
     for order_id in market.order_ids:
         if order_id in without_credit:
             continue
-        record = state.orders[order_id]
-        order = record.order
+        order = state.orders[order_id].order
         if isinstance(order, StepBid):
             step = step_in_run(market, order, first)
             if step is None:
@@ -91,15 +89,20 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
             if offer is None:
                 continue
             offers.append(offer)
-        entries.append((record.entry_index, record.leaf_hash))
     nominations, released, named = _base_load(state, market, first)
-    entries.extend(named)
+    left = tuple(_what_is_left(state, market, offers, first, length))
+    entries = [
+        *named,
+        *(_entry(state, order.order_id) for order in left),
+        *(_entry(state, order.order_id) for order in step_bids),
+        *(_entry(state, order.order_id) for order in block_bids),
+    ]
     entries.sort()
     book = Book(
         spec=market.spec(start),
         sites=tuple(record.site for record in state.sites.values()),
         pools=tuple(state.pools[name].pool for name in market.pool_ids),
-        offers=(*_what_is_left(state, market, offers, first, length), *released),
+        offers=(*left, *released),
         step_bids=tuple(step_bids),
         block_bids=tuple(block_bids),
         nominations=nominations,
@@ -107,6 +110,11 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     return RunBook(
         book=canonical(book), entries=tuple(entries), credit_ids=tuple(sorted(without_credit))
     )
+
+
+def _entry(state: State, order_id: str) -> tuple[int, bytes]:
+    record = state.orders[order_id]
+    return record.entry_index, record.leaf_hash
 
 
 def step_in_run(market: SpotMarket, bid: StepBid, first: int) -> StepBid | None:

@@ -84,6 +84,8 @@ class SpotMarket:
             supply order and interval number.
         gangs: Block bids that began and are not over.
         last_start: Start of the last closed run, 0 before the first.
+        disclosed: Log index of the gate of the last published run: orders before it are open to
+            auditors.
         revealed: Hex tie seed that the last published run revealed; the anchor before the first.
         revealed_count: Seeds revealed.
         run_ids: Runs that are not settled, by start; their records are in ``State.runs``.
@@ -105,6 +107,7 @@ class SpotMarket:
     nominated: dict[str, str] = field(default_factory=dict)
     """Entitlement by nomination id."""
     last_start: int = 0
+    disclosed: int = 0
     revealed: str = ""
     revealed_count: int = 0
     run_ids: dict[int, str] = field(default_factory=dict)
@@ -167,10 +170,12 @@ class RunRecord:
     Attributes:
         state: Name of its ``AuctionState``.
         prices_sha256: Hex digest of its public prices, empty before publication.
+        renewed: It was not cleared in time: it renews what the run before advised.
     """
 
     state: str
     order_count: int
     book_root: str
     prices_sha256: str = ""
+    renewed: bool = False
     certified_gap_ppb: int = 0
