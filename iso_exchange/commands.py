@@ -9,7 +9,6 @@ signed by the exchange's own services are the canonical JSON of these very value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from clearing.shapes import LATER
 from clearing.types import (
@@ -33,38 +32,14 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange.command_header import Header as Header  # noqa: PLC0414 - public here
+from iso_exchange.command_header import Role as Role  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414 - public here
 from settlement.types import MeterBatch
-
-
-class Role(Enum):
-    """What a participant may do; a participant may hold several."""
-
-    SUPPLIER = "SUPPLIER"
-    BUYER = "BUYER"
-    METER = "METER"
-    AUDITOR = "AUDITOR"
-    OPERATOR = "OPERATOR"
-    COMMUNITY = "COMMUNITY"
-    EXCHANGE = "EXCHANGE"
-    """The exchange's own services: they sign results, never orders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First field of every signed body.
-
-    Attributes:
-        origin: Log origin of the exchange it is meant for.
-        signer_id: Participant, meter or service that signs.
-        request_id: Idempotency key, unique per signer, 1 to 128 characters.
-        create_time: When it was signed, as the signer says; evidence only.
-    """
-
-    origin: str
-    signer_id: str
-    request_id: str
-    create_time: UnixSeconds
-
 
 # Registry ---------------------------------------------------------------------------
 
@@ -243,67 +218,6 @@ class ResumeAuction:
 
     header: Header
     auction_id: str
-    reason: str
-
-
-# Spot -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSpotMarket:
-    """A standing market, cleared every interval with a look-ahead; takes orders at once.
-
-    Attributes:
-        first_start: Start of the first run's first interval, on an interval boundary.
-        interval_seconds: Length of an interval and distance of the runs, a multiple of 300.
-        look_ahead: Intervals of a run.
-        gate_lead_s: The gate of a run closes this long before its first interval.
-        seed_anchor: Lower-case hex end of the chain of tie seeds: the SHA-256 of the first
-            run's seed.
-        chain_length: Seeds that the chain holds: the most runs that can be published.
-    """
-
-    header: Header
-    market_id: str
-    first_start: UnixSeconds
-    interval_seconds: Seconds
-    look_ahead: int
-    gate_lead_s: Seconds
-    price_floor: MicroUsdPerChipHour
-    price_cap: MicroUsdPerChipHour
-    tick: MicroUsdPerChipHour
-    operator_fee: MicroUsdPerChipHour
-    pricing_rule: PricingRule
-    tie_credit: MicroUsdPerChipHour
-    seed_anchor: str
-    chain_length: int
-    tariff: Tariff
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HaltSpotMarket:
-    """No orders and no runs until resumed; what is bound is delivered."""
-
-    header: Header
-    market_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeSpotMarket:
-    """Take orders and clear again."""
-
-    header: Header
-    market_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseSpotMarket:
-    """No run after this; open orders end, what is bound is delivered."""
-
-    header: Header
-    market_id: str
     reason: str
 
 
@@ -488,21 +402,6 @@ class CloseAuction:
     order_count: int
     book_root: str
     book_commitment: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseRun:
-    """The gate of one run of a spot market: every order before this entry is in it.
-
-    Its book is frozen here; ``CloseAuction`` then says what is in it.
-
-    Attributes:
-        start: Start of its first interval.
-    """
-
-    header: Header
-    market_id: str
-    start: UnixSeconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

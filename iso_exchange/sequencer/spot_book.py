@@ -8,9 +8,8 @@ base load, with what its holders released (rule 8).
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from clearing.book import canonical
@@ -19,22 +18,18 @@ from clearing.types import (
     Book,
     Eligibility,
     Interval,
-    Nomination,
     Offer,
-    Segment,
     Step,
     StepBid,
 )
-from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, UnixSeconds
+from clearing.units import Chips, MicroUsd
 from iso_exchange.commands import ReportOutage
-from iso_exchange.sequencer.base_load import usable_cover
-from iso_exchange.sequencer.capacity import Taken, carried_by_auctions, meets_any
+from iso_exchange.sequencer.capacity import Taken
+from iso_exchange.sequencer.spot_base_load import base_load_in_run
+from iso_exchange.sequencer.spot_curves import clip, joined, less
 from iso_exchange.sequencer.spot_market import RELEASE_PREFIX, SpotMarket
-from iso_exchange.sequencer.state import NominationRecord, Order, State
+from iso_exchange.sequencer.state import Order, State
 from settlement.ledger.merkle import Frontier
-
-STANDING_PREFIX = "standing:"
-RELEASE_PRICE = MicroUsdPerChipHour(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +84,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
             if offer is None:
                 continue
             offers.append(offer)
-    nominations, released, named = _base_load(state, market, first)
+    nominations, released, named = base_load_in_run(state, market, first)
     left = tuple(_what_is_left(state, market, offers, first, length))
     entries = [
         *named,
@@ -119,10 +114,10 @@ def _entry(state: State, order_id: str) -> tuple[int, bytes]:
 
 def step_in_run(market: SpotMarket, bid: StepBid, first: int) -> StepBid | None:
     """What a step bid asks of a run: its curve less what is bound, dearest steps first."""
-    segments = _clip(bid.segments, first, market.opened.look_ahead)
+    segments = clip(bid.segments, first, market.opened.look_ahead)
     pools = market.bound.get(bid.order_id)
     if pools:
-        segments = _less(segments, lambda place: market.held(bid.order_id, first + place))
+        segments = less(segments, lambda place: market.held(bid.order_id, first + place))
     return dataclasses.replace(bid, segments=segments) if segments else None
 
 
@@ -165,10 +160,10 @@ def block_in_run(market: SpotMarket, block: BlockBid, first: int) -> BlockBid | 
 
 
 def _offer_in_run(market: SpotMarket, offer: Offer, first: int) -> Offer | None:
-    segments = _clip(offer.segments, first, market.opened.look_ahead)
+    segments = clip(offer.segments, first, market.opened.look_ahead)
     owed = market.supplied.get(offer.pool_id, {}).get(offer.order_id)
     if owed:
-        segments = _less(segments, lambda place: owed.get(first + place, 0))
+        segments = less(segments, lambda place: owed.get(first + place, 0))
     return dataclasses.replace(offer, segments=segments) if segments else None
 
 
@@ -269,151 +264,6 @@ def _cut(offers: list[Offer], room: list[int]) -> Iterator[Offer]:
                 kept[order_id][place] += (Step(price=step.price, chips=Chips(part)),)
                 left -= part
     for offer in offers:
-        segments = _joined(kept[offer.order_id])
+        segments = joined(kept[offer.order_id])
         if segments:
             yield dataclasses.replace(offer, segments=segments)
-
-
-def _clip(segments: Iterable[Segment], first: int, length: int) -> tuple[Segment, ...]:
-    """Segments inside a run, by position in it."""
-    return tuple(
-        Segment(
-            first=max(0, segment.first - first),
-            stop=min(length, segment.stop - first),
-            steps=segment.steps,
-        )
-        for segment in segments
-        if segment.first < first + length and first < segment.stop
-    )
-
-
-def _less(segments: Iterable[Segment], used: Callable[[int], int]) -> tuple[Segment, ...]:
-    """Curves less the chips that are used up of them, from their first step on."""
-    length = max((segment.stop for segment in segments), default=0)
-    curves: list[tuple[Step, ...]] = [()] * length
-    for segment in segments:
-        for place in range(segment.first, segment.stop):
-            curves[place] = _without(segment.steps, used(place))
-    return _joined(curves)
-
-
-def _without(steps: tuple[Step, ...], chips: int) -> tuple[Step, ...]:
-    if not chips:
-        return steps
-    left: list[Step] = []
-    for step in steps:
-        taken = min(chips, step.chips)
-        chips -= taken
-        if step.chips > taken:
-            left.append(Step(price=step.price, chips=Chips(step.chips - taken)))
-    return tuple(left)
-
-
-def _joined(curves: Iterable[tuple[Step, ...]]) -> tuple[Segment, ...]:
-    """One segment for each stretch of intervals with the same curve."""
-    segments = []
-    for steps, places in itertools.groupby(enumerate(curves), key=lambda item: item[1]):
-        if steps:
-            members = [place for place, _ in places]
-            segments.append(Segment(first=members[0], stop=members[-1] + 1, steps=steps))
-    return tuple(segments)
-
-
-def _base_load(
-    state: State, market: SpotMarket, first: int
-) -> tuple[tuple[Nomination, ...], tuple[Offer, ...], list[tuple[int, bytes]]]:
-    """Base load of a run, what is released of it, and the log entries that say so."""
-    length = market.opened.look_ahead
-    window = Interval(
-        start=market.interval(first).start, end=UnixSeconds((first + length) * market.seconds)
-    )
-    pools = frozenset(market.pool_ids)
-    carried = carried_by_auctions(state, window)
-    nominations: list[Nomination] = []
-    released: list[Offer] = []
-    entries: list[tuple[int, bytes]] = []
-    for entitlement in state.entitlements.values():
-        period = entitlement.period
-        if (
-            entitlement.pool_id not in pools
-            or period.end <= window.start
-            or window.end <= period.start
-        ):
-            continue
-        elsewhere = carried.get(entitlement.entitlement_id, ())
-        name = f"{market.opened.market_id}/{entitlement.entitlement_id}"
-        record = state.nominations.get(name)
-        owed = market.supplied.get(entitlement.pool_id, {}).get(
-            f"{RELEASE_PREFIX}{entitlement.entitlement_id}", {}
-        )
-        used: list[int] = []
-        free: list[int] = []
-        for number in range(first, first + length):
-            interval = market.interval(number)
-            inside = period.start <= interval.start and interval.end <= period.end
-            if not inside or meets_any(interval, elsewhere):
-                used.append(0)
-                free.append(0)
-                continue
-            full, bound = entitlement.chips, owed.get(number, 0)
-            wanted = full if record is None else _asked(record, number, full)
-            used.append(min(wanted, full - bound))
-            free.append(max(0, full - wanted - bound))
-        if record is not None and any(used):
-            entries.append((record.entry_index, record.leaf_hash))
-        order_id = (
-            record.nomination.order_id
-            if record is not None
-            else f"{STANDING_PREFIX}{entitlement.entitlement_id}"
-        )
-        segments = _flat(used, entitlement.contract_price)
-        if segments:
-            cover, backups = usable_cover(pools, entitlement)
-            nominations.append(
-                Nomination(
-                    order_id=order_id,
-                    entitlement_id=entitlement.entitlement_id,
-                    participant_id=entitlement.holder_id,
-                    pool_id=entitlement.pool_id,
-                    segments=segments,
-                    cover=cover,
-                    backup_pool_ids=backups,
-                )
-            )
-        offered = _flat(free, RELEASE_PRICE)
-        if offered:
-            released.append(
-                Offer(
-                    order_id=f"{RELEASE_PREFIX}{entitlement.entitlement_id}",
-                    participant_id=entitlement.holder_id,
-                    pool_id=entitlement.pool_id,
-                    segments=offered,
-                    recallable=True,
-                )
-            )
-    return tuple(nominations), tuple(released), entries
-
-
-def nominated_at(segments: tuple[Segment, ...], number: int, full: int) -> int:
-    """Chips that a spot nomination asks for in an interval.
-
-    Between its first and last segment, what they leave out is released; outside of them the
-    entitlement is nominated in full.
-    """
-    if not segments[0].first <= number < segments[-1].stop:
-        return full
-    for segment in segments:
-        if segment.first <= number < segment.stop:
-            return segment.steps[0].chips
-    return 0
-
-
-def _asked(record: NominationRecord, number: int, full: int) -> int:
-    return nominated_at(record.nomination.segments, number, full)
-
-
-def _flat(chips: list[int], price: MicroUsdPerChipHour) -> tuple[Segment, ...]:
-    """Segments of one step each from chips per interval."""
-    return _joined(
-        (Step(price=price, chips=Chips(quantity)),) if quantity else () for quantity in chips
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from clearing.errors import InvariantError
 from clearing.types import BlockBid, Book, Offer, StepBid
 from iso_exchange.commands import CancelAllOrders, CancelOrder, SubmitOrder
-from iso_exchange.sequencer import orders
+from iso_exchange.sequencer import order_guards, orders
 from iso_exchange.sequencer.effects import Accepted, Meta, post
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -81,14 +81,14 @@ def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | R
     market = state.markets.get(found.submitted.auction_id) if found else None
     if market is None:
         return orders.cancel_order(state, command, meta)
-    order = orders.own_order(state, command)
+    order = order_guards.own_order(state, command)
     if isinstance(order, Rejected):
         return order
     refused = refuse_market(market, halted_ok=True)
     if refused:
         return refused
     if order.state is not OrderState.OPEN:
-        return orders.refuse_closed(order)
+        return order_guards.refuse_closed(order)
     applied = end_order(state, market, order, meta, orders.CANCELLED_BY_OWNER)
     return Accepted(owners=(command.header.signer_id,), transfers=applied)
 
@@ -155,16 +155,16 @@ def _check_standing(
     state: State, market: SpotMarket, command: SubmitOrder, meta: Meta
 ) -> tuple[StandingOrder, Transfer | None] | Rejected:
     refused = (
-        orders.refuse_party(state, command)
-        or orders.refuse_identifier(state, command)
+        order_guards.refuse_party(state, command)
+        or order_guards.refuse_identifier(state, command)
         or refuse_market(market)
-        or orders.refuse_amendment(state, command)
+        or order_guards.refuse_amendment(state, command)
     )
     if refused:
         return refused
     if command.order_id in market.nominated:
-        return orders.refuse_nominated(command)
-    refused = orders.refuse_count_or_revision(
+        return order_guards.refuse_nominated(command)
+    refused = order_guards.refuse_count_or_revision(
         state, command, market.open_counts[command.participant_id]
     )
     if refused:
@@ -174,8 +174,8 @@ def _check_standing(
         return order
     spec, shown = sample(market, order)
     refused = (
-        orders.refuse_prices(spec, order)
-        or orders.refuse_pools(state, market.pool_ids, order)
+        order_guards.refuse_prices(spec, order)
+        or order_guards.refuse_pools(state, market.pool_ids, order)
         or _refuse_capacity(state, market, order)
         or _refuse_gang(market, order)
         or refuse_by_engine(
@@ -194,7 +194,7 @@ def _check_standing(
     hold = standing_hold(market, order, command.revision)
     if hold is None:
         return order, None
-    return orders.refuse_credit(state, command, hold) or (order, hold)
+    return order_guards.refuse_credit(state, command, hold) or (order, hold)
 
 
 def _refuse_capacity(state: State, market: SpotMarket, order: StandingOrder) -> Rejected | None:
@@ -206,7 +206,7 @@ def _refuse_capacity(state: State, market: SpotMarket, order: StandingOrder) -> 
     capacity = state.pools[order.pool_id].pool.capacity
     chips = most_offered(order)
     if sum(others.values()) + chips > capacity:
-        return orders.refuse_capacity(chips, capacity)
+        return order_guards.refuse_capacity(chips, capacity)
     return None
 
 
