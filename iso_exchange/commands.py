@@ -9,7 +9,6 @@ signed by the exchange's own services are the canonical JSON of these very value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from clearing.shapes import LATER
 from clearing.types import (
@@ -33,38 +32,14 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange.command_header import Header as Header  # noqa: PLC0414 - public here
+from iso_exchange.command_header import Role as Role  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414 - public here
 from settlement.types import MeterBatch
-
-
-class Role(Enum):
-    """What a participant may do; a participant may hold several."""
-
-    SUPPLIER = "SUPPLIER"
-    BUYER = "BUYER"
-    METER = "METER"
-    AUDITOR = "AUDITOR"
-    OPERATOR = "OPERATOR"
-    COMMUNITY = "COMMUNITY"
-    EXCHANGE = "EXCHANGE"
-    """The exchange's own services: they sign results, never orders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First field of every signed body.
-
-    Attributes:
-        origin: Log origin of the exchange it is meant for.
-        signer_id: Participant, meter or service that signs.
-        request_id: Idempotency key, unique per signer, 1 to 128 characters.
-        create_time: When it was signed, as the signer says; evidence only.
-    """
-
-    origin: str
-    signer_id: str
-    request_id: str
-    create_time: UnixSeconds
-
 
 # Registry ---------------------------------------------------------------------------
 
@@ -439,6 +414,8 @@ class PublishResult:
         outcome_sha256: Hex digest of the outcome document (``clearing.outcome.Outcome``).
         assignment_sha256: Hex digest of the contracts document.
         postings_sha256: Hex digest of the award postings document.
+        stops_sha256: Of a spot run: hex digest of what it does not renew
+            (``iso_exchange.sequencer.spot_binding.Stops``); empty otherwise.
     """
 
     header: Header
@@ -448,6 +425,7 @@ class PublishResult:
     outcome_sha256: str
     assignment_sha256: str
     postings_sha256: str
+    stops_sha256: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -544,6 +522,10 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
+    | OpenSpotMarket
+    | HaltSpotMarket
+    | ResumeSpotMarket
+    | CloseSpotMarket
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
@@ -551,6 +533,7 @@ Command = (
     | SubmitReadings
     | ReportOutage
     | CloseAuction
+    | CloseRun
     | PublishResult
     | PublishPrices
     | NotifyAward

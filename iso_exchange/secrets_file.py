@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from iso_exchange.seed_chain import SeedChain
 from settlement.ledger.keys import SigningKey
 
 SEED_BYTES = 32
@@ -45,6 +46,10 @@ class ExchangeSecrets:
     def book_salt(self, auction_id: str) -> bytes:
         """Salt of the commitment to an auction's book."""
         return self._derive("book-salt", auction_id)
+
+    def seed_chain(self, market_id: str, length: int) -> SeedChain:
+        """Tie seeds of a spot market; its anchor is published when the market opens."""
+        return SeedChain(self._derive("spot-seed", market_id), length)
 
     def _derive(self, purpose: str, subject: str) -> bytes:
         message = f"iso-exchange/{purpose}/v1\n{subject}".encode()

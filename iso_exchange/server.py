@@ -23,6 +23,7 @@ import structlog
 
 from iso_exchange import config as configuration
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
@@ -224,10 +225,14 @@ class Exchange:
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        spot_auctioneer = SpotAuctioneer(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
         settler = Settler(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
         self._spawn("auctioneer", auctioneer.run())
+        self._spawn("spot auctioneer", spot_auctioneer.run())
         self._spawn("settler", settler.run())
         await self._start_servers(store, clock, publisher, journal)
 

@@ -49,7 +49,7 @@ class Auctioneer:
     def __init__(
         self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
     ) -> None:
-        """Wire the parts; ``run`` starts the worker process."""
+        """Wire the parts; ``run`` starts the worker process with the first job."""
         self._sequencer = sequencer
         self._secrets = secrets
         self._clock = clock
@@ -67,7 +67,7 @@ class Auctioneer:
         try:
             while True:
                 if not await self.step():
-                    await self._clock.wait(IDLE_SECONDS)
+                    await self._clock.wait(self.idle_seconds())
         finally:
             # A worker in the middle of a clearing would keep the whole process from ending.
             # Public from Python 3.14 on as ``terminate_workers``.
@@ -81,6 +81,10 @@ class Auctioneer:
         for auction in list(self._sequencer.state.auctions.values()):
             done = await self._advance(auction) or done
         return done
+
+    def idle_seconds(self) -> float:
+        """How long to wait when there was nothing to do."""
+        return IDLE_SECONDS
 
     async def _advance(self, auction: Auction) -> bool:
         now = self._clock.now_us() // MICROSECONDS
@@ -104,8 +108,8 @@ class Auctioneer:
     async def _close(self, auction: Auction) -> None:
         state = self._sequencer.state
         name = auction.spec.auction_id
-        count, root = book_root(state, auction)
-        book = codec.encode(build_book(state, auction))
+        count, root = auction.frozen or book_root(state, auction)
+        book = codec.encode(auction.book or build_book(state, auction))
         commitment = proofs.commit(self._secrets.book_salt(name), book)
         await self._signer.submit(
             self._sequencer,
@@ -136,6 +140,9 @@ class Auctioneer:
             )
             return
         await self._publish_result(name, attempt, result)
+        self._measure(started, name, result)
+
+    def _measure(self, started: float, name: str, result: Cleared) -> None:
         metrics.clearing_seconds.observe(time.monotonic() - started)
         metrics.certified_gap_ppb.set(result.gap_ppb)
         log.info(
@@ -169,7 +176,7 @@ class Auctioneer:
         assert auction.book is not None  # a closed auction has its frozen book
         return Job(
             book=auction.book,
-            seed=self._secrets.tie_seed(auction.spec.auction_id),
+            seed=self._seed(auction),
             derates={pool_id: record.derate_ppm for pool_id, record in state.pools.items()},
             precisions={
                 record.pool.chip_class: record.precision for record in state.pools.values()
@@ -182,7 +189,11 @@ class Auctioneer:
                 for order_id in auction.order_ids
                 if (hold := state.orders[order_id].hold) is not None
             },
+            gate=auction.gate,
         )
+
+    def _seed(self, auction: Auction) -> bytes:
+        return self._secrets.tie_seed(auction.spec.auction_id)
 
     async def _publish_prices(self, auction: Auction) -> None:
         assert auction.book is not None

@@ -6,7 +6,7 @@ for a solver.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from clearing import codec
 from clearing.auction import clear
@@ -14,7 +14,9 @@ from clearing.errors import BookError, GapError, RefusedResultError, SolverError
 from clearing.outcome import Outcome
 from clearing.types import Book
 from clearing.units import Ppm
-from settlement.contracts import assign
+from iso_exchange.publication import award_notice, prices_document
+from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run, concerned
+from iso_exchange.sequencer.spot_binding import Gate, Stops
 from settlement.errors import SettlementError
 from settlement.postings.award import award_postings
 from settlement.types import Transfer
@@ -27,6 +29,7 @@ class Job:
     Attributes:
         seed: Tie seed, 32 bytes.
         order_holds: Open acceptance holds by order id.
+        gate: Of a spot run: what its gate froze besides the book.
     """
 
     book: Book
@@ -35,6 +38,7 @@ class Job:
     precisions: dict[str, str]
     nomination_suppliers: dict[str, str]
     order_holds: dict[str, Transfer]
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,9 @@ class Cleared:
 
     Attributes:
         gap_ppb: Certified gap.
+        prices: What everybody may see.
+        notices: What each participant concerned is told, by participant.
+        stops: Of a spot run: what it does not renew; empty otherwise.
     """
 
     book: bytes
@@ -50,6 +57,9 @@ class Cleared:
     assignment: bytes
     postings: bytes
     gap_ppb: int
+    prices: bytes = b""
+    notices: dict[str, bytes] = field(default_factory=dict)
+    stops: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +79,34 @@ def work(job: Job) -> Cleared | Failed:
 
 
 def _assigned(job: Job, outcome: Outcome) -> Cleared | Failed:
+    terms = Terms(
+        derates=job.derates,
+        precisions=job.precisions,
+        nomination_suppliers=job.nomination_suppliers,
+    )
+    stops: Stops | None = None
     try:
-        assignment = assign(
-            job.book,
-            outcome,
-            derates=job.derates,
-            precisions=job.precisions,
-            nomination_suppliers=job.nomination_suppliers,
-        )
+        if job.gate is None:
+            assignment = assigned(job.book, outcome, terms)
+        else:
+            assignment, stops = assigned_in_run(job.book, outcome, job.gate, terms)
     except SettlementError as error:
         return Failed(reason=f"the result cannot be settled: {error}")
-    return Cleared(
+    cleared = Cleared(
         book=codec.encode(job.book),
         outcome=codec.encode(outcome),
         assignment=codec.encode(assignment),
         postings=codec.encode(award_postings(assignment, job.order_holds)),
         gap_ppb=outcome.certificate.gap_ppb,
+    )
+    if stops is None:
+        return cleared
+    return replace(
+        cleared,
+        stops=codec.encode(stops),
+        prices=codec.encode(prices_document(job.book, outcome)),
+        notices={
+            name: codec.encode(award_notice(outcome, assignment, name))
+            for name in concerned(assignment, stops)
+        },
     )

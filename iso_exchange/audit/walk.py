@@ -15,12 +15,16 @@ from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles
 from iso_exchange.audit.money import MoneyAudit
 from iso_exchange.audit.report import Record, Step
-from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
+from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices, reveal
 from iso_exchange.audit.seal import Seal
 from iso_exchange.authority import Authorised, authorise, command_of
 from iso_exchange.commands import (
+    CloseRun,
+    CloseSpotMarket,
     Command,
     CreateAuction,
+    HaltSpotMarket,
+    OpenSpotMarket,
     PublishChipTable,
     PublishPrices,
     RegisterMeter,
@@ -28,6 +32,7 @@ from iso_exchange.commands import (
     RegisterPool,
     RegisterSite,
     ReinstateParticipant,
+    ResumeSpotMarket,
     RevokeKey,
     SuspendParticipant,
 )
@@ -36,7 +41,7 @@ from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.refusals import Rejected
-from iso_exchange.sequencer.state import State
+from iso_exchange.sequencer.state import State, find_auction
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import key_id
@@ -52,6 +57,11 @@ PUBLIC_STATE = (
     RegisterMeter,
     PublishChipTable,
     CreateAuction,
+    OpenSpotMarket,
+    HaltSpotMarket,
+    ResumeSpotMarket,
+    CloseSpotMarket,
+    CloseRun,
 )
 """Commands whose acceptance depends on public entries alone."""
 
@@ -228,12 +238,13 @@ class Walk:
             leaf_hash=merkle.leaf_hash(leaf.data),
             documents=self._documents(leaf, command),
         )
-        self._seal.see(command)
+        self._seal.see(command, leaf.index)
         if self._public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
-                auction = self._state.auctions.get(command.auction_id)
+                auction = find_auction(self._state, command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
+                    reveal(self._state, auction, command, entry)
             return
         self._apply(command, entry)
 
@@ -316,7 +327,7 @@ class Walk:
         with self._record.guard(Step.REPLAY, entry.place):
             answer = apply(self._state, command, self._meta(entry))
         if isinstance(answer, Accepted):
-            self.results.after(command, entry)
+            self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
             self._record.count(Step.REPLAY, f"{self._scope}entries")
             return

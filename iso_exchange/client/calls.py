@@ -16,6 +16,7 @@ from iso_exchange.api.v1 import (
     market_service_pb2,
     metering_service_pb2,
     registry_service_pb2,
+    spot_service_pb2,
 )
 
 CALLS: Final[dict[type, str]] = {
@@ -32,6 +33,10 @@ CALLS: Final[dict[type, str]] = {
     commands.CreateAuction: "AuctionService.CreateAuction",
     commands.HaltAuction: "AuctionService.HaltAuction",
     commands.ResumeAuction: "AuctionService.ResumeAuction",
+    commands.OpenSpotMarket: "SpotService.OpenSpotMarket",
+    commands.HaltSpotMarket: "SpotService.HaltSpotMarket",
+    commands.ResumeSpotMarket: "SpotService.ResumeSpotMarket",
+    commands.CloseSpotMarket: "SpotService.CloseSpotMarket",
     commands.SubmitOrder: "MarketService.SubmitOrder",
     commands.CancelOrder: "MarketService.CancelOrder",
     commands.RegisterEntitlement: "EntitlementService.RegisterEntitlement",
@@ -48,6 +53,7 @@ _FILES: Final[dict[str, FileDescriptor]] = {
     "EntitlementService": entitlement_service_pb2.DESCRIPTOR,
     "MeteringService": metering_service_pb2.DESCRIPTOR,
     "DeliveryService": delivery_service_pb2.DESCRIPTOR,
+    "SpotService": spot_service_pb2.DESCRIPTOR,
 }
 
 

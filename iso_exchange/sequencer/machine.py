@@ -13,7 +13,14 @@ from typing import Any, Final
 from clearing.errors import InvariantError
 from iso_exchange import commands
 from iso_exchange.commands import Command
-from iso_exchange.sequencer import auctions, base_load, deliveries, orders, registry
+from iso_exchange.sequencer import (
+    auctions,
+    base_load,
+    deliveries,
+    registry,
+    spot,
+    spot_entry,
+)
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -25,7 +32,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.RevokeKey: registry.revoke_key,
     commands.SuspendParticipant: registry.suspend_participant,
     commands.ReinstateParticipant: registry.reinstate_participant,
-    commands.CancelAllOrders: orders.cancel_all_orders,
+    commands.CancelAllOrders: spot_entry.cancel_all_orders,
     commands.RegisterSite: registry.register_site,
     commands.RegisterPool: registry.register_pool,
     commands.RegisterMeter: registry.register_meter,
@@ -34,8 +41,13 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.CreateAuction: auctions.create_auction,
     commands.HaltAuction: auctions.halt_auction,
     commands.ResumeAuction: auctions.resume_auction,
-    commands.SubmitOrder: orders.submit_order,
-    commands.CancelOrder: orders.cancel_order,
+    commands.SubmitOrder: spot_entry.submit_order,
+    commands.CancelOrder: spot_entry.cancel_order,
+    commands.OpenSpotMarket: spot.open_spot_market,
+    commands.HaltSpotMarket: spot.halt_spot_market,
+    commands.ResumeSpotMarket: spot.resume_spot_market,
+    commands.CloseSpotMarket: spot.close_spot_market,
+    commands.CloseRun: spot.close_run,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,

@@ -21,7 +21,7 @@ from iso_exchange.commands import (
 from iso_exchange.convert.fields import timestamp, timestamp_of_us
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Rejected
-from iso_exchange.sequencer.state import OrderState, State
+from iso_exchange.sequencer.state import OrderState, State, find_auction
 from settlement.storage.store import Entry
 from settlement.types import Contract
 
@@ -198,7 +198,8 @@ def _dropped(
 
 def _contracts(state: State, participant_id: str, auction_id: str) -> list[Contract]:
     """Own contracts of an auction, by identifier."""
-    assignment = state.auctions[auction_id].assignment
+    auction = find_auction(state, auction_id)
+    assignment = auction.assignment if auction is not None else None
     return [
         contract
         for contract in (assignment.contracts if assignment else ())

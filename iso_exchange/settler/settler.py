@@ -17,8 +17,9 @@ from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import IssueStatement, PublishCommunityTotal, SettleHour
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
-from iso_exchange.sequencer.deliveries import batches_of, due_statement
+from iso_exchange.sequencer.deliveries import batches_of, delivery_intervals, due_statement
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot_market import Earned
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
@@ -53,17 +54,21 @@ class Settler:
     async def step(self) -> bool:
         """Do the next step of every auction; True when anything was done."""
         done = False
-        for auction in list(self._sequencer.state.auctions.values()):
+        state = self._sequencer.state
+        for auction in (*state.auctions.values(), *state.runs.values()):
             if auction.state is AuctionState.PUBLISHED:
                 done = await self._settle_next(auction) or done
             elif auction.state is AuctionState.SETTLED:
-                done = await self._state_accounts(auction) or done
-                done = await self._publish_totals(auction) or done
+                stated = await self._state_accounts(auction)
+                # The last total of a day ends its last run: statements come first.
+                total = not (stated and auction.market_id) and await self._publish_totals(auction)
+                done = stated or total or done
         return done
 
     async def _settle_next(self, auction: Auction) -> bool:
         interval = next(
-            (item for item in auction.spec.intervals if item.start not in auction.settled), None
+            (item for item in delivery_intervals(auction) if item.start not in auction.settled),
+            None,
         )
         if interval is None or not self._due(auction, interval):
             return False
@@ -180,6 +185,9 @@ def community_total(state: State, auction: Auction, site_id: str) -> tuple[ChipS
     account = accounts.community(site_id)
     here = {item.contract_id for item in auction.assignment.contracts if item.site_id == site_id}
     quantity, amount = 0, 0
+    if auction.market_id:
+        earned = state.markets[auction.market_id].earned.get(site_id, Earned())
+        return earned.delivered, earned.surcharge
     for start in sorted(auction.settled):
         quantity += sum(
             item.delivered for item in state.delivered[(name, start)] if item.contract_id in here

@@ -1,0 +1,149 @@
+"""The spot auctioneer: closes the gate of every run on time, and publishes what the worker says.
+
+It runs beside the day-ahead auctioneer, with a worker process of its own, so that a long
+day-ahead clearing never makes a run late. One submission carries a run's result, prices and
+notices: they are one group commit.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+
+from clearing.units import UnixSeconds
+from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.work import Cleared
+from iso_exchange.clock import MICROSECONDS, Clock
+from iso_exchange.commands import CloseRun, Command, NotifyAward, PublishPrices, PublishResult
+from iso_exchange.observability import metrics
+from iso_exchange.secrets_file import ExchangeSecrets
+from iso_exchange.seed_chain import SeedChain
+from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
+from iso_exchange.sequencer.state import Auction
+from iso_exchange.signer import IDLE_SECONDS, make_document
+from settlement.storage.store import Document
+
+SECONDS_LEAST: Final = 0.001
+
+log = structlog.get_logger("spot")
+
+
+class SpotAuctioneer(Auctioneer):
+    """Moves runs of spot markets along."""
+
+    def __init__(
+        self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
+    ) -> None:
+        """Wire the parts."""
+        super().__init__(sequencer=sequencer, secrets=secrets, clock=clock, origin=origin)
+        self._chains: dict[str, SeedChain] = {}
+
+    async def step(self) -> bool:
+        """Close the gates that are due, then do the next step of every run."""
+        done = False
+        state = self._sequencer.state
+        for market in list(state.markets.values()):
+            done = await self._close_gate(market) or done
+        for run in list(state.runs.values()):
+            done = await self._advance(run) or done
+        return done
+
+    def idle_seconds(self) -> float:
+        """Up to the next gate, so that a gate is not closed late by an idle pause."""
+        now_us = self._clock.now_us()
+        gates = [
+            market.gate(market.next_start(now_us // MICROSECONDS)) * MICROSECONDS - now_us
+            for market in self._sequencer.state.markets.values()
+            if market.state is MarketState.OPEN
+        ]
+        return min([IDLE_SECONDS, *(max(SECONDS_LEAST, gate / MICROSECONDS) for gate in gates)])
+
+    async def _close_gate(self, market: SpotMarket) -> bool:
+        """Freeze the next run's order set when its gate has come."""
+        now = self._clock.now_us() // MICROSECONDS
+        start = market.next_start(now)
+        used_up = market.revealed_count >= market.opened.chain_length
+        if market.state is not MarketState.OPEN or now < market.gate(start) or used_up:
+            return False
+        name = market.run_id(start)
+        await self._signer.submit(
+            self._sequencer,
+            CloseRun(
+                header=self._signer.header(f"gate/{name}"),
+                market_id=market.opened.market_id,
+                start=UnixSeconds(start),
+            ),
+        )
+        return True
+
+    def _seed(self, auction: Auction) -> bytes:
+        market = self._sequencer.state.markets[auction.market_id]
+        return self._chain(market).seed(market.revealed_count + 1)
+
+    def _chain(self, market: SpotMarket) -> SeedChain:
+        name = market.opened.market_id
+        if name not in self._chains:
+            self._chains[name] = self._secrets.seed_chain(name, market.opened.chain_length)
+        return self._chains[name]
+
+    async def _publish_result(self, name: str, attempt: int, result: Cleared) -> None:
+        """Result, prices and notices in one submission."""
+        named = [
+            make_document(kind, body)
+            for kind, body in (
+                ("BOOK", result.book),
+                ("OUTCOME", result.outcome),
+                ("ASSIGNMENT", result.assignment),
+                ("POSTINGS", result.postings),
+                ("STOPS", result.stops),
+            )
+        ]
+        digests = [document.sha256.hex() for document in named]
+        prices = make_document("PRICES", result.prices, public=True)
+        steps: list[tuple[Command, tuple[Document, ...]]] = [
+            (
+                PublishResult(
+                    header=self._signer.header(f"result/{name}/{attempt}"),
+                    auction_id=name,
+                    book_sha256=digests[0],
+                    book_salt=self._secrets.book_salt(name).hex(),
+                    outcome_sha256=digests[1],
+                    assignment_sha256=digests[2],
+                    postings_sha256=digests[3],
+                    stops_sha256=digests[4],
+                ),
+                tuple(named),
+            ),
+            (
+                PublishPrices(
+                    header=self._signer.header(f"prices/{name}"),
+                    auction_id=name,
+                    prices_sha256=prices.sha256.hex(),
+                    certified_gap_ppb=result.gap_ppb,
+                ),
+                (prices,),
+            ),
+        ]
+        for participant_id, body in result.notices.items():
+            notice = make_document("AWARD", body, owners=(participant_id,))
+            steps.append(
+                (
+                    NotifyAward(
+                        header=self._signer.header(f"award/{name}/{participant_id}"),
+                        auction_id=name,
+                        participant_id=participant_id,
+                        notice_sha256=notice.sha256.hex(),
+                    ),
+                    (notice,),
+                )
+            )
+        await self._signer.submit_all(self._sequencer, steps)
+
+    def _measure(self, started: float, name: str, result: Cleared) -> None:
+        seconds = time.monotonic() - started
+        metrics.run_seconds.observe(seconds)
+        metrics.certified_gap_ppb.set(result.gap_ppb)
+        log.info("cleared", run=name, gap_ppb=result.gap_ppb, seconds=round(seconds, 3))
