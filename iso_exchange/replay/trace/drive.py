@@ -120,6 +120,7 @@ async def drive(
     posted: dict[str, dict[str, Wish]] = {name: {} for name in labs}
     in_service = {pool.pool_id: pool.nodes for pool in layout.pools}
     done = dict.fromkeys(labs, 0)
+    broken: dict[str, int] = {}
     for start_s in range(0, end_s, INTERVAL_S):
         gate_s = start_s - GATE_LEAD_S
         for name, job in arrivals.until(gate_s):
@@ -136,6 +137,8 @@ async def drive(
                 await market.post(name, list(wanted.values()))
                 posted[name] = wanted
         cleared = await market.clear(start_s)
+        if start_s:
+            await market.deliver(start_s - INTERVAL_S, broken)
         replay.prices[start_s] = cleared.prices
         replay.notices += len(cleared.notices)
         for lab in labs.values():
@@ -160,9 +163,8 @@ async def drive(
             lab.advance(start_s + INTERVAL_S)
             hour.running += lab.chip_seconds - done[name]
             done[name] = lab.chip_seconds
-        await market.deliver(
-            start_s, {p.pool_id: p.nodes - in_service[p.pool_id] for p in layout.pools}
-        )
+        broken = {pool.pool_id: pool.nodes - in_service[pool.pool_id] for pool in layout.pools}
+    await market.deliver(end_s - INTERVAL_S, broken)
     if base is not None:
         replay.base_chip_hours = base.chip_hours
     return replay

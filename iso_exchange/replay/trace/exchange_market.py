@@ -39,7 +39,7 @@ from iso_exchange.commands import (
     TimedSegment,
 )
 from iso_exchange.replay.trace import setup
-from iso_exchange.replay.trace.drive import INTERVAL_S, Cleared, Told
+from iso_exchange.replay.trace.drive import GATE_LEAD_S, INTERVAL_S, Cleared, Told
 from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout, PoolPlan
 from iso_exchange.replay.trace.setup import MARKET_ID, Calendar
 from settlement.types import MeterBatch, Reading
@@ -160,7 +160,7 @@ class ExchangeMarket:
     async def clear(self, start_s: int) -> Cleared:
         """Move the clock to the gate, wait for the result, then to the interval."""
         began = time.perf_counter()
-        await self._operator.advance_time(self._calendar.at(start_s - setup.GATE_LEAD_S))
+        await self._operator.advance_time(self._calendar.at(start_s - GATE_LEAD_S))
         await self._await_published(start_s)
         began = self.clock.add("run", began)
         await self._operator.advance_time(self._calendar.at(start_s))
@@ -173,7 +173,8 @@ class ExchangeMarket:
     async def deliver(self, start_s: int, failed: Mapping[str, int]) -> None:
         """Every pool's meter reads the interval; the clock stands at its end."""
         began = time.perf_counter()
-        await self._operator.advance_time(self._calendar.at(start_s + INTERVAL_S))
+        if self._now_s < start_s + INTERVAL_S:
+            await self._operator.advance_time(self._calendar.at(start_s + INTERVAL_S))
         by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
         moment = self._calendar.at(start_s)
         for supplier_id in sorted(set(setup.SUPPLIERS.values())):

@@ -317,38 +317,39 @@ def sum_up(
             for pool in layout.pools
         },
         money=money_of(state, sorted(labs), audit),
-        notes=notes(options, plan, replay),
+        notes=notes(plan, replay),
     )
 
 
 def money_of(state: State, labs: Sequence[str], audit: Report) -> Money:
     """Who paid and earned what, from the replayed ledger."""
-    books = state.books
+
+    def posted(account: str) -> int:
+        return state.books.balance(account).posted
+
     return Money(
-        paid={name: -books.balance(accounts.cash(name)) for name in labs},
-        earned={name: books.balance(accounts.cash(name)) for name in set(setup.SUPPLIERS.values())},
-        communities={
-            site_id: books.balance(accounts.community(site_id)) for site_id in state.sites
-        },
-        fee=books.balance(accounts.OPERATOR_FEE),
-        pool=books.balance(accounts.POOL),
+        paid={name: -posted(accounts.cash(name)) for name in labs},
+        earned={name: posted(accounts.cash(name)) for name in set(setup.SUPPLIERS.values())},
+        communities={site_id: posted(accounts.community(site_id)) for site_id in state.sites},
+        fee=posted(accounts.OPERATOR_FEE),
+        pool=posted(accounts.POOL),
         verified=audit.summary(),
     )
 
 
-def notes(options: Options, plan: Plan, replay: Replay) -> list[str]:
+def notes(plan: Plan, replay: Replay) -> list[str]:
     """How it was set up."""
     demand, layout = plan.demand, plan.layout
     rows = ", ".join(f"{pool.pool_id} {pool.chips}" for pool in layout.pools)
+    firm = f"{float(demand.firm_chips):.0f} of {float(demand.mean_chips):.0f}"
     silos = ", ".join(f"{name} {nodes * 8}" for name, nodes in layout.silo_nodes.items())
     return [
         f"{layout.chips} chips in {len(layout.pools)} pools: {rows}.",
         f"Silos with the same chips, by each tenant's own p95: {silos}.",
-        f"Firm: a hash of the job decides until firm demand is 0.65 of the saturated capacity; "
-        f"here {float(demand.firm_chips):.0f} of {float(demand.mean_chips):.0f} chips.",
+        f"Firm by a hash of the job until demand is 0.65 of the saturated capacity: {firm} chips.",
         f"Base load: trailing P10 over 7 days; {replay.base_chip_hours:,} chip-hours.",
-        f"Faults: {len(plan.faults.failures)} node failures at 0.004 a node and day, 4 h repair; "
-        f"site lost for 2 h: {plan.faults.site_id or 'none'}.",
+        f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day, 4 h repair; site lost for "
+        + f"2 h: {plan.faults.site_id or 'none'}.",
         f"{replay.notices} notices for {replay.reclaimed} nodes.",
     ]
 
@@ -382,14 +383,14 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
     waits = Table(title="Waiting for the first start")
     for column in ("jobs", "number", "not started", "p50", "p99"):
         waits.add_column(column, justify="left" if column == "jobs" else "right")
-    for row in figures.waiting:
-        kind = "firm" if row.firm else "interruptible"
+    for wait in figures.waiting:
+        kind = "firm" if wait.firm else "interruptible"
         waits.add_row(
-            f"{kind} {row.chips_min}-{min(row.chips_max, 64)} chips",
-            str(row.jobs),
-            str(row.unstarted),
-            duration(row.p50_s),
-            duration(row.p99_s),
+            f"{kind} {wait.chips_min}-{min(wait.chips_max, 64)} chips",
+            str(wait.jobs),
+            str(wait.unstarted),
+            duration(wait.p50_s),
+            duration(wait.p99_s),
         )
     console.print(waits)
     money = summary.money
