@@ -349,7 +349,7 @@ def notes(plan: Plan, replay: Replay) -> list[str]:
         f"Firm by a hash of the job until demand is 0.65 of the saturated capacity: {firm} chips.",
         f"Base load: trailing P10 over 7 days; {replay.base_chip_hours:,} chip-hours.",
         f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day, 4 h repair; site lost for "
-        + f"2 h: {plan.faults.site_id or 'none'}.",
+        f"2 h: {plan.faults.site_id or 'none'}.",
         f"{replay.notices} notices for {replay.reclaimed} nodes.",
     ]
 
