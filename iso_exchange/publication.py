@@ -24,6 +24,7 @@ from clearing.outcome import (
 from clearing.shapes import LATER
 from clearing.types import BlockBid, Book, Interval, ServiceClass, StepBid, WorkBid
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX
 from settlement.assignment import Assignment
 from settlement.types import Contract
 
@@ -214,9 +215,12 @@ def award_notice(outcome: Outcome, assignment: Assignment, participant_id: str) 
 
 
 def _curve(book: Book, interval: int) -> Curve:
+    """Steps of one interval; what only stands for earlier runs' positions is left out."""
     supply: dict[MicroUsdPerChipHour, int] = defaultdict(int)
     demand: dict[MicroUsdPerChipHour, int] = defaultdict(int)
     for offer in book.offers:
+        if offer.order_id.startswith(BOUND_PREFIX):
+            continue
         for segment in offer.segments:
             if segment.first <= interval < segment.stop:
                 for step in segment.steps:
@@ -227,6 +231,8 @@ def _curve(book: Book, interval: int) -> Curve:
         *book.work_bids,
     )
     for bid in bids:
+        if bid.order_id.startswith(BOUND_PREFIX):
+            continue
         for price, chips in _wanted(bid, interval):
             demand[price] += chips
     return Curve(

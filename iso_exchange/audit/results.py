@@ -30,7 +30,7 @@ from iso_exchange.commands import (
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
 from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
 from iso_exchange.sequencer.spot_binding import Stops
-from iso_exchange.sequencer.spot_market import RELEASE_PREFIX
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX
 from iso_exchange.sequencer.state import Auction, BookOrder, State, find_auction, intervals_of
 from settlement.ledger import proofs
 from settlement.ledger.merkle import Frontier
@@ -129,7 +129,7 @@ class ResultAudit:
             leaves.extend(
                 self._orders[order.order_id][2:]
                 for order in orders
-                if not order.order_id.startswith(RELEASE_PREFIX)
+                if not order.order_id.startswith((RELEASE_PREFIX, BOUND_PREFIX))
             )
             for nomination in book.nominations:
                 key = (command.market_id, nomination.entitlement_id)

@@ -23,6 +23,7 @@ from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Standing, Sto
 from iso_exchange.sequencer.spot_book import chips_out, run_book
 from iso_exchange.sequencer.spot_entry import end_order
 from iso_exchange.sequencer.spot_market import (
+    BOUND_PREFIX,
     Gang,
     MarketState,
     Notice,
@@ -245,7 +246,7 @@ def _gate(
     state: State, market: SpotMarket, book: Book, number: int, credit_ids: tuple[str, ...]
 ) -> Gate:
     length = market.opened.look_ahead
-    bids = {bid.order_id for bid in book.step_bids}
+    bids = {bid.order_id for bid in book.step_bids if not bid.order_id.startswith(BOUND_PREFIX)}
     bids.update(bid.order_id for bid in book.block_bids)
     bids.update(market.bound)
     window = Interval(

@@ -17,6 +17,7 @@ from typing import Final
 from clearing.outcome import Award, Outcome, Side
 from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
 from clearing.units import PPM, Chips, divide_up
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX
 
 Bid = StepBid | BlockBid
 Places = dict[int, int]
@@ -348,7 +349,11 @@ def _supply(
                     covered[pool_id, place] += chips
             elif bid.notice_s <= tariff.site_cover_notice_s:
                 recallable[pool_id, place] += chips
-    supply = [award for award in outcome.awards if award.side is Side.SUPPLY]
+    supply = [
+        award
+        for award in outcome.awards
+        if award.side is Side.SUPPLY and not award.order_id.startswith(BOUND_PREFIX)
+    ]
     supply.sort(
         key=lambda award: (
             not offers[award.order_id].recallable,

@@ -26,6 +26,7 @@ from clearing.units import Chips, MicroUsd
 from iso_exchange.commands import ReportOutage
 from iso_exchange.sequencer.capacity import Taken
 from iso_exchange.sequencer.spot_base_load import base_load_in_run
+from iso_exchange.sequencer.spot_cover import standing_by
 from iso_exchange.sequencer.spot_curves import clip, joined, less
 from iso_exchange.sequencer.spot_market import RELEASE_PREFIX, SpotMarket
 from iso_exchange.sequencer.state import Order, State
@@ -86,6 +87,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
             offers.append(offer)
     nominations, released, named = base_load_in_run(state, market, first)
     left = tuple(_what_is_left(state, market, offers, first, length))
+    bound, owed = standing_by(state, market, first)
     entries = [
         *named,
         *(_entry(state, order.order_id) for order in left),
@@ -97,8 +99,8 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
         spec=market.spec(start),
         sites=tuple(record.site for record in state.sites.values()),
         pools=tuple(state.pools[name].pool for name in market.pool_ids),
-        offers=(*left, *released),
-        step_bids=tuple(step_bids),
+        offers=(*left, *released, *owed),
+        step_bids=(*step_bids, *bound),
         block_bids=tuple(block_bids),
         nominations=nominations,
     )

@@ -18,6 +18,9 @@ from iso_exchange.commands import OpenSpotMarket
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
 
+BOUND_PREFIX = "bound:"
+"""Order that only stands for what earlier runs bound (``spot_cover``)."""
+
 Chips = dict[int, int]
 """Chips by interval number; zeros are left out."""
 

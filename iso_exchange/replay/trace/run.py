@@ -348,8 +348,8 @@ def notes(plan: Plan, replay: Replay) -> list[str]:
         f"Silos with the same chips, by each tenant's own p95: {silos}.",
         f"Firm by a hash of the job until demand is 0.65 of the saturated capacity: {firm} chips.",
         f"Base load: trailing P10 over 7 days; {replay.base_chip_hours:,} chip-hours.",
-        f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day, 4 h repair; site lost for "
-        f"2 h: {plan.faults.site_id or 'none'}.",
+        f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day; each is repaired in 4 h.",
+        f"Site lost for two hours: {plan.faults.site_id or 'none'}.",
         f"{replay.notices} notices for {replay.reclaimed} nodes.",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pytest
 
 from clearing.types import Cover, Interval, Step
@@ -150,11 +151,34 @@ def test_positions_leave_the_cheapest_steps_of_an_offer_and_the_dearest_of_a_bid
     left = {
         item.order_id: [(part.first, part.steps[0].chips) for part in item.segments]
         for item in run.book.offers
+        if not item.order_id.startswith("bound:")
     }
     # In interval 1 (now 0) 32 chips of the cheap offer and 8 of the dear one are owed.
     assert left == {"supply": [(1, 32)], "dear": [(0, 24), (1, 32)]}
-    (bid,) = run.book.step_bids
+    bound, bid = run.book.step_bids
     assert [(part.first, part.stop) for part in bid.segments] == [(1, 12)]
+    # What is owed stands by in interval 0 with its supply.
+    assert bound.order_id == f"bound:steps/{POOL}"
+    assert [(part.first, part.stop, part.steps[0].chips) for part in bound.segments] == [(0, 1, 40)]
+
+
+def test_bound_interruptible_work_stands_by_for_firm_work_that_begins_beside_it() -> None:
+    world = opened()
+    offer(world)
+    world.must(steps_terms(world, "steps", chips=56))
+    run_at(world, at(0))
+    assert positions(world, "steps") == {0: 56, 1: 56}
+    # One node is left. Firm work with NODE cover needs a node that can be taken away: bound ones.
+    firm = steps_terms(world, "firm", notice_s=None, limit=9 * USD, chips=8)
+    assert isinstance(firm.terms, c.StepBidTerms)
+    covered = dataclasses.replace(firm.terms.conditions, cover=Cover.NODE)
+    world.must(dataclasses.replace(firm, terms=dataclasses.replace(firm.terms, conditions=covered)))
+    run = run_at(world, at(1))
+    assert positions(world, "firm") == {1: 8}
+    assert positions(world, "steps") == {0: 56, 1: 56, 2: 56}
+    assert run.assignment is None or not any(
+        contract.order_id.startswith("bound:") for contract in run.assignment.contracts
+    )
 
 
 def test_holds_stand_and_one_that_is_not_covered_keeps_its_order_out(
