@@ -269,7 +269,10 @@ def sample(market: SpotMarket, order: StandingOrder) -> tuple[AuctionSpec, Stand
     spec = market.spec(first * market.seconds)
     if isinstance(order, BlockBid):
         return spec, dataclasses.replace(
-            order, earliest_start=0, latest_start=0, duration=min(order.duration, length)
+            order,
+            earliest_start=0,
+            latest_start=0,
+            duration=min(order.duration, length),
         )
     # One interval for each segment, so that all of its curves are looked at.
     shown = tuple(

@@ -247,7 +247,7 @@ class ExchangeMarket:
                 chips=chips,
                 limit_price=limit,
                 min_fill_ppm=Ppm(1_000_000),
-                restart_cost=MicroUsd(limit * wish.nodes * CHIPS_PER_NODE // 12),
+                restart_cost=MicroUsd(limit // 12),
             )
         return StepBidTerms(
             conditions=conditions,
