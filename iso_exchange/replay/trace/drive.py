@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from iso_exchange.client.agents.curve import CurveLab
 from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Wish
 from iso_exchange.replay.trace.faults import Faults
@@ -20,6 +21,8 @@ from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout
 INTERVAL_S: Final = 300
 GATE_LEAD_S: Final = 2
 """What is submitted later than this before an interval waits for the next one."""
+
+AnyLab = Lab | CurveLab
 
 Positions = Mapping[str, Mapping[str, Mapping[str, int]]]
 """Nodes by lab, key of its bid and pool."""
@@ -102,7 +105,7 @@ class Replay:
 async def drive(
     market: Market,
     layout: Layout,
-    labs: Mapping[str, Lab],
+    labs: Mapping[str, AnyLab],
     jobs: Sequence[tuple[str, Job]],
     faults: Faults,
     end_s: int,
@@ -124,7 +127,7 @@ async def drive(
     for start_s in range(0, end_s, INTERVAL_S):
         gate_s = start_s - GATE_LEAD_S
         for name, job in arrivals.until(gate_s):
-            labs[name].submit(job)
+            _submit(labs[name], job)
         for pool in layout.pools:
             nodes = pool.nodes - faults.down(pool, start_s)
             if nodes != in_service[pool.pool_id]:
@@ -156,7 +159,7 @@ async def drive(
         hour.awarded += sum(lab.held_nodes for lab in labs.values()) * CHIPS_PER_NODE * INTERVAL_S
         hour.outage = hour.outage or faults.site_down(start_s)
         for name, job in arrivals.until(start_s + INTERVAL_S - GATE_LEAD_S):
-            labs[name].submit(job)
+            _submit(labs[name], job)
         for failure in faults.within(start_s, start_s + INTERVAL_S):
             _fail(labs, failure.pool_id, failure.rank)
         for name, lab in labs.items():
@@ -184,7 +187,12 @@ class _Arrivals:
             self._next += 1
 
 
-def _fail(labs: Mapping[str, Lab], pool_id: str, rank: int) -> None:
+def _submit(lab: AnyLab, job: Job) -> None:
+    assert isinstance(lab, Lab)  # a lab with a curve has no jobs
+    lab.submit(job)
+
+
+def _fail(labs: Mapping[str, AnyLab], pool_id: str, rank: int) -> None:
     """The node of that rank in a pool fails: who holds it loses it."""
     for lab in labs.values():
         held = lab.nodes_in(pool_id)

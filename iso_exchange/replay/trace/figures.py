@@ -169,6 +169,8 @@ def reaches(figures: Figures, *, base_curtailments: int) -> tuple[Reach, ...]:
     if figures.regime is Regime.LIGHT:
         least = Fraction(99, 100) * min(figures.load, figures.bound)
         found.append(_at_least("allocation >= 0.99 x load", least, figures.mean))
+        if not figures.waiting:
+            return tuple(found)
         found.append(
             Reach(
                 name="p99 start of firm spikes <= one interval",

@@ -1,6 +1,7 @@
 """The grid of a replay: pools that add up to a capacity, and the silos they are compared with.
 
-Six pools at four sites hold three chip classes; shares are assumptions, asks are list prices of
+Six pools at four sites hold three chip classes, or the first so many of them that each has 128
+chips; shares are assumptions, asks are list prices of
 neoclouds (``prices/neocloud_*``). Silos have the same chips as the grid, split by each tenant's
 own 95th percentile of hourly demand.
 """
@@ -73,22 +74,25 @@ def layout_of(capacity_chips: Fraction, peaks: Mapping[str, int]) -> Layout:
         peaks: 95th percentile of demand by tenant, any common unit.
 
     Raises:
-        DataError: ``TOO_SMALL``, a pool would hold less than 128 chips.
+        DataError: ``TOO_SMALL``, less than one pool of 128 chips.
     """
     nodes = round(capacity_chips / CHIPS_PER_NODE)
-    shares = largest_remainder(nodes, [share for *_, share in POOL_SHARES])
-    pools = tuple(
-        PoolPlan(pool_id=pool_id, site_id=site_id, chip_class=chip_class, nodes=count)
-        for (pool_id, site_id, chip_class, _), count in zip(POOL_SHARES, shares, strict=True)
-    )
-    least = min(pools, key=lambda pool: pool.chips)
-    if least.chips < POOL_CHIPS_MIN:
+    for count in range(len(POOL_SHARES), 0, -1):
+        rows = POOL_SHARES[:count]
+        shares = largest_remainder(nodes, [share for *_, share in rows])
+        if min(shares) * CHIPS_PER_NODE >= POOL_CHIPS_MIN:
+            break
+    else:
         raise DataError(
             "TOO_SMALL",
-            least.pool_id,
-            least.chips,
+            "capacity",
+            nodes * CHIPS_PER_NODE,
             f"a pool has at least {POOL_CHIPS_MIN} chips: replay more days, or a lighter load",
         )
+    pools = tuple(
+        PoolPlan(pool_id=pool_id, site_id=site_id, chip_class=chip_class, nodes=nodes_here)
+        for (pool_id, site_id, chip_class, _), nodes_here in zip(rows, shares, strict=True)
+    )
     tenants = sorted(peaks)
     silos = largest_remainder(nodes, [peaks[tenant] for tenant in tenants])
     return Layout(pools=pools, silo_nodes=dict(zip(tenants, silos, strict=True)))

@@ -27,6 +27,8 @@ from clearing.units import MicroUsdPerChipHour, UnixSeconds
 from iso_exchange.audit.report import Report
 from iso_exchange.audit.verify import verify_and_replay
 from iso_exchange.client import Client, Refused, load_exchange
+from iso_exchange.client.agents.curve import CurveLab
+from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, RegisterParticipant, Role
@@ -37,13 +39,27 @@ from iso_exchange.replay.stage import Stage, StageError
 from iso_exchange.replay.trace import faults, setup
 from iso_exchange.replay.trace.asks import asks_of
 from iso_exchange.replay.trace.base_load import base_plan
-from iso_exchange.replay.trace.bound import fluid_bound, silo_queue
-from iso_exchange.replay.trace.drive import Replay, drive
+from iso_exchange.replay.trace.bound import SiloResult, fluid_bound, silo_queue
+from iso_exchange.replay.trace.drive import AnyLab, Replay, drive
+from iso_exchange.replay.trace.earth import (
+    CurveDemand,
+    curve_bound,
+    curve_demand,
+    read_curves,
+    silo_curves,
+)
 from iso_exchange.replay.trace.exchange_market import ExchangeMarket, MarketError
-from iso_exchange.replay.trace.figures import Reach, figures_of, reaches, shown
+from iso_exchange.replay.trace.figures import Figures, Reach, figures_of, reaches, shown
 from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout, layout_of
 from iso_exchange.replay.trace.page import Money, Summary, duration, page, usd
-from iso_exchange.replay.trace.regime import DAY_S, Demand, Regime, demand_of
+from iso_exchange.replay.trace.regime import (
+    DAY_S,
+    FIRM_SHARE,
+    Demand,
+    Regime,
+    demand_of,
+    window_of,
+)
 from iso_exchange.replay.traces import (
     SILO_PERCENT,
     TRACE_DAYS,
@@ -64,6 +80,8 @@ INTERRUPTIBLE_LIMIT: Final = 5_000_000
 LIMIT_STEP: Final = 100_000
 """Micro-USD per chip-hour. Assumptions: above every ask with surcharge and fee, and not equal
 between labs, so that who gives way is a matter of price."""
+
+EARTH_DAYS: Final = 15
 
 BASE_PRICE: Final = MicroUsdPerChipHour(2_200_000)
 
@@ -86,12 +104,27 @@ class Options:
 class Plan:
     """Everything that is known before the first run."""
 
-    demand: Demand
+    demand: Demand | CurveDemand
     layout: Layout
     hourly: Mapping[str, Sequence[int]]
     asks: Mapping[str, MicroUsdPerChipHour]
     faults: faults.Faults
     policies: Mapping[str, Policy]
+
+    @property
+    def jobs(self) -> Sequence[tuple[str, Job]]:
+        """Jobs by submission; a trace of curves has none."""
+        return self.demand.jobs if isinstance(self.demand, Demand) else ()
+
+    def labs(self) -> dict[str, AnyLab]:
+        """An agent for each tenant."""
+        if isinstance(self.demand, Demand):
+            return {name: Lab(name, policy, {}) for name, policy in self.policies.items()}
+        firm_ppm = int(FIRM_SHARE * 1_000_000)
+        return {
+            name: CurveLab(name, policy, self.demand.curves[name], firm_ppm=firm_ppm)
+            for name, policy in self.policies.items()
+        }
 
 
 class TraceReplay(Stage):
@@ -104,7 +137,7 @@ class TraceReplay(Stage):
         self._plan = plan
         self._clients: dict[str, Client] = {}
 
-    async def run(self) -> tuple[Replay, Mapping[str, Lab], State, Report, Mapping[str, float]]:
+    async def run(self) -> tuple[Replay, Mapping[str, AnyLab], State, Report, Mapping[str, float]]:
         """Play the whole trace.
 
         Raises:
@@ -128,13 +161,13 @@ class TraceReplay(Stage):
                     end_s=plan.demand.window.end_s + DAY_S,
                 )
                 await market.open()
-                labs = {name: Lab(name, policy, {}) for name, policy in plan.policies.items()}
+                labs = plan.labs()
                 began = time.perf_counter()
                 replay = await drive(
                     market,
                     plan.layout,
                     labs,
-                    plan.demand.jobs,
+                    plan.jobs,
                     plan.faults,
                     plan.demand.window.end_s,
                     base=_Days(self, calendar, labs),
@@ -228,7 +261,7 @@ class _Days:
     """Base load by day: registered the day before, held from midnight on."""
 
     def __init__(
-        self, stage: TraceReplay, calendar: setup.Calendar, labs: Mapping[str, Lab]
+        self, stage: TraceReplay, calendar: setup.Calendar, labs: Mapping[str, AnyLab]
     ) -> None:
         self._stage = stage
         self._calendar = calendar
@@ -255,14 +288,25 @@ def prepare(options: Options) -> Plan:
     Raises:
         DataError: data is absent or malformed, or too little is asked for.
     """
-    trace = read_jobs(options.data)
-    length_s = TRACE_DAYS * DAY_S
-    demand = demand_of(trace, options.regime, options.days, length_s=length_s)
-    hourly = hourly_demand(trace, options.days * 24)
+    demand: Demand | CurveDemand
+    if options.trace == "earth":
+        curves = read_curves(options.data)
+        demand = curve_demand(curves, options.regime, window_of(options.days))
+        hours = options.days * 24
+        hourly: Mapping[str, Sequence[int]] = {
+            name: (row[: hours * 60].reshape(-1, 60).sum(axis=1) * 60).tolist()
+            for name, row in curves.items()
+        }
+        tenants = sorted(curves)
+    else:
+        trace = read_jobs(options.data)
+        length_s = TRACE_DAYS * DAY_S
+        demand = demand_of(trace, options.regime, options.days, length_s=length_s)
+        hourly = hourly_demand(trace, options.days * 24)
+        tenants = sorted({name for name, _ in demand.jobs})
     first = demand.window.start_s // 3_600
     peaks = {name: percentile(row[first:], SILO_PERCENT) for name, row in hourly.items()}
     layout = layout_of(demand.capacity_chips, peaks)
-    tenants = sorted({name for name, _ in demand.jobs})
     none = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
     return Plan(
         demand=demand,
@@ -284,26 +328,29 @@ def sum_up(
     options: Options,
     plan: Plan,
     replay: Replay,
-    labs: Mapping[str, Lab],
+    labs: Mapping[str, AnyLab],
     state: State,
     audit: Report,
 ) -> Summary:
     """Figures of a replay that is over."""
     demand, layout = plan.demand, plan.layout
-    runs = [run for lab in labs.values() for run in lab.all_runs()]
-    jobs = [job for _, job in demand.jobs]
     saturated = options.regime is Regime.SATURATED
-    load = demand.mean_chips * (2 if saturated else 1) / layout.chips
+    if isinstance(demand, Demand):
+        bound = fluid_bound([job for _, job in demand.jobs], layout.chips, demand.window)
+        alone = Policy(firm_limit=1, interruptible_limit=1)
+        silo = silo_queue(demand.jobs, dict(layout.silo_nodes), alone, demand.window)
+    else:
+        bound = curve_bound(demand, layout.chips)
+        served = silo_curves(demand, layout.silo_nodes)
+        silo = SiloResult(chip_seconds=served, chips=layout.chips)
     figures = figures_of(
         options.regime,
         demand.window,
         replay.hours.values(),
-        runs,
-        load=load,
-        bound=fluid_bound(jobs, layout.chips, demand.window),
+        [run for lab in labs.values() for run in lab.all_runs()],
+        load=demand.mean_chips * (2 if saturated else 1) / layout.chips,
+        bound=bound,
     )
-    alone = Policy(firm_limit=1, interruptible_limit=1)
-    silo = silo_queue(demand.jobs, dict(layout.silo_nodes), alone, demand.window)
     starts = range(demand.window.start_s, demand.window.end_s, 300)
     missing = (-1, -1)
     return Summary(
@@ -341,12 +388,18 @@ def notes(plan: Plan, replay: Replay) -> list[str]:
     """How it was set up."""
     demand, layout = plan.demand, plan.layout
     rows = ", ".join(f"{pool.pool_id} {pool.chips}" for pool in layout.pools)
-    firm = f"{float(demand.firm_chips):.0f} of {float(demand.mean_chips):.0f}"
+    if isinstance(demand, Demand):
+        firm = f"{float(demand.firm_chips):.0f} of {float(demand.mean_chips):.0f} chips"
+        rule = f"Firm by a hash of the job until demand is 0.65 of the saturated capacity: {firm}."
+    else:
+        rule = (
+            "Firm is 0.65 of each curve, in whole nodes; what is not served in its minute is gone."
+        )
     silos = ", ".join(f"{name} {nodes * 8}" for name, nodes in layout.silo_nodes.items())
     return [
         f"{layout.chips} chips in {len(layout.pools)} pools: {rows}.",
         f"Silos with the same chips, by each tenant's own p95: {silos}.",
-        f"Firm by a hash of the job until demand is 0.65 of the saturated capacity: {firm} chips.",
+        rule,
         f"Base load: trailing P10 over 7 days; {replay.base_chip_hours:,} chip-hours.",
         f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day; each is repaired in 4 h.",
         f"Site lost for two hours: {plan.faults.site_id or 'none'}.",
@@ -373,9 +426,9 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
         ("nodes awarded", shown(figures.awarded), ""),
         ("clairvoyant bound", shown(figures.bound), ""),
         ("ratio to it", shown(figures.mean / figures.bound), ""),
-        ("firm start, p50 / p99", f"{figures.firm_p50_s} / {figures.firm_p99_s} s", ""),
-        ("gangs >= 16 chips that waited a day", str(figures.starved), ""),
-        ("restarts", str(figures.restarts), ""),
+        ("firm start, p50 / p99", _of_jobs(figures, _firm_start(figures)), ""),
+        ("gangs >= 16 chips that waited a day", _of_jobs(figures, str(figures.starved)), ""),
+        ("restarts", _of_jobs(figures, str(figures.restarts)), ""),
     )
     for row in rows:
         table.add_row(*row)
@@ -408,6 +461,15 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
         console.print(f"{verdict}  {reach.name}: wanted {reach.wanted}, got {reach.got}")
 
 
+def _of_jobs(figures: Figures, text: str) -> str:
+    """Figures of jobs; a trace of curves has none."""
+    return text if figures.waiting else "n/a"
+
+
+def _firm_start(figures: Figures) -> str:
+    return f"{figures.firm_p50_s} / {figures.firm_p99_s} s"
+
+
 def main() -> None:
     """Run a replay from the command line."""
     options = _parse()
@@ -431,10 +493,10 @@ def main() -> None:
 
 def _parse() -> Options:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trace", choices=("itp",), default="itp")
+    parser.add_argument("--trace", choices=("itp", "earth"), default="itp")
     parser.add_argument("--data", type=Path, default=None, help="default: ISO_DATA_DIR")
     parser.add_argument("--regime", choices=[item.value for item in Regime], required=True)
-    parser.add_argument("--days", type=int, default=TRACE_DAYS)
+    parser.add_argument("--days", type=int, default=None, help="default: the whole trace")
     parser.add_argument("--work", type=Path, default=Path("var/replay"), help="working directory")
     parser.add_argument("--out", type=Path, default=None, help="page to write")
     parser.add_argument("--seed", type=int, default=1)
@@ -450,7 +512,7 @@ def _parse() -> Options:
         trace=arguments.trace,
         data=data,
         regime=regime,
-        days=arguments.days,
+        days=arguments.days or (EARTH_DAYS if arguments.trace == "earth" else TRACE_DAYS),
         work=arguments.work,
         out=out,
         seed=arguments.seed,

@@ -78,8 +78,11 @@ def test_pools_and_silos_have_the_same_chips() -> None:
     layout = layout_of(Fraction(1111), {"a": 3, "b": 1})
     assert layout.nodes == round(1111 / 8) == sum(layout.silo_nodes.values())
     assert all(pool.chips >= 128 for pool in layout.pools)
+    few = layout_of(Fraction(550), {"a": 1})
+    assert len(few.pools) == 3
+    assert all(pool.chips >= 128 for pool in few.pools)
     with pytest.raises(DataError):
-        layout_of(Fraction(500), {"a": 1})
+        layout_of(Fraction(100), {"a": 1})
 
 
 @given(st.integers(0, 500), st.lists(st.integers(0, 50), min_size=1, max_size=8))
