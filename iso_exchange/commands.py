@@ -416,6 +416,7 @@ class PublishResult:
         postings_sha256: Hex digest of the award postings document.
         stops_sha256: Of a spot run: hex digest of what it does not renew
             (``iso_exchange.sequencer.spot_binding.Stops``); empty otherwise.
+        renewed: A spot run that was not cleared in time and renews what the run before advised.
     """
 
     header: Header
@@ -426,6 +427,7 @@ class PublishResult:
     assignment_sha256: str
     postings_sha256: str
     stops_sha256: str = field(default="", metadata=LATER)
+    renewed: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,9 +125,7 @@ class Auctioneer:
     async def _clear(self, auction: Auction) -> None:
         name, attempt = auction.spec.auction_id, len(auction.failures)
         started = time.monotonic()
-        result = await asyncio.get_running_loop().run_in_executor(
-            self._workers, work, self._job(auction)
-        )
+        result = await self._result(auction)
         if isinstance(result, Failed):
             log.error("clearing failed", auction=name, reason=result.reason, attempt=attempt)
             await self._signer.submit(
@@ -141,6 +139,11 @@ class Auctioneer:
             return
         await self._publish_result(name, attempt, result)
         self._measure(started, name, result)
+
+    async def _result(self, auction: Auction) -> Cleared | Failed:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._workers, work, self._job(auction)
+        )
 
     def _measure(self, started: float, name: str, result: Cleared) -> None:
         metrics.clearing_seconds.observe(time.monotonic() - started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from clearing.outcome import Outcome
 from clearing.types import BlockBid, Book, Interval, Offer, StepBid
 from clearing.units import UnixSeconds
 from iso_exchange.commands import (
@@ -30,6 +31,7 @@ from iso_exchange.sequencer.spot_market import (
     SpotMarket,
 )
 from iso_exchange.sequencer.spot_orders import keeps
+from iso_exchange.sequencer.spot_renewal import renewed_outcome
 from iso_exchange.sequencer.spot_settlement import settle_run
 from iso_exchange.sequencer.state import Auction, AuctionState, Order, OrderState, State
 from settlement.assignment import Assignment
@@ -187,6 +189,16 @@ def last_published_run(state: State, market: SpotMarket) -> Auction | None:
     return None
 
 
+def renewal_of(state: State, run: Auction, seed: str) -> Outcome:
+    """Outcome of a run that is not cleared in time: what the last published one advised."""
+    assert run.book is not None  # frozen at its gate
+    last = last_published_run(state, state.markets[run.market_id])
+    before = None
+    if last is not None and last.book and last.outcome and last.assignment:
+        before = (last.book, last.outcome, last.assignment)
+    return renewed_outcome(run.book, seed, before)
+
+
 def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
     """Note that the prices of a run are public; one that binds nothing is settled with it."""
     market = state.markets[run.market_id]
@@ -197,6 +209,7 @@ def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
         state=AuctionState.PUBLISHED.value,
         prices_sha256=command.prices_sha256,
         certified_gap_ppb=command.certified_gap_ppb,
+        renewed=run.renewed,
     )
     if run.assignment is not None and not run.assignment.intervals:
         run.state = AuctionState.SETTLED

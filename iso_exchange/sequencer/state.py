@@ -168,6 +168,8 @@ class Auction:
     """Of a run: number of entries in its book, and the root over them."""
     gate: Gate | None = None
     """Of a run: what its gate froze besides the book."""
+    renewed: bool = False
+    """Of a run: it was not cleared in time and renews what the run before advised."""
     gate_index: int = 0
     """Of a run: log index of its gate."""
     notices: tuple[Notice, ...] = ()
