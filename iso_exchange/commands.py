@@ -36,7 +36,9 @@ from iso_exchange.command_header import Header as Header  # noqa: PLC0414 - publ
 from iso_exchange.command_header import Role as Role  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414 - public here
 from settlement.types import MeterBatch
@@ -536,6 +538,7 @@ Command = (
     | ReportOutage
     | CloseAuction
     | CloseRun
+    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward

@@ -220,12 +220,7 @@ class Auctioneer:
         assert auction.outcome is not None
         assert auction.assignment is not None
         name = auction.spec.auction_id
-        concerned = {order.participant_id for order in auction.outcome.orders} | {
-            participant_id
-            for contract in auction.assignment.contracts
-            for participant_id in (contract.buyer_id, contract.supplier_id)
-        }
-        missing = sorted(concerned - auction.notified)
+        missing = sorted(self._concerned(auction) - auction.notified)
         if not missing:
             self._told.add(name)
         for participant_id in missing:
@@ -245,3 +240,13 @@ class Auctioneer:
                 notice,
             )
         return bool(missing)
+
+    def _concerned(self, auction: Auction) -> set[str]:
+        """Participants who are told of a result: owners of orders, parties of contracts."""
+        assert auction.outcome is not None
+        assert auction.assignment is not None
+        return {order.participant_id for order in auction.outcome.orders} | {
+            participant_id
+            for contract in auction.assignment.contracts
+            for participant_id in (contract.buyer_id, contract.supplier_id)
+        }

@@ -17,12 +17,19 @@ from clearing.units import UnixSeconds
 from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.auctioneer.work import Cleared, Failed, renew, warm
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import CloseRun, Command, NotifyAward, PublishPrices, PublishResult
+from iso_exchange.commands import (
+    CloseRun,
+    Command,
+    GiveNotices,
+    NotifyAward,
+    PublishPrices,
+    PublishResult,
+)
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.seed_chain import SeedChain
 from iso_exchange.sequencer.sequencer import Sequencer
-from iso_exchange.sequencer.spot import renewal_of
+from iso_exchange.sequencer.spot import notices_of, renewal_of
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.signer import IDLE_SECONDS, make_document
@@ -180,6 +187,36 @@ class SpotAuctioneer(Auctioneer):
                 )
             )
         await self._signer.submit_all(self._sequencer, steps)
+
+    async def _notify(self, auction: Auction) -> bool:
+        """Notices first; then awards that are missing after a restart."""
+        name = auction.spec.auction_id
+        warned = {notice.participant_id for notice in auction.notices} - auction.warned
+        steps: list[tuple[Command, tuple[Document, ...]]] = [
+            (
+                GiveNotices(
+                    header=self._signer.header(f"notice/{name}/{participant_id}"),
+                    run_id=name,
+                    participant_id=participant_id,
+                    notices=notices_of(auction, participant_id),
+                ),
+                (),
+            )
+            for participant_id in sorted(warned)
+        ]
+        if steps:
+            await self._signer.submit_all(self._sequencer, steps)
+            return True
+        return await super()._notify(auction)
+
+    def _concerned(self, auction: Auction) -> set[str]:
+        """Parties of what the run bound; a standing order that gets nothing stays as it is."""
+        assert auction.assignment is not None  # published
+        return {
+            participant_id
+            for contract in auction.assignment.contracts
+            for participant_id in (contract.buyer_id, contract.supplier_id)
+        }
 
     def _measure(self, started: float, name: str, result: Cleared) -> None:
         seconds = time.monotonic() - started

@@ -171,6 +171,6 @@ def _assigned(job: Job, outcome: Outcome, *, provisional: bool = False) -> Clear
         prices=codec.encode(prices_document(job.book, outcome, provisional=provisional)),
         notices={
             name: codec.encode(award_notice(outcome, assignment, name))
-            for name in concerned(assignment, stops)
+            for name in concerned(assignment)
         },
     )

@@ -12,7 +12,9 @@ from iso_exchange.commands import (
     CloseRun,
     CloseSpotMarket,
     CreateAuction,
+    GiveNotices,
     HaltSpotMarket,
+    Notice,
     OpenSpotMarket,
     PublishPrices,
     ResumeSpotMarket,
@@ -26,7 +28,6 @@ from iso_exchange.sequencer.spot_entry import end_order
 from iso_exchange.sequencer.spot_market import (
     Gang,
     MarketState,
-    Notice,
     RunRecord,
     SpotMarket,
 )
@@ -187,6 +188,39 @@ def last_published_run(state: State, market: SpotMarket) -> Auction | None:
         if run.state in (AuctionState.PUBLISHED, AuctionState.SETTLED):
             return run
     return None
+
+
+def give_notices(state: State, command: GiveNotices, _: Meta) -> Accepted | Rejected:
+    """Tell one participant of its notices, once; they must be what the run decided."""
+    run = state.runs.get(command.run_id)
+    if run is None or run.state not in (AuctionState.PUBLISHED, AuctionState.SETTLED):
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="run_id",
+            advice="notices follow from a published run",
+            got=run.state.value if run else "",
+        )
+    if command.participant_id in run.warned:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="participant_id",
+            advice="the notices were given already",
+            got=command.participant_id,
+        )
+    if command.notices != notices_of(run, command.participant_id) or not command.notices:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="notices",
+            advice="the run decided other notices",
+            got=str(len(command.notices)),
+        )
+    run.warned.add(command.participant_id)
+    return Accepted(owners=(command.participant_id,))
+
+
+def notices_of(run: Auction, participant_id: str) -> tuple[Notice, ...]:
+    """Notices that a run gave or withdrew, of one participant."""
+    return tuple(item for item in run.notices if item.participant_id == participant_id)
 
 
 def renewal_of(state: State, run: Auction, seed: str) -> Outcome:

@@ -20,7 +20,7 @@ from clearing.units import (
     Seconds,
     UnixSeconds,
 )
-from iso_exchange.api.v1 import auction_pb2, order_pb2, spot_pb2
+from iso_exchange.api.v1 import auction_pb2, event_pb2, order_pb2, spot_pb2
 from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.auctioneer.work import Failed
 from iso_exchange.audit.bundle import BundleKind
@@ -229,6 +229,11 @@ async def first_runs(market: Market) -> None:
     assert (notice.order_id, notice.chip_count) == ("gang", 48)
     assert notice.deadline_time.seconds == at(2)
     assert (notice.reason, notice.responsible) == ("HIGHER_VALUE_FIRM", "MARKET")
+    async for update in market.buyer.watch(kinds=(event_pb2.EVENT_KIND_RECLAIM_NOTICE,)):
+        (event,) = update.events
+        assert (event.order_id, event.chip_count, event.notice_seconds) == ("gang", 48, STEP)
+        assert event.deadline_time.seconds == at(2)
+        break
 
 
 async def last_runs(operator: Client, buyer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
