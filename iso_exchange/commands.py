@@ -36,7 +36,9 @@ from iso_exchange.command_header import Header as Header  # noqa: PLC0414 - publ
 from iso_exchange.command_header import Role as Role  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414 - public here
+from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414 - public here
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414 - public here
 from settlement.types import MeterBatch
@@ -416,6 +418,7 @@ class PublishResult:
         postings_sha256: Hex digest of the award postings document.
         stops_sha256: Of a spot run: hex digest of what it does not renew
             (``iso_exchange.sequencer.spot_binding.Stops``); empty otherwise.
+        renewed: A spot run that was not cleared in time and renews what the run before advised.
     """
 
     header: Header
@@ -426,6 +429,7 @@ class PublishResult:
     assignment_sha256: str
     postings_sha256: str
     stops_sha256: str = field(default="", metadata=LATER)
+    renewed: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -534,6 +538,7 @@ Command = (
     | ReportOutage
     | CloseAuction
     | CloseRun
+    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward

@@ -98,7 +98,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricesDocument:
-    """Public result of one auction."""
+    """Public result of one auction.
+
+    Attributes:
+        provisional: A spot run that was not cleared in time: prices of the run before.
+    """
 
     auction_id: str
     status: RunStatus
@@ -110,6 +114,7 @@ class PricesDocument:
     curves: tuple[Curve, ...]
     totals: Totals
     backup_prices: tuple[BackupPrice, ...] = field(default=(), metadata=LATER)
+    provisional: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ class AwardNotice:
     runs: tuple[SupplyRun, ...] = field(default=(), metadata=LATER)
 
 
-def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
+def prices_document(book: Book, outcome: Outcome, *, provisional: bool = False) -> PricesDocument:
     """What everybody may see of a result."""
     certificate, cash = outcome.certificate, outcome.cash
     return PricesDocument(
@@ -156,6 +161,7 @@ def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
             restart_kept=certificate.restart_kept,
         ),
         backup_prices=outcome.backup_prices,
+        provisional=provisional,
     )
 
 

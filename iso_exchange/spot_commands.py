@@ -80,3 +80,42 @@ class CloseRun:
     header: Header
     market_id: str
     start: UnixSeconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Interruptible work that stops, as its owner is told.
+
+    Attributes:
+        chips: That stop at the deadline; whole gangs.
+        deadline: Start of the first interval without them.
+        run_start: Start of the run that decided it.
+        reason: Reason code of docs/reference/spot-rules.md, rule 10.
+        responsible: Party whose doing it is.
+        withdrawn: A later run awards them after all (rule 11).
+    """
+
+    order_id: str
+    participant_id: str
+    pool_id: str
+    chips: int
+    deadline: UnixSeconds
+    run_start: UnixSeconds
+    reason: str
+    responsible: str
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveNotices:
+    """What of a participant's interruptible work a run stops, or lets go on after all.
+
+    Attributes:
+        run_id: Published run that decided it.
+        notices: All that it changed for the participant.
+    """
+
+    header: Header
+    run_id: str
+    participant_id: str
+    notices: tuple[Notice, ...]

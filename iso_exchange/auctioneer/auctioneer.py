@@ -125,9 +125,7 @@ class Auctioneer:
     async def _clear(self, auction: Auction) -> None:
         name, attempt = auction.spec.auction_id, len(auction.failures)
         started = time.monotonic()
-        result = await asyncio.get_running_loop().run_in_executor(
-            self._workers, work, self._job(auction)
-        )
+        result = await self._result(auction)
         if isinstance(result, Failed):
             log.error("clearing failed", auction=name, reason=result.reason, attempt=attempt)
             await self._signer.submit(
@@ -141,6 +139,11 @@ class Auctioneer:
             return
         await self._publish_result(name, attempt, result)
         self._measure(started, name, result)
+
+    async def _result(self, auction: Auction) -> Cleared | Failed:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._workers, work, self._job(auction)
+        )
 
     def _measure(self, started: float, name: str, result: Cleared) -> None:
         metrics.clearing_seconds.observe(time.monotonic() - started)
@@ -217,12 +220,7 @@ class Auctioneer:
         assert auction.outcome is not None
         assert auction.assignment is not None
         name = auction.spec.auction_id
-        concerned = {order.participant_id for order in auction.outcome.orders} | {
-            participant_id
-            for contract in auction.assignment.contracts
-            for participant_id in (contract.buyer_id, contract.supplier_id)
-        }
-        missing = sorted(concerned - auction.notified)
+        missing = sorted(self._concerned(auction) - auction.notified)
         if not missing:
             self._told.add(name)
         for participant_id in missing:
@@ -242,3 +240,13 @@ class Auctioneer:
                 notice,
             )
         return bool(missing)
+
+    def _concerned(self, auction: Auction) -> set[str]:
+        """Participants who are told of a result: owners of orders, parties of contracts."""
+        assert auction.outcome is not None
+        assert auction.assignment is not None
+        return {order.participant_id for order in auction.outcome.orders} | {
+            participant_id
+            for contract in auction.assignment.contracts
+            for participant_id in (contract.buyer_id, contract.supplier_id)
+        }

@@ -7,6 +7,7 @@ notices: they are one group commit.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Final
 
@@ -14,19 +15,28 @@ import structlog
 
 from clearing.units import UnixSeconds
 from iso_exchange.auctioneer.auctioneer import Auctioneer
-from iso_exchange.auctioneer.work import Cleared
+from iso_exchange.auctioneer.work import Cleared, Failed, renew, warm
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import CloseRun, Command, NotifyAward, PublishPrices, PublishResult
+from iso_exchange.commands import (
+    CloseRun,
+    Command,
+    GiveNotices,
+    NotifyAward,
+    PublishPrices,
+    PublishResult,
+)
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.seed_chain import SeedChain
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot import notices_of, renewal_of
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.signer import IDLE_SECONDS, make_document
 from settlement.storage.store import Document
 
 SECONDS_LEAST: Final = 0.001
+LOOK_SECONDS: Final = 0.05
 
 log = structlog.get_logger("spot")
 
@@ -40,11 +50,15 @@ class SpotAuctioneer(Auctioneer):
         """Wire the parts."""
         super().__init__(sequencer=sequencer, secrets=secrets, clock=clock, origin=origin)
         self._chains: dict[str, SeedChain] = {}
+        self._renewed: set[str] = set()
+        self._is_warm = False
 
     async def step(self) -> bool:
         """Close the gates that are due, then do the next step of every run."""
         done = False
         state = self._sequencer.state
+        if state.markets and not self._is_warm:
+            await self._warm_up()
         for market in list(state.markets.values()):
             done = await self._close_gate(market) or done
         for run in list(state.runs.values()):
@@ -78,6 +92,37 @@ class SpotAuctioneer(Auctioneer):
             ),
         )
         return True
+
+    async def _result(self, auction: Auction) -> Cleared | Failed:
+        """The worker's result, or a renewal: when it failed, or would come too late."""
+        name, begins = auction.spec.auction_id, auction.spec.intervals[0].start
+        reason = "its interval had begun"
+        if self._clock.now_us() < begins * MICROSECONDS:
+            result = await self._in_time(auction, begins)
+            if isinstance(result, Cleared):
+                return result
+            reason = result.reason
+        log.error("run renewed", run=name, reason=reason)
+        metrics.renewed_runs.inc()
+        self._renewed.add(name)
+        state = self._sequencer.state
+        job = self._job(auction)
+        return renew(job, renewal_of(state, auction, job.seed.hex()))
+
+    async def _in_time(self, auction: Auction, begins: int) -> Cleared | Failed:
+        """The worker's result, unless the run's interval begins before it is there."""
+        task = asyncio.ensure_future(super()._result(auction))
+        while not task.done():
+            if self._clock.now_us() >= begins * MICROSECONDS:
+                task.cancel()
+                return Failed(reason="the result was not there in time")
+            await asyncio.wait({task}, timeout=LOOK_SECONDS)
+        return task.result()
+
+    async def _warm_up(self) -> None:
+        """Start the worker before the first gate needs it: a process and its libraries."""
+        self._is_warm = True
+        await asyncio.get_running_loop().run_in_executor(self._workers, warm)
 
     def _seed(self, auction: Auction) -> bytes:
         market = self._sequencer.state.markets[auction.market_id]
@@ -114,6 +159,7 @@ class SpotAuctioneer(Auctioneer):
                     assignment_sha256=digests[2],
                     postings_sha256=digests[3],
                     stops_sha256=digests[4],
+                    renewed=name in self._renewed,
                 ),
                 tuple(named),
             ),
@@ -141,6 +187,36 @@ class SpotAuctioneer(Auctioneer):
                 )
             )
         await self._signer.submit_all(self._sequencer, steps)
+
+    async def _notify(self, auction: Auction) -> bool:
+        """Notices first; then awards that are missing after a restart."""
+        name = auction.spec.auction_id
+        warned = {notice.participant_id for notice in auction.notices} - auction.warned
+        steps: list[tuple[Command, tuple[Document, ...]]] = [
+            (
+                GiveNotices(
+                    header=self._signer.header(f"notice/{name}/{participant_id}"),
+                    run_id=name,
+                    participant_id=participant_id,
+                    notices=notices_of(auction, participant_id),
+                ),
+                (),
+            )
+            for participant_id in sorted(warned)
+        ]
+        if steps:
+            await self._signer.submit_all(self._sequencer, steps)
+            return True
+        return await super()._notify(auction)
+
+    def _concerned(self, auction: Auction) -> set[str]:
+        """Parties of what the run bound; a standing order that gets nothing stays as it is."""
+        assert auction.assignment is not None  # published
+        return {
+            participant_id
+            for contract in auction.assignment.contracts
+            for participant_id in (contract.buyer_id, contract.supplier_id)
+        }
 
     def _measure(self, started: float, name: str, result: Cleared) -> None:
         seconds = time.monotonic() - started

@@ -28,6 +28,7 @@ from iso_exchange.commands import (
     SubmitOrder,
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
+from iso_exchange.sequencer.spot import renewal_of
 from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
 from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX
@@ -177,7 +178,10 @@ class ResultAudit:
         with self.record.guard(Step.CERTIFICATES, entry.place):
             body = entry.documents.get(command.outcome_sha256, b"")
             outcome = codec.decode(body, Outcome)
-            self._certificate(auction, outcome, entry)
+            if command.renewed:
+                self._renewal(state, auction, outcome, entry)
+            else:
+                self._certificate(auction, outcome, entry)
             with self.record.guard(Step.CONTRACTS, entry.place):
                 self._contracts(state, auction, outcome, command, entry)
 
@@ -194,6 +198,17 @@ class ResultAudit:
             self.record.fail(Step.CERTIFICATES, entry.place, detail)
         self.auctions += 1
         self.largest_gap_ppb = max(self.largest_gap_ppb, gap)
+        self.record.count(Step.CERTIFICATES, "outcomes")
+
+    def _renewal(self, state: State, run: Auction, outcome: Outcome, entry: EntryContext) -> None:
+        """A run that was not cleared has no certificate: what it renews is recomputed."""
+        if not run.market_id or renewal_of(state, run, outcome.seed) != outcome:
+            detail = f"{outcome.auction_id} does not renew what the run before advised"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
+        seed = hashlib.sha256(bytes.fromhex(outcome.seed)).hexdigest()
+        if seed != run.spec.seed_commitment:
+            detail = f"the tie seed of {outcome.auction_id} is not the one committed to"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
         self.record.count(Step.CERTIFICATES, "outcomes")
 
     def _contracts(
@@ -239,7 +254,7 @@ class ResultAudit:
     def _prices(self, auction: Auction | None, command: PublishPrices, entry: EntryContext) -> None:
         if auction is None or auction.book is None or auction.outcome is None:
             return  # refused on replay
-        document = prices_document(auction.book, auction.outcome)
+        document = prices_document(auction.book, auction.outcome, provisional=auction.renewed)
         if hashlib.sha256(codec.encode(document)).hexdigest() != command.prices_sha256:
             detail = f"the prices of {command.auction_id} do not follow from book and outcome"
             self.record.fail(Step.RESULTS, entry.place, detail)

@@ -34,6 +34,7 @@ from iso_exchange.cli import (
     readings,
     serve,
     site,
+    spot,
     statement,
     watch,
 )
@@ -92,6 +93,7 @@ for _name, _noun in (
     ("meter", meter.app),
     ("chips", chips.app),
     ("auction", auction.app),
+    ("spot", spot.app),
     ("offer", offer.app),
     ("bid", bid.app),
     ("order", order.app),

@@ -25,4 +25,7 @@ run_seconds = Histogram(
 certified_gap_ppb = Gauge(
     "iso_certified_gap_ppb", "Certified welfare gap of the last auction, parts per billion"
 )
+renewed_runs = Counter(
+    "iso_spot_runs_renewed_total", "Spot runs that were not cleared in time and were renewed"
+)
 settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")

@@ -185,6 +185,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
     if stops is not None:
+        auction.renewed = command.renewed
         bind_result(state, auction, assignment, stops, outcome.seed)
         return Accepted(transfers=applied)
     auction.offered = sold(auction, outcome)

@@ -48,6 +48,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
     commands.CloseRun: spot.close_run,
+    commands.GiveNotices: spot.give_notices,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from clearing.outcome import Outcome
 from clearing.types import BlockBid, Book, Interval, Offer, StepBid
 from clearing.units import UnixSeconds
 from iso_exchange.commands import (
     CloseRun,
     CloseSpotMarket,
     CreateAuction,
+    GiveNotices,
     HaltSpotMarket,
+    Notice,
     OpenSpotMarket,
     PublishPrices,
     ResumeSpotMarket,
@@ -26,11 +29,11 @@ from iso_exchange.sequencer.spot_market import (
     BOUND_PREFIX,
     Gang,
     MarketState,
-    Notice,
     RunRecord,
     SpotMarket,
 )
 from iso_exchange.sequencer.spot_orders import keeps
+from iso_exchange.sequencer.spot_renewal import renewed_outcome
 from iso_exchange.sequencer.spot_settlement import settle_run
 from iso_exchange.sequencer.state import Auction, AuctionState, Order, OrderState, State
 from settlement.assignment import Assignment
@@ -188,6 +191,49 @@ def last_published_run(state: State, market: SpotMarket) -> Auction | None:
     return None
 
 
+def give_notices(state: State, command: GiveNotices, _: Meta) -> Accepted | Rejected:
+    """Tell one participant of its notices, once; they must be what the run decided."""
+    run = state.runs.get(command.run_id)
+    if run is None or run.state not in (AuctionState.PUBLISHED, AuctionState.SETTLED):
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="run_id",
+            advice="notices follow from a published run",
+            got=run.state.value if run else "",
+        )
+    if command.participant_id in run.warned:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="participant_id",
+            advice="the notices were given already",
+            got=command.participant_id,
+        )
+    if command.notices != notices_of(run, command.participant_id) or not command.notices:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="notices",
+            advice="the run decided other notices",
+            got=str(len(command.notices)),
+        )
+    run.warned.add(command.participant_id)
+    return Accepted(owners=(command.participant_id,))
+
+
+def notices_of(run: Auction, participant_id: str) -> tuple[Notice, ...]:
+    """Notices that a run gave or withdrew, of one participant."""
+    return tuple(item for item in run.notices if item.participant_id == participant_id)
+
+
+def renewal_of(state: State, run: Auction, seed: str) -> Outcome:
+    """Outcome of a run that is not cleared in time: what the last published one advised."""
+    assert run.book is not None  # frozen at its gate
+    last = last_published_run(state, state.markets[run.market_id])
+    before = None
+    if last is not None and last.book and last.outcome and last.assignment:
+        before = (last.book, last.outcome, last.assignment)
+    return renewed_outcome(run.book, seed, before)
+
+
 def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
     """Note that the prices of a run are public; one that binds nothing is settled with it."""
     market = state.markets[run.market_id]
@@ -198,6 +244,7 @@ def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
         state=AuctionState.PUBLISHED.value,
         prices_sha256=command.prices_sha256,
         certified_gap_ppb=command.certified_gap_ppb,
+        renewed=run.renewed,
     )
     if run.assignment is not None and not run.assignment.intervals:
         run.state = AuctionState.SETTLED

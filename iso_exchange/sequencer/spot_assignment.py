@@ -75,8 +75,8 @@ def assigned_in_run(
     return assignment, Stops(auction_id=outcome.auction_id, stops=found.stops)
 
 
-def concerned(assignment: Assignment, stops: Stops) -> list[str]:
-    """Participants who are told of a run: those with a contract or a stop in it, sorted.
+def concerned(assignment: Assignment) -> list[str]:
+    """Participants who are told of a run's awards: parties of its contracts, sorted.
 
     A standing order that gets nothing stays as it is; its owner reads why in the order.
     """
@@ -86,5 +86,4 @@ def concerned(assignment: Assignment, stops: Stops) -> list[str]:
             for contract in assignment.contracts
             for participant_id in (contract.buyer_id, contract.supplier_id)
         }
-        | {stop.participant_id for stop in stops.stops}
     )

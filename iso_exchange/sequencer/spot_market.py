@@ -13,7 +13,7 @@ from enum import Enum
 
 from clearing.types import AuctionSpec, Interval
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
-from iso_exchange.commands import OpenSpotMarket
+from iso_exchange.commands import Notice, OpenSpotMarket
 
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
@@ -39,30 +39,6 @@ class Gang:
 
     pool_id: str
     first: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Interruptible work that stops, as its owner is told.
-
-    Attributes:
-        chips: That stop at the deadline; whole gangs.
-        deadline: Start of the first interval without them.
-        run_start: Start of the run that decided it.
-        reason: Reason code of docs/reference/spot-rules.md, rule 10.
-        responsible: Party whose doing it is.
-        withdrawn: A later run awards them after all (rule 11).
-    """
-
-    order_id: str
-    participant_id: str
-    pool_id: str
-    chips: int
-    deadline: UnixSeconds
-    run_start: UnixSeconds
-    reason: str
-    responsible: str
-    withdrawn: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

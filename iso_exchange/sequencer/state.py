@@ -26,13 +26,14 @@ from clearing.types import (
 from clearing.units import MicroUsd, Ppm, UnixSeconds
 from iso_exchange.commands import (
     CreateAuction,
+    Notice,
     RegisterEntitlement,
     ReportOutage,
     Role,
     SubmitOrder,
 )
 from iso_exchange.sequencer.spot_binding import Gate
-from iso_exchange.sequencer.spot_market import Notice, SpotMarket
+from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
@@ -168,10 +169,14 @@ class Auction:
     """Of a run: number of entries in its book, and the root over them."""
     gate: Gate | None = None
     """Of a run: what its gate froze besides the book."""
+    renewed: bool = False
+    """Of a run: it was not cleared in time and renews what the run before advised."""
     gate_index: int = 0
     """Of a run: log index of its gate."""
     notices: tuple[Notice, ...] = ()
     """Notices that a run gave or withdrew."""
+    warned: set[str] = field(default_factory=set)
+    """Participants who were told of theirs."""
 
 
 class OrderState(Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from clearing.errors import InvariantError
@@ -11,6 +12,7 @@ from iso_exchange.authority import command_of
 from iso_exchange.commands import (
     CancelAllOrders,
     Command,
+    GiveNotices,
     IssueStatement,
     NotifyAward,
     ReinstateParticipant,
@@ -29,6 +31,7 @@ _TELLING: Final = frozenset(
     ENTRY_KINDS[kind].name
     for kind in (
         CancelAllOrders,
+        GiveNotices,
         IssueStatement,
         NotifyAward,
         ReinstateParticipant,
@@ -75,6 +78,8 @@ def _events(state: State, participant_id: str, command: Command) -> Iterator[eve
     match command:
         case NotifyAward() if command.participant_id == participant_id:
             yield from _awarded(state, participant_id, command)
+        case GiveNotices() if command.participant_id == participant_id:
+            yield from _notices(command)
         case SettleHour():
             yield from _settled(state, participant_id, command)
         case ReportOutage():
@@ -121,6 +126,29 @@ def _awarded(state: State, participant_id: str, command: NotifyAward) -> Iterato
             deadline_time=timestamp(contract.hours[0].interval.start),
             chip_count=max(hour.chips for hour in contract.hours),
             description="Awarded; delivery begins at the deadline.",
+        )
+
+
+def _notices(command: GiveNotices) -> Iterator[event_pb2.Event]:
+    """From the entry alone: the same however long ago the run was."""
+    for notice in command.notices:
+        at = datetime.fromtimestamp(notice.deadline, UTC).strftime("%H:%M:%SZ")
+        text = f"{notice.chips} chips stop at {at}: {notice.reason} ({notice.responsible})."
+        if notice.withdrawn:
+            text = f"The notice of {notice.chips} chips for {at} is withdrawn: they go on."
+        yield event_pb2.Event(
+            kind=(
+                event_pb2.EVENT_KIND_NOTICE_WITHDRAWN
+                if notice.withdrawn
+                else event_pb2.EVENT_KIND_RECLAIM_NOTICE
+            ),
+            auction_id=command.run_id,
+            order_id=notice.order_id,
+            pool_id=notice.pool_id,
+            deadline_time=timestamp(notice.deadline),
+            notice_seconds=max(0, notice.deadline - notice.run_start),
+            chip_count=notice.chips,
+            description=text,
         )
 
 

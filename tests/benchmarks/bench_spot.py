@@ -240,7 +240,7 @@ def _one_run(world: World, start: int, clock: _Clock) -> None:
     bodies = [codec.encode(item) for item in (auction.book, outcome, assignment, postings, stops)]
     clock.lap("documents encoded")
     prices = codec.encode(prices_document(auction.book, outcome))
-    for name in concerned(assignment, stops):
+    for name in concerned(assignment):
         codec.encode(award_notice(outcome, assignment, name))
     clock.lap("prices and notices")
     _publish(world, auction.spec.auction_id, bodies, prices, outcome)

@@ -20,7 +20,9 @@ from clearing.units import (
     Seconds,
     UnixSeconds,
 )
-from iso_exchange.api.v1 import auction_pb2, order_pb2, spot_pb2
+from iso_exchange.api.v1 import auction_pb2, event_pb2, order_pb2, spot_pb2
+from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.work import Failed
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.audit.export import export
 from iso_exchange.audit.report import Result
@@ -40,6 +42,7 @@ from iso_exchange.commands import (
     TimedSegment,
     WorkBidTerms,
 )
+from iso_exchange.sequencer.state import Auction
 from iso_exchange.server import Exchange
 from settlement.types import MeterBatch, Reading
 from tests.integration.market import START, Market, client_of, configuration, open_market
@@ -149,7 +152,7 @@ async def until(done: Callable[[], bool]) -> None:
 
 
 async def test_a_spot_market_from_its_opening_to_the_audit(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configuration(tmp_path / "data", database_url)
     async with open_market(config) as market:
@@ -161,9 +164,14 @@ async def test_a_spot_market_from_its_opening_to_the_audit(
             await stack.enter_async_context(client_of(exchange.identity_directory(name)))
             for name in ("operator", "buyer", "meter")
         ]
-        await last_runs(exchange, *clients)
+        await last_runs(clients[0], clients[1], monkeypatch)
         await settle(exchange, *clients)
         await check_bundles(exchange, tmp_path)
+
+
+async def no_result(_: Auctioneer, auction: Auction) -> Failed:
+    """A worker that finds nothing."""
+    return Failed(reason=f"no solution of {auction.spec.auction_id}")
 
 
 async def begin(market: Market) -> None:
@@ -221,9 +229,14 @@ async def first_runs(market: Market) -> None:
     assert (notice.order_id, notice.chip_count) == ("gang", 48)
     assert notice.deadline_time.seconds == at(2)
     assert (notice.reason, notice.responsible) == ("HIGHER_VALUE_FIRM", "MARKET")
+    async for update in market.buyer.watch(kinds=(event_pb2.EVENT_KIND_RECLAIM_NOTICE,)):
+        (event,) = update.events
+        assert (event.order_id, event.chip_count, event.notice_seconds) == ("gang", 48, STEP)
+        assert event.deadline_time.seconds == at(2)
+        break
 
 
-async def last_runs(exchange: Exchange, operator: Client, buyer: Client, meter: Client) -> None:
+async def last_runs(operator: Client, buyer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restart the notice stands and the market goes on where it was."""
     (notice,) = await buyer.notices("spot")
     assert notice.deadline_time.seconds == at(2)
@@ -236,10 +249,14 @@ async def last_runs(exchange: Exchange, operator: Client, buyer: Client, meter: 
     (opened,) = await buyer.spot_markets()
     assert opened.state == spot_pb2.SPOT_MARKET_STATE_OPEN
     assert opened.published_run_count == 3
-    await operator.advance_time(at(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(Auctioneer, "_result", no_result)
+        await operator.advance_time(at(3))
+    renewed = (await buyer.runs("spot", limit=1))[0]
+    assert (renewed.start_time.seconds, renewed.renewed) == (at(3), True)
+    assert [item.end_time.seconds for item in await buyer.positions("spot")] == [at(4)]
     assert (await buyer.order("gang")).state == order_pb2.ORDER_STATE_PARTIALLY_FILLED
     await operator.send(CloseSpotMarket(header=BLANK_HEADER, market_id="spot", reason="the test"))
-    del exchange, meter
 
 
 async def settle(exchange: Exchange, operator: Client, buyer: Client, meter: Client) -> None:
@@ -283,8 +300,8 @@ async def check_bundles(exchange: Exchange, directory: Path) -> None:
         failed = [step for step in report.steps if step.result is Result.FAILED]
         assert report.ok, failed
         if kind is BundleKind.AUDITOR:
-            # Four runs, and the day-ahead auction beside them, which had no orders.
-            assert report.auctions == 5
+            # Three runs, and the day-ahead auction beside them, which had no orders.
+            assert report.auctions == 4
             assert report.hours == 5
             assert all(step.result is Result.OK for step in report.steps), report.steps
 

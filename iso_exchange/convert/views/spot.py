@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from iso_exchange.api.v1 import spot_pb2
+from iso_exchange.commands import Notice
 from iso_exchange.convert.fields import timestamp
 from iso_exchange.convert.spot import write_spot_market
 from iso_exchange.convert.views.auctions import AUCTION_STATES
-from iso_exchange.sequencer.spot_market import MarketState, Notice, RunRecord, SpotMarket
+from iso_exchange.sequencer.spot_market import MarketState, RunRecord, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
 
 MARKET_STATES: Final[dict[MarketState, spot_pb2.SpotMarketState.ValueType]] = {

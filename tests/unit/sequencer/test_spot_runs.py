@@ -10,6 +10,7 @@ from clearing.types import Cover, Interval, Step
 from clearing.units import Chips, MicroUsdPerChipHour, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.spot import renewal_of
 from iso_exchange.sequencer.state import OrderState
 from settlement.ledger.books import Books
 from tests.unit.sequencer.spot_world import (
@@ -285,3 +286,20 @@ def test_a_run_is_closed_at_its_gate_and_never_after_its_interval_began() -> Non
 
 def test_the_world_without_a_market_is_as_before() -> None:
     assert registered().state.markets == {}
+
+
+def test_a_renewal_goes_on_with_what_was_advised_firm_first_and_no_more_than_there_is() -> None:
+    world = opened()
+    offer(world)
+    world.must(gang_terms(world, "gang", chips=32, notice_s=300))
+    world.must(steps_terms(world, "firm", chips=24, notice_s=None))
+    run_at(world, at(0))
+    run = close(world, at(1))
+    outcome = renewal_of(world.state, run, seed(2).hex())
+    awards = {item.order_id: (item.first, item.chips[0]) for item in outcome.awards}
+    # The gang is bound in interval 0; it goes on after it. The firm bid is renewed at once.
+    assert awards == {"firm": (0, 24), "gang": (1, 32), "supply": (0, 24)}
+    assert {price.energy for price in outcome.prices} == {2 * USD}
+    world.must(world.cancel("supply", who="acme"))
+    run = close(world, at(2))
+    assert renewal_of(world.state, run, seed(2).hex()).awards == ()
