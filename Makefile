@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test torture check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-growth replay-italy lock clean
+.PHONY: help install demo serve test torture check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-growth replay replay-italy lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,11 @@ bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and i
 
 replay-italy: $(STAMP) ## Clear an Italian day-ahead book and compare with what was published (DATA=dir)
 	$(BIN)/python -m iso_exchange.replay.italy $(or $(DATA),$(ISO_DATA_DIR)/italy_mgp) $(ARGS)
+
+# DAYS, and SPEED=max, the only speed: the clock is simulated and moves as soon as a run is over.
+replay: $(STAMP) ## Replay a real trace through the exchange (TRACE=itp|earth DATA=dir REGIME=light|balanced|saturated DAYS=n)
+	$(BIN)/python -m iso_exchange.replay.trace.run --trace $(or $(TRACE),itp) --data $(or $(DATA),$(ISO_DATA_DIR)) \
+		--regime $(or $(REGIME),saturated) $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
 lock: $(STAMP) ## Recompile requirements.lock (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

@@ -40,6 +40,13 @@ from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC041
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
+from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414
+from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414
+from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
+from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -415,6 +422,9 @@ class PublishResult:
         outcome_sha256: Hex digest of the outcome document (``clearing.outcome.Outcome``).
         assignment_sha256: Hex digest of the contracts document.
         postings_sha256: Hex digest of the award postings document.
+        stops_sha256: Of a spot run: hex digest of what it does not renew
+            (``iso_exchange.sequencer.spot_binding.Stops``); empty otherwise.
+        renewed: A spot run that was not cleared in time and renews what the run before advised.
     """
 
     header: Header
@@ -424,6 +434,8 @@ class PublishResult:
     outcome_sha256: str
     assignment_sha256: str
     postings_sha256: str
+    stops_sha256: str = field(default="", metadata=LATER)
+    renewed: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -540,6 +552,10 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
+    | OpenSpotMarket
+    | HaltSpotMarket
+    | ResumeSpotMarket
+    | CloseSpotMarket
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
@@ -547,6 +563,8 @@ Command = (
     | SubmitReadings
     | ReportOutage
     | CloseAuction
+    | CloseRun
+    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward

@@ -24,6 +24,7 @@ from clearing.outcome import (
 from clearing.shapes import LATER
 from clearing.types import BlockBid, Book, Interval, ServiceClass, StepBid, WorkBid
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX
 from settlement.assignment import Assignment
 from settlement.types import Contract
 
@@ -97,7 +98,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricesDocument:
-    """Public result of one auction."""
+    """Public result of one auction.
+
+    Attributes:
+        provisional: A spot run that was not cleared in time: prices of the run before.
+    """
 
     auction_id: str
     status: RunStatus
@@ -109,6 +114,7 @@ class PricesDocument:
     curves: tuple[Curve, ...]
     totals: Totals
     backup_prices: tuple[BackupPrice, ...] = field(default=(), metadata=LATER)
+    provisional: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +130,7 @@ class AwardNotice:
     runs: tuple[SupplyRun, ...] = field(default=(), metadata=LATER)
 
 
-def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
+def prices_document(book: Book, outcome: Outcome, *, provisional: bool = False) -> PricesDocument:
     """What everybody may see of a result."""
     certificate, cash = outcome.certificate, outcome.cash
     return PricesDocument(
@@ -155,6 +161,7 @@ def prices_document(book: Book, outcome: Outcome) -> PricesDocument:
             restart_kept=certificate.restart_kept,
         ),
         backup_prices=outcome.backup_prices,
+        provisional=provisional,
     )
 
 
@@ -214,9 +221,12 @@ def award_notice(outcome: Outcome, assignment: Assignment, participant_id: str) 
 
 
 def _curve(book: Book, interval: int) -> Curve:
+    """Steps of one interval; what only stands for earlier runs' positions is left out."""
     supply: dict[MicroUsdPerChipHour, int] = defaultdict(int)
     demand: dict[MicroUsdPerChipHour, int] = defaultdict(int)
     for offer in book.offers:
+        if offer.order_id.startswith(BOUND_PREFIX):
+            continue
         for segment in offer.segments:
             if segment.first <= interval < segment.stop:
                 for step in segment.steps:
@@ -227,6 +237,8 @@ def _curve(book: Book, interval: int) -> Curve:
         *book.work_bids,
     )
     for bid in bids:
+        if bid.order_id.startswith(BOUND_PREFIX):
+            continue
         for price, chips in _wanted(bid, interval):
             demand[price] += chips
     return Curve(

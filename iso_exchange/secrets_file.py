@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iso_exchange.durable import make_directory, sync_directory
+from iso_exchange.seed_chain import SeedChain
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 
@@ -57,6 +58,10 @@ class ExchangeSecrets:
         """Stand-in for a name in the released book of one auction, another one in the next."""
         subject = f"{auction_id}\n{name}"
         return f"p-{self._derive('pseudonym', subject)[:8].hex()}"
+
+    def seed_chain(self, market_id: str, length: int) -> SeedChain:
+        """Tie seeds of a spot market; its anchor is published when the market opens."""
+        return SeedChain(self._derive("spot-seed", market_id), length)
 
     def _derive(self, purpose: str, subject: str) -> bytes:
         message = f"iso-exchange/{purpose}/v1\n{subject}".encode()

@@ -24,6 +24,7 @@ import structlog
 from iso_exchange import config as configuration
 from iso_exchange import rotation
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
@@ -260,6 +261,9 @@ class Exchange:
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        spot_auctioneer = SpotAuctioneer(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
         settler = Settler(
             sequencer=self._sequencer,
             secrets=self._secrets,
@@ -268,6 +272,7 @@ class Exchange:
             spot_directory=config.data / "spot",
         )
         self._spawn("auctioneer", auctioneer.run())
+        self._spawn("spot auctioneer", spot_auctioneer.run())
         self._spawn("settler", settler.run())
         await self._start_servers(store, clock, publisher, journal)
 

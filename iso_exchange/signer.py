@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import structlog
 
@@ -11,8 +12,7 @@ from clearing.units import UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import Command, Header
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.leaves import Receipt
-from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer, Submission
 from settlement.ledger import envelope
 from settlement.ledger.keys import SigningKey
@@ -62,9 +62,25 @@ class ServiceSigner:
         Raises:
             RuntimeError: a refusal for any other reason, which is a defect of the service.
         """
-        answer = await sequencer.submit(self.submission(command, *documents))
-        if isinstance(answer, Receipt):
-            return
+        await self.submit_all(sequencer, [(command, documents)])
+
+    async def submit_all(
+        self, sequencer: Sequencer, steps: Sequence[tuple[Command, tuple[Document, ...]]]
+    ) -> None:
+        """Submit steps that follow each other, in one go; see ``submit``.
+
+        Raises:
+            RuntimeError: as for ``submit``, of the first that is refused.
+        """
+        answers = await sequencer.submit_all(
+            [self.submission(command, *documents) for command, documents in steps]
+        )
+        for (command, _), answer in zip(steps, answers, strict=True):
+            if isinstance(answer, Rejected):
+                await self._refused(command, answer)
+                return
+
+    async def _refused(self, command: Command, answer: Rejected) -> None:
         if answer.code in (Code.WRONG_STATE, Code.ALREADY_EXISTS, Code.UNAVAILABLE):
             log.info("step refused, looking again", code=answer.code.value, advice=answer.advice)
             await self._clock.wait(IDLE_SECONDS)

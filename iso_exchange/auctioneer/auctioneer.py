@@ -53,7 +53,7 @@ class Auctioneer:
     def __init__(
         self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
     ) -> None:
-        """Wire the parts; ``run`` starts the worker process."""
+        """Wire the parts; ``run`` starts the worker process with the first job."""
         self._sequencer = sequencer
         self._secrets = secrets
         self._clock = clock
@@ -71,7 +71,7 @@ class Auctioneer:
         try:
             while True:
                 if not await self.step():
-                    await self._clock.wait(IDLE_SECONDS)
+                    await self._clock.wait(self.idle_seconds())
         finally:
             # A worker in the middle of a clearing would keep the whole process from ending.
             # Public from Python 3.14 on as ``terminate_workers``.
@@ -85,6 +85,10 @@ class Auctioneer:
         for auction in list(self._sequencer.state.auctions.values()):
             done = await self._advance(auction) or done
         return done
+
+    def idle_seconds(self) -> float:
+        """How long to wait when there was nothing to do."""
+        return IDLE_SECONDS
 
     async def _advance(self, auction: Auction) -> bool:
         now = self._clock.now_us() // MICROSECONDS
@@ -111,8 +115,8 @@ class Auctioneer:
     async def _close(self, auction: Auction) -> None:
         state = self._sequencer.state
         name = auction.spec.auction_id
-        count, root = book_root(state, auction)
-        book = codec.encode(build_book(state, auction))
+        count, root = auction.frozen or book_root(state, auction)
+        book = codec.encode(auction.book or build_book(state, auction))
         commitment = proofs.commit(self._secrets.book_salt(name), book)
         await self._signer.submit(
             self._sequencer,
@@ -128,9 +132,7 @@ class Auctioneer:
     async def _clear(self, auction: Auction) -> None:
         name, attempt = auction.spec.auction_id, len(auction.failures)
         started = time.monotonic()
-        result = await asyncio.get_running_loop().run_in_executor(
-            self._workers, work, self._job(auction)
-        )
+        result = await self._result(auction)
         if isinstance(result, Failed):
             log.error("clearing failed", auction=name, reason=result.reason, attempt=attempt)
             await self._signer.submit(
@@ -143,6 +145,14 @@ class Auctioneer:
             )
             return
         await self._publish_result(name, attempt, result)
+        self._measure(started, name, result)
+
+    async def _result(self, auction: Auction) -> Cleared | Failed:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._workers, work, self._job(auction)
+        )
+
+    def _measure(self, started: float, name: str, result: Cleared) -> None:
         metrics.clearing_seconds.observe(time.monotonic() - started)
         metrics.certified_gap_ppb.set(result.gap_ppb)
         log.info(
@@ -176,7 +186,7 @@ class Auctioneer:
         assert auction.book is not None  # a closed auction has its frozen book
         return Job(
             book=auction.book,
-            seed=self._secrets.tie_seed(auction.spec.auction_id),
+            seed=self._seed(auction),
             derates={pool_id: record.derate_ppm for pool_id, record in state.pools.items()},
             precisions={
                 record.pool.chip_class: record.precision for record in state.pools.values()
@@ -190,7 +200,11 @@ class Auctioneer:
                 for order_id in auction.order_ids
                 if (hold := state.orders[order_id].hold) is not None
             },
+            gate=auction.gate,
         )
+
+    def _seed(self, auction: Auction) -> bytes:
+        return self._secrets.tie_seed(auction.spec.auction_id)
 
     async def _publish_prices(self, auction: Auction) -> None:
         assert auction.book is not None
@@ -236,12 +250,7 @@ class Auctioneer:
         assert auction.outcome is not None
         assert auction.assignment is not None
         name = auction.spec.auction_id
-        concerned = {order.participant_id for order in auction.outcome.orders} | {
-            participant_id
-            for contract in auction.assignment.contracts
-            for participant_id in (contract.buyer_id, contract.supplier_id)
-        }
-        missing = sorted(concerned - auction.notified)
+        missing = sorted(self._concerned(auction) - auction.notified)
         if not missing:
             self._told.add(name)
         for participant_id in missing:
@@ -261,3 +270,13 @@ class Auctioneer:
                 notice,
             )
         return bool(missing)
+
+    def _concerned(self, auction: Auction) -> set[str]:
+        """Participants who are told of a result: owners of orders, parties of contracts."""
+        assert auction.outcome is not None
+        assert auction.assignment is not None
+        return {order.participant_id for order in auction.outcome.orders} | {
+            participant_id
+            for contract in auction.assignment.contracts
+            for participant_id in (contract.buyer_id, contract.supplier_id)
+        }

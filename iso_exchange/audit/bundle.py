@@ -44,7 +44,13 @@ SHA256_HEX_LENGTH: Final = 64
 HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
-    PublishResult: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
+    PublishResult: (
+        "book_sha256",
+        "outcome_sha256",
+        "assignment_sha256",
+        "postings_sha256",
+        "stops_sha256",
+    ),
     PublishPrices: ("prices_sha256",),
     NotifyAward: ("notice_sha256",),
     SettleHour: ("delivered_sha256", "postings_sha256"),
@@ -170,7 +176,7 @@ def read_opening(line: bytes) -> Opening | None:
 def documents_of(command: Command) -> tuple[str, ...]:
     """Hex digests of the documents that a command names, as it spells them."""
     fields = _DOCUMENT_FIELDS.get(type(command), ())
-    return tuple(getattr(command, field) for field in fields)
+    return tuple(digest for field in fields if (digest := getattr(command, field)))
 
 
 def is_digest(text: str) -> bool:

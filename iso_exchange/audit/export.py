@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,17 @@ from iso_exchange.audit.bundle import (
     timestamp_paths,
 )
 from iso_exchange.authority import command_of
-from iso_exchange.commands import Command, PublishPrices, RotateLogKey, SubmitOrder
+from iso_exchange.commands import (
+    CancelOrder,
+    CloseRun,
+    CloseSpotMarket,
+    Command,
+    Nominate,
+    OpenSpotMarket,
+    PublishPrices,
+    RotateLogKey,
+    SubmitOrder,
+)
 from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.publisher.files import replace
@@ -42,7 +53,10 @@ from settlement.storage.store import Entry, LedgerStore
 
 PAGE_COUNT: Final = 1_000
 ROTATION_KIND: Final = ENTRY_KINDS[RotateLogKey].name
-PRICES_KIND: Final = ENTRY_KINDS[PublishPrices].name
+READ_KINDS: Final = SEALED_KINDS | {
+    ENTRY_KINDS[kind].name for kind in (PublishPrices, OpenSpotMarket, CloseSpotMarket, CloseRun)
+}
+"""Entries that are sealed, or that say what is open."""
 
 
 class ExportError(RuntimeError):
@@ -173,11 +187,14 @@ async def _sealed_from(store: LedgerStore, size: int) -> int:
     """First entry of an auction whose prices are not among the entries, or ``NOT_SEALED``."""
     first: dict[str, int] = {}
     published: set[str] = set()
+    spot = _SealedInSpot()
     auctions: dict[str, str] = {}
     async for entry in _entries(store, size):
-        if entry.kind != PRICES_KIND and entry.kind not in SEALED_KINDS:
+        if entry.kind not in READ_KINDS:
             continue
         command = _command(entry)
+        if spot.take(command, entry.index):
+            continue
         if isinstance(command, PublishPrices):
             published.add(command.auction_id)
         if isinstance(command, SubmitOrder):
@@ -185,8 +202,47 @@ async def _sealed_from(store: LedgerStore, size: int) -> int:
         auction_id = sealing_auction(command, auctions.__getitem__)
         if auction_id is not None:
             first.setdefault(auction_id, entry.index)
-    sealed = (index for auction_id, index in first.items() if auction_id not in published)
-    return min(sealed, default=NOT_SEALED)
+    sealed = [index for auction_id, index in first.items() if auction_id not in published]
+    return min([*sealed, *spot.sealed()], default=NOT_SEALED)
+
+
+@dataclass(slots=True)
+class _SealedInSpot:
+    """Which orders of spot markets are still sealed: those after the last published run's gate."""
+
+    _orders: dict[str, list[int]] = field(default_factory=dict)
+    _gates: dict[str, int] = field(default_factory=dict)
+    _market_of: dict[str, str] = field(default_factory=dict)
+
+    def take(self, command: Command, index: int) -> bool:
+        """Whether an entry is an order of a market, or says where its orders are open."""
+        match command:
+            case OpenSpotMarket():
+                self._orders[command.market_id] = []
+            case CloseRun():
+                self._gates[f"{command.market_id}/{command.start}"] = index
+            case CloseSpotMarket():
+                self._open(command.market_id, index)
+            case PublishPrices() if command.auction_id in self._gates:
+                market_id = command.auction_id.rpartition("/")[0]
+                self._open(market_id, self._gates.pop(command.auction_id))
+                return False
+            case SubmitOrder() | Nominate() if command.auction_id in self._orders:
+                self._orders[command.auction_id].append(index)
+                if isinstance(command, SubmitOrder):
+                    self._market_of[command.order_id] = command.auction_id
+            case CancelOrder() if command.order_id in self._market_of:
+                self._orders[self._market_of[command.order_id]].append(index)
+            case _:
+                return False
+        return True
+
+    def sealed(self) -> list[int]:
+        """First sealed entry of each market that has one."""
+        return [indexes[0] for indexes in self._orders.values() if indexes]
+
+    def _open(self, market_id: str, gate: int) -> None:
+        self._orders[market_id] = [index for index in self._orders[market_id] if index > gate]
 
 
 def _command(entry: Entry) -> Command:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clearing import codec
 from clearing.errors import InvariantError
 from clearing.types import Interval
-from clearing.units import MicroUsd, energy_charge
+from clearing.units import MicroUsd, UnixSeconds, energy_charge
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext
 from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
-from iso_exchange.sequencer.state import AuctionState, State
+from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
 from iso_exchange.settler.interval import settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, rebates
 from settlement.invariants import Settled, check_all
@@ -34,10 +34,11 @@ from settlement.postings.spot_holds import spot_postings
 from settlement.spot.result import SpotResult
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, Phase, Statement
+from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Statement
 
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
+SECONDS_PER_DAY = 86_400
 
 _Key = tuple[str, str]
 
@@ -60,6 +61,8 @@ class MoneyAudit:
     _balances: dict[_Key, int] = field(default_factory=lambda: defaultdict(int))
     _unstated: dict[_Key, list[AppliedTransfer]] = field(default_factory=dict)
     _stated: dict[_Key, MicroUsd] = field(default_factory=dict)
+    _runs: dict[str, Settled] = field(default_factory=dict)
+    _earned: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def before(self, state: State, command: Command, entry: EntryContext) -> None:
         """Check what an entry says against the state that it is about to change."""
@@ -102,7 +105,7 @@ class MoneyAudit:
             self._laws(state)
 
     def _hour(self, state: State, command: SettleHour, entry: EntryContext) -> None:
-        auction = state.auctions.get(command.auction_id)
+        auction = find_auction(state, command.auction_id)
         table = state.chip_table()
         if auction is None or auction.assignment is None or table is None:
             return  # refused on replay
@@ -124,6 +127,9 @@ class MoneyAudit:
             (settled.delivered, command.delivered_sha256, "delivered hours"),
             (settled.postings, command.postings_sha256, "postings"),
         )
+        if auction.market_id:
+            self._earn(auction, settled.delivered)
+            self._keep_run(auction, settled.delivered)
         self.hours += 1
         self.meter_gaps += sum(1 for item in settled.delivered.hours if item.gap)
         self.record.count(Step.HOURS, "hours")
@@ -172,8 +178,42 @@ class MoneyAudit:
                 detail = f"{what} of {where} do not follow from the readings"
                 self.record.fail(Step.HOURS, entry.place, detail)
 
+    def _earn(self, run: Auction, delivered: DeliveredHours) -> None:
+        """What an interval of a run brought to the communities, by the readings."""
+        assert run.assignment is not None  # looked at by the caller
+        terms = {
+            (contract.contract_id, hour.interval.start): (contract.site_id, hour.legs.surcharge)
+            for contract in run.assignment.contracts
+            for hour in contract.hours
+        }
+        for item in delivered.hours:
+            site_id, price = terms[item.contract_id, item.interval.start]
+            quantity, amount = self._earned.get((run.market_id, site_id), (0, 0))
+            self._earned[run.market_id, site_id] = (
+                quantity + item.delivered,
+                amount + energy_charge(price, item.delivered),
+            )
+
+    def _keep_run(self, run: Auction, delivered: DeliveredHours) -> None:
+        """What the laws need of a run, which leaves the state when it is settled."""
+        assert run.assignment is not None  # looked at by the caller
+        assert run.book is not None
+        name = run.spec.auction_id
+        before = self._runs.get(name) or Settled(
+            assignment=run.assignment,
+            closed=(),
+            metered=(),
+            limits=highest_limits(run.book),
+            families=linked_families(run.book),
+        )
+        self._runs[name] = replace(
+            before,
+            closed=(*before.closed, delivered.interval),
+            metered=(*before.metered, *_metered(delivered.hours)),
+        )
+
     def _statement(self, state: State, command: IssueStatement, entry: EntryContext) -> None:
-        auction = state.auctions.get(command.auction_id)
+        auction = find_auction(state, command.auction_id)
         body = entry.documents.get(command.statement_sha256)
         if auction is None or body is None:
             return  # refused on replay, or a finding of step DOCUMENTS
@@ -183,12 +223,11 @@ class MoneyAudit:
         if party_id != command.party_id:
             detail = f"{issued.account} belongs to {party_id}, not to {command.party_id}"
             self.record.fail(Step.STATEMENTS, entry.place, detail)
-        intervals = auction.spec.intervals
         due = statement(
             party_id=party_id,
             account=issued.account,
             asset=issued.asset,
-            period=Interval(start=intervals[0].start, end=intervals[-1].end),
+            period=_period(auction),
             opening=self._stated.get(key, MicroUsd(0)),
             applied=self._unstated.pop(key, ()),
             payout=_payout(state, issued.account, issued.asset, party_id),
@@ -205,10 +244,19 @@ class MoneyAudit:
         self.record.count(Step.STATEMENTS, "statements")
 
     def _total(self, state: State, command: PublishCommunityTotal, entry: EntryContext) -> None:
-        auction = state.auctions.get(command.auction_id)
+        auction = find_auction(state, command.auction_id)
         site = state.sites.get(command.site_id)
         if auction is None or auction.assignment is None or site is None:
             self.record.fail(Step.COMMUNITIES, entry.place, f"no site {command.site_id}")
+            return
+        if auction.market_id:
+            key = auction.market_id, command.site_id
+            quantity, amount = self._earned.pop(key, (0, 0))
+            said = (command.community_id, command.delivered, command.surcharge)
+            if said != (site.community_id, quantity, amount):
+                detail = f"says {said}, the readings {site.community_id, quantity, amount}"
+                self.record.fail(Step.COMMUNITIES, entry.place, detail)
+            self.record.count(Step.COMMUNITIES, "totals")
             return
         elsewhere = {
             move.surcharge
@@ -254,7 +302,7 @@ class MoneyAudit:
         self.record.count(Step.BALANCES, "transfers", len(self._moved))
 
     def _laws(self, state: State) -> None:
-        for finding in check_all([*_settled(state)], self._moved):
+        for finding in check_all([*_settled(state), *self._runs.values()], self._moved):
             if not finding.ok:
                 detail = f"{finding.name}: {finding.detail}"
                 self.record.fail(Step.BALANCES, END_OF_LOG, detail)
@@ -269,15 +317,28 @@ def _settled(state: State) -> Iterable[Settled]:
             assignment=auction.assignment,
             closed=closed,
             metered=tuple(
-                # Step HOURS recomputed them; the laws need the quantities only.
-                MeteredHour(delivered=item, failures=(), findings=())
+                item
                 for interval in closed
-                for item in state.delivered[name, interval.start]
+                for item in _metered(state.delivered[name, interval.start])
             ),
             limits=highest_limits(auction.book),
             families=linked_families(auction.book),
             results=tuple(auction.spot),
         )
+
+
+def _period(auction: Auction) -> Interval:
+    """Of the statements that an auction brings: its delivery; of a run its UTC day."""
+    first, last = auction.spec.intervals[0], auction.spec.intervals[-1]
+    if not auction.market_id:
+        return Interval(start=first.start, end=last.end)
+    begin = first.start - first.start % SECONDS_PER_DAY
+    return Interval(start=UnixSeconds(begin), end=UnixSeconds(begin + SECONDS_PER_DAY))
+
+
+def _metered(hours: Iterable[DeliveredHour]) -> Iterable[MeteredHour]:
+    """Step HOURS recomputed them; the laws need the quantities only."""
+    return (MeteredHour(delivered=item, failures=(), findings=()) for item in hours)
 
 
 def _party(state: State, account: str) -> str:

@@ -18,6 +18,7 @@ from iso_exchange.commands import (
     CancelAllOrders,
     CancelOrder,
     CloseAuction,
+    CloseRun,
     Command,
     CreateAuction,
     Nominate,
@@ -28,8 +29,11 @@ from iso_exchange.commands import (
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
 from iso_exchange.sequencer.grants import payers_of
-from iso_exchange.sequencer.state import Auction, State, intervals_of
-from settlement.contracts import assign
+from iso_exchange.sequencer.spot import renewal_of
+from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
+from iso_exchange.sequencer.spot_binding import Stops
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX
+from iso_exchange.sequencer.state import Auction, BookOrder, State, find_auction, intervals_of
 from settlement.ledger import proofs
 from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
@@ -71,6 +75,7 @@ class ResultAudit:
     _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
     _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _commitments: dict[str, str] = field(default_factory=dict)
+    _frozen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def before(self, state: State, command: Command, entry: EntryContext) -> None:
         """Check what an entry says against the state that it is about to change."""
@@ -78,21 +83,23 @@ class ResultAudit:
             with self.record.guard(Step.BOOKS, entry.place):
                 self._close(command, entry)
         elif isinstance(command, PublishResult):
-            auction = state.auctions.get(command.auction_id)
+            auction = find_auction(state, command.auction_id)
             if auction is not None and auction.book is not None:
                 self._result(state, auction, command, entry)
         elif isinstance(command, PublishPrices):
-            auction = state.auctions.get(command.auction_id)
+            auction = find_auction(state, command.auction_id)
             with self.record.guard(Step.RESULTS, entry.place):
                 self._prices(auction, command, entry)
         elif isinstance(command, NotifyAward):
-            auction = state.auctions.get(command.auction_id)
+            auction = find_auction(state, command.auction_id)
             with self.record.guard(Step.RESULTS, entry.place):
                 self._notice(auction, command, entry)
 
-    def after(self, command: Command, entry: EntryContext) -> None:
-        """Remember an accepted order command."""
-        if isinstance(command, SubmitOrder):
+    def after(self, state: State, command: Command, entry: EntryContext) -> None:
+        """Remember an accepted order command, and what the gate of a run froze."""
+        if isinstance(command, CloseRun):
+            self._freeze(state, command, entry)
+        elif isinstance(command, SubmitOrder):
             self._orders[command.order_id] = (
                 command.auction_id,
                 command.participant_id,
@@ -113,8 +120,37 @@ class ResultAudit:
             key = (command.auction_id, command.entitlement_id)
             self._nominations[key] = (entry.index, entry.leaf_hash)
 
+    def _freeze(self, state: State, command: CloseRun, entry: EntryContext) -> None:
+        """Root over the leaves, as the log has them, of what is in a run's book."""
+        name = f"{command.market_id}/{command.start}"
+        book = state.runs[name].book
+        assert book is not None  # frozen by the entry
+        leaves: list[tuple[int, bytes]] = []
+        with self.record.guard(Step.BOOKS, entry.place):
+            orders: tuple[BookOrder, ...] = (*book.offers, *book.step_bids, *book.block_bids)
+            leaves.extend(
+                self._orders[order.order_id][2:]
+                for order in orders
+                if not order.order_id.startswith((RELEASE_PREFIX, BOUND_PREFIX))
+            )
+            for nomination in book.nominations:
+                key = (command.market_id, nomination.entitlement_id)
+                if key in self._nominations:
+                    leaves.append(self._nominations[key])
+        leaves.sort()
+        root = Frontier().extend(leaf for _, leaf in leaves).root().hex()
+        self._frozen[name] = len(leaves), root
+
     def _close(self, command: CloseAuction, entry: EntryContext) -> None:
         name = command.auction_id
+        frozen = self._frozen.pop(name, None)
+        if frozen is not None:
+            if (command.order_count, command.book_root) != frozen:
+                detail = f"the run froze {frozen[0]} orders with root {frozen[1]}"
+                self.record.fail(Step.BOOKS, entry.place, detail)
+            self._commitments[name] = command.book_commitment
+            self.record.count(Step.BOOKS, "book roots")
+            return
         leaves = [
             (index, leaf) for auction, _, index, leaf in self._orders.values() if auction == name
         ]
@@ -137,13 +173,16 @@ class ResultAudit:
             if book != codec.encode(auction.book):
                 self.record.fail(Step.BOOKS, entry.place, "the book is not that of the log")
             salt = bytes.fromhex(command.book_salt)
-            if proofs.commit(salt, book).hex() != self._commitments.get(command.auction_id):
+            if proofs.commit(salt, book).hex() != self._commitments.pop(command.auction_id, ""):
                 detail = "the book is not the one committed to at gate closure"
                 self.record.fail(Step.BOOKS, entry.place, detail)
         with self.record.guard(Step.CERTIFICATES, entry.place):
             body = entry.documents.get(command.outcome_sha256, b"")
             outcome = codec.decode(body, Outcome)
-            self._certificate(auction, outcome, entry)
+            if command.renewed:
+                self._renewal(state, auction, outcome, entry)
+            else:
+                self._certificate(auction, outcome, entry)
             with self.record.guard(Step.CONTRACTS, entry.place):
                 self._contracts(state, auction, outcome, command, entry)
 
@@ -162,6 +201,17 @@ class ResultAudit:
         self.largest_gap_ppb = max(self.largest_gap_ppb, gap)
         self.record.count(Step.CERTIFICATES, "outcomes")
 
+    def _renewal(self, state: State, run: Auction, outcome: Outcome, entry: EntryContext) -> None:
+        """A run that was not cleared has no certificate: what it renews is recomputed."""
+        if not run.market_id or renewal_of(state, run, outcome.seed) != outcome:
+            detail = f"{outcome.auction_id} does not renew what the run before advised"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
+        seed = hashlib.sha256(bytes.fromhex(outcome.seed)).hexdigest()
+        if seed != run.spec.seed_commitment:
+            detail = f"the tie seed of {outcome.auction_id} is not the one committed to"
+            self.record.fail(Step.CERTIFICATES, entry.place, detail)
+        self.record.count(Step.CERTIFICATES, "outcomes")
+
     def _contracts(
         self,
         state: State,
@@ -171,9 +221,7 @@ class ResultAudit:
         entry: EntryContext,
     ) -> None:
         assert auction.book is not None
-        assignment = assign(
-            auction.book,
-            outcome,
+        terms = Terms(
             derates={name: record.derate_ppm for name, record in state.pools.items()},
             precisions={
                 record.pool.chip_class: record.precision for record in state.pools.values()
@@ -183,15 +231,23 @@ class ResultAudit:
             },
             payers=payers_of(state),
         )
+        stops: Stops | None = None
+        if auction.gate is None:
+            assignment = assigned(auction.book, outcome, terms)
+        else:
+            assignment, stops = assigned_in_run(auction.book, outcome, auction.gate, terms)
         holds = {
             order_id: hold
             for order_id in auction.order_ids
             if (hold := state.orders[order_id].hold) is not None
         }
-        for value, digest, what in (
+        expected: list[tuple[object, str, str]] = [
             (assignment, command.assignment_sha256, "contracts"),
             (award_postings(assignment, holds), command.postings_sha256, "award postings"),
-        ):
+        ]
+        if stops is not None:
+            expected.append((stops, command.stops_sha256, "stops"))
+        for value, digest, what in expected:
             if hashlib.sha256(codec.encode(value)).hexdigest() != digest:
                 detail = f"{what} of {command.auction_id} do not follow from the outcome"
                 self.record.fail(Step.CONTRACTS, entry.place, detail)
@@ -200,7 +256,7 @@ class ResultAudit:
     def _prices(self, auction: Auction | None, command: PublishPrices, entry: EntryContext) -> None:
         if auction is None or auction.book is None or auction.outcome is None:
             return  # refused on replay
-        document = prices_document(auction.book, auction.outcome)
+        document = prices_document(auction.book, auction.outcome, provisional=auction.renewed)
         if hashlib.sha256(codec.encode(document)).hexdigest() != command.prices_sha256:
             detail = f"the prices of {command.auction_id} do not follow from book and outcome"
             self.record.fail(Step.RESULTS, entry.place, detail)
@@ -236,3 +292,16 @@ def check_public_prices(
             detail = f"the tie seed of {created.auction_id} is not the one committed to"
             record.fail(Step.RESULTS, entry.place, detail)
         record.count(Step.RESULTS, "documents")
+
+
+def reveal(state: State, run: Auction, command: PublishPrices, entry: EntryContext) -> None:
+    """Where only public entries are read: the next run of the market commits to this seed."""
+    market = state.markets.get(run.market_id)
+    body = entry.documents.get(command.prices_sha256)
+    if market is None or body is None:
+        return
+    market.revealed = codec.decode(body, PricesDocument).tie_seed
+    market.revealed_count += 1
+    start = run.spec.intervals[0].start
+    market.run_ids.pop(start, None)
+    state.runs.pop(command.auction_id, None)

@@ -12,7 +12,14 @@ from typing import Final
 
 from iso_exchange.audit.bundle import BUNDLE_NAME, NOT_SEALED, BundleKind
 from iso_exchange.audit.report import Record, Step
-from iso_exchange.commands import Command, CreateAuction, PublishPrices
+from iso_exchange.commands import (
+    CloseRun,
+    CloseSpotMarket,
+    Command,
+    CreateAuction,
+    OpenSpotMarket,
+    PublishPrices,
+)
 
 NAMES_SHOWN_MAX: Final = 3
 
@@ -49,6 +56,9 @@ class Seal:
     # Auctions with a public specification before the seal, and those with public prices.
     _before: list[str] = field(default_factory=list)
     _published: set[str] = field(default_factory=set)
+    # Gates of runs without prices yet, and up to where the orders of each market are open.
+    _gates: dict[str, int] = field(default_factory=dict)
+    _opened: dict[str, int] = field(default_factory=dict)
 
     def enter(self, index: int, *, is_commitment: bool) -> None:
         """The walk comes to an entry (no batch header)."""
@@ -58,8 +68,24 @@ class Seal:
         if not is_commitment:
             self._fail(f"entry {index} is public, nothing of it can be sealed")
 
-    def see(self, command: Command) -> None:
-        """A readable entry, sealed or not."""
+    def see(self, command: Command, index: int) -> None:
+        """A readable entry, sealed or not.
+
+        Args:
+            command: What it says.
+            index: Its place in the log.
+        """
+        if isinstance(command, CloseRun):
+            self._gates[f"{command.market_id}/{command.start}"] = index
+        elif isinstance(command, CloseSpotMarket):
+            self._opened[command.market_id] = index
+        elif isinstance(command, OpenSpotMarket) and not self.reached:
+            self._opened[command.market_id] = NOT_SEALED
+        elif isinstance(command, PublishPrices) and command.auction_id in self._gates:
+            # Orders of a market before the gate of a published run are open.
+            market_id = command.auction_id.rpartition("/")[0]
+            gate = self._gates.pop(command.auction_id)
+            self._opened[market_id] = max(self._opened.get(market_id, NOT_SEALED), gate)
         if isinstance(command, CreateAuction) and not self.reached:
             self._before.append(command.auction_id)
         elif isinstance(command, PublishPrices):
@@ -80,6 +106,7 @@ class Seal:
             self._fail(f"entry {self.first} is no entry of the {entries} in the log")
             return
         waiting = [name for name in self._before if name not in self._published]
+        waiting.extend(name for name, gate in self._opened.items() if gate < self.first)
         if not waiting:
             detail = f"every auction before entry {self.first} has published prices"
             self._fail(f"{detail}: its orders must be opened")

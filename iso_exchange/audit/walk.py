@@ -17,15 +17,19 @@ from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
 from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
-from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
+from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices, reveal
 from iso_exchange.audit.seal import Seal
 from iso_exchange.audit.signatures import Signatures
 from iso_exchange.audit.succession import Succession
 from iso_exchange.authority import Claim, claim_of, command_of
 from iso_exchange.commands import (
+    CloseRun,
+    CloseSpotMarket,
     Command,
     ContinueLog,
     CreateAuction,
+    HaltSpotMarket,
+    OpenSpotMarket,
     PublishChipTable,
     PublishPrices,
     RegisterMeter,
@@ -34,6 +38,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    ResumeSpotMarket,
     RevokeKey,
     RotateKey,
     RotateLogKey,
@@ -45,7 +50,7 @@ from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
-from iso_exchange.sequencer.state import State
+from iso_exchange.sequencer.state import State, find_auction
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
@@ -64,6 +69,11 @@ PUBLIC_STATE = (
     RegisterMeter,
     PublishChipTable,
     CreateAuction,
+    OpenSpotMarket,
+    HaltSpotMarket,
+    ResumeSpotMarket,
+    CloseSpotMarket,
+    CloseRun,
 )
 """Commands whose acceptance depends on public entries alone."""
 
@@ -259,13 +269,14 @@ class Walk:
             leaf_hash=merkle.leaf_hash(leaf.data),
             documents=self._documents(leaf, command),
         )
-        self._seal.see(command)
+        self._seal.see(command, entry.index)
         self.succession.see(command)
         if self._public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
-                auction = self._state.auctions.get(command.auction_id)
+                auction = find_auction(self._state, command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
+                    reveal(self._state, auction, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
@@ -357,7 +368,7 @@ class Walk:
         with self._record.guard(Step.REPLAY, entry.place):
             answer = apply(self._state, command, self._meta(entry))
         if isinstance(answer, Accepted):
-            self.results.after(command, entry)
+            self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):

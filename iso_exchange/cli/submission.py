@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import RenderableType
 
 from clearing.units import UnixSeconds, chip_hours_text
-from iso_exchange.api.v1 import auction_pb2, market_service_pb2
+from iso_exchange.api.v1 import auction_pb2, market_service_pb2, spot_pb2
 from iso_exchange.cli import output
 from iso_exchange.cli.refusals import BadValue, exit_code_of
 from iso_exchange.cli.session import (
@@ -26,6 +26,8 @@ from iso_exchange.client.errors import from_item
 from iso_exchange.client.reads import microseconds
 from iso_exchange.client.signing import MICROSECONDS
 from iso_exchange.commands import OfferTerms, OrderTerms, SubmitOrder
+
+DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +72,32 @@ def new_order(
 def auction_period(
     context: typer.Context, auction_id: str, *, as_json: bool
 ) -> tuple[UnixSeconds, UnixSeconds]:
-    """First and last moment of an auction's delivery period."""
-    spec = call(context, lambda client: client.auction(auction_id), as_json=as_json).spec
+    """First and last moment of an auction's delivery period; a day of a spot market."""
+    auction = call(context, lambda client: auction_or_market(client, auction_id), as_json=as_json)
+    spec = auction.spec
     start = spec.first_interval_start_time.seconds
     return UnixSeconds(start), UnixSeconds(start + spec.interval_count * spec.interval_seconds)
+
+
+async def auction_or_market(client: Client, name: str) -> auction_pb2.Auction:
+    """An auction; of a spot market a day from its next run on, which has the next gate."""
+    for market in await client.spot_markets():
+        if market.spec.market_id != name:
+            continue
+        terms, is_open = market.spec, market.state == spot_pb2.SPOT_MARKET_STATE_OPEN
+        view = auction_pb2.Auction(
+            spec=auction_pb2.AuctionSpec(
+                auction_id=name,
+                interval_seconds=terms.interval_seconds,
+                interval_count=DAY_SECONDS // terms.interval_seconds,
+                first_interval_start_time=market.next_start_time,
+            ),
+            state=(auction_pb2.AUCTION_STATE_OPEN if is_open else auction_pb2.AUCTION_STATE_HALTED),
+        )
+        gate = market.next_start_time.seconds - terms.gate_lead_seconds
+        view.spec.close_time.FromSeconds(max(0, gate))
+        return view
+    return await client.auction(name)
 
 
 def submit(context: typer.Context, command: SubmitOrder, manner: Manner) -> None:
@@ -90,7 +114,7 @@ def submit(context: typer.Context, command: SubmitOrder, manner: Manner) -> None
     async def ask(client: Client) -> Quote:
         return Quote(
             preview=await client.preview(command),
-            auction=await client.auction(command.auction_id),
+            auction=await auction_or_market(client, command.auction_id),
             now_us=(await client.time()).now_us,
         )
 

@@ -17,6 +17,7 @@ from iso_exchange.api.v1 import (
     metering_service_pb2,
     registry_service_pb2,
     settlement_service_pb2,
+    spot_service_pb2,
 )
 
 CALLS: Final[dict[type, str]] = {
@@ -35,6 +36,10 @@ CALLS: Final[dict[type, str]] = {
     commands.CreateAuction: "AuctionService.CreateAuction",
     commands.HaltAuction: "AuctionService.HaltAuction",
     commands.ResumeAuction: "AuctionService.ResumeAuction",
+    commands.OpenSpotMarket: "SpotService.OpenSpotMarket",
+    commands.HaltSpotMarket: "SpotService.HaltSpotMarket",
+    commands.ResumeSpotMarket: "SpotService.ResumeSpotMarket",
+    commands.CloseSpotMarket: "SpotService.CloseSpotMarket",
     commands.SubmitOrder: "MarketService.SubmitOrder",
     commands.CancelOrder: "MarketService.CancelOrder",
     commands.RegisterEntitlement: "EntitlementService.RegisterEntitlement",
@@ -55,6 +60,7 @@ _FILES: Final[dict[str, FileDescriptor]] = {
     "MeteringService": metering_service_pb2.DESCRIPTOR,
     "DeliveryService": delivery_service_pb2.DESCRIPTOR,
     "SettlementService": settlement_service_pb2.DESCRIPTOR,
+    "SpotService": spot_service_pb2.DESCRIPTOR,
 }
 
 

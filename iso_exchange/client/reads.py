@@ -45,6 +45,9 @@ from iso_exchange.api.v1 import (
     settlement_service_pb2,
     settlement_service_pb2_grpc,
     site_pb2,
+    spot_pb2,
+    spot_service_pb2,
+    spot_service_pb2_grpc,
 )
 from iso_exchange.client.errors import UntrustedAnswer
 from iso_exchange.client.retry import Retry, Sleep, call
@@ -116,6 +119,7 @@ class Reads:
         self._sleep = sleep
         self._registry = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._auctions = auction_service_pb2_grpc.AuctionServiceStub(channel)
+        self._spot = spot_service_pb2_grpc.SpotServiceStub(channel)
         self._market = market_service_pb2_grpc.MarketServiceStub(channel)
         self._entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(channel)
         self._delivery = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
@@ -199,6 +203,64 @@ class Reads:
         """Anonymised supply and demand curves of a published auction."""
         request = auction_service_pb2.GetCurvesRequest(auction_id=auction_id)
         return await self._list(self._auctions.GetCurves, request, lambda page: page.curves)
+
+    # Spot ---------------------------------------------------------------------------
+
+    async def seed_anchor(self, market_id: str, chain_length: int) -> bytes:
+        """Anchor of the tie seeds of a spot market that is to be opened."""
+        request = spot_service_pb2.GetSeedAnchorRequest(
+            market_id=market_id, chain_length=chain_length
+        )
+        return (await self._ask(self._spot.GetSeedAnchor, request)).seed_anchor
+
+    async def spot_markets(self) -> tuple[spot_pb2.SpotMarket, ...]:
+        """Spot markets, by identifier."""
+        request = spot_service_pb2.ListSpotMarketsRequest()
+        return await self._list(self._spot.ListSpotMarkets, request, lambda page: page.markets)
+
+    async def runs(
+        self,
+        market_id: str,
+        *,
+        start: UnixSeconds | None = None,
+        end: UnixSeconds | None = None,
+        limit: int | None = None,
+    ) -> tuple[spot_pb2.SpotRun, ...]:
+        """Runs of a spot market, latest first."""
+        request = spot_service_pb2.ListRunsRequest(
+            market_id=market_id, start_time=timestamp(start), end_time=timestamp(end)
+        )
+        return await self._list(self._spot.ListRuns, request, lambda page: page.runs, limit)
+
+    async def run_prices(
+        self,
+        market_id: str,
+        *,
+        pool_id: str = "",
+        start: UnixSeconds | None = None,
+        end: UnixSeconds | None = None,
+        limit: int | None = None,
+    ) -> tuple[price_pb2.Price, ...]:
+        """Prices of the first intervals of published runs, by interval and pool."""
+        request = spot_service_pb2.ListRunPricesRequest(
+            market_id=market_id,
+            pool_id=pool_id,
+            start_time=timestamp(start),
+            end_time=timestamp(end),
+        )
+        return await self._list(self._spot.ListRunPrices, request, lambda page: page.prices, limit)
+
+    async def positions(
+        self, market_id: str, *, order_id: str = ""
+    ) -> tuple[spot_pb2.SpotPosition, ...]:
+        """What runs bound of own orders and is not over."""
+        request = spot_service_pb2.ListPositionsRequest(market_id=market_id, order_id=order_id)
+        return await self._list(self._spot.ListPositions, request, lambda page: page.positions)
+
+    async def notices(self, market_id: str) -> tuple[spot_pb2.SpotNotice, ...]:
+        """Notices in force for own orders, by deadline."""
+        request = spot_service_pb2.ListNoticesRequest(market_id=market_id)
+        return await self._list(self._spot.ListNotices, request, lambda page: page.notices)
 
     # Orders -------------------------------------------------------------------------
 

@@ -22,14 +22,14 @@ def read_auction_spec(body: Reader) -> CreateAuction:
         first_interval_start=body.instant("first_interval_start_time"),
         interval_seconds=Seconds(body.integer("interval_seconds")),
         interval_count=body.integer("interval_count"),
-        price_floor=_price(body, "price_floor_micro_usd_per_chip_hour"),
-        price_cap=_price(body, "price_cap_micro_usd_per_chip_hour"),
-        tick=_price(body, "tick_micro_usd_per_chip_hour"),
-        operator_fee=_price(body, "operator_fee_micro_usd_per_chip_hour"),
+        price_floor=read_price(body, "price_floor_micro_usd_per_chip_hour"),
+        price_cap=read_price(body, "price_cap_micro_usd_per_chip_hour"),
+        tick=read_price(body, "tick_micro_usd_per_chip_hour"),
+        operator_fee=read_price(body, "operator_fee_micro_usd_per_chip_hour"),
         pricing_rule=body.choice_or("pricing_rule", enums.PRICING_RULE, PricingRule.MAKE_WHOLE),
-        tie_credit=_price(body, "tie_credit_micro_usd_per_chip_hour"),
+        tie_credit=read_price(body, "tie_credit_micro_usd_per_chip_hour"),
         seed_commitment=body.octets("seed_commitment", length=SHA256_BYTES).hex(),
-        tariff=_tariff(tariff) if tariff else Tariff(),
+        tariff=read_tariff(tariff) if tariff else Tariff(),
     )
 
 
@@ -55,15 +55,20 @@ def write_auction_spec(command: CreateAuction) -> auction_pb2.AuctionSpec:
         pricing_rule=enums.PRICING_RULE.number(command.pricing_rule),
         tie_credit_micro_usd_per_chip_hour=command.tie_credit,
         seed_commitment=octets_of(command.seed_commitment, "seed_commitment"),
-        tariff=auction_pb2.Tariff(
-            node_cover_notice_seconds=tariff.node_cover_notice_s,
-            site_cover_notice_seconds=tariff.site_cover_notice_s,
-            base_shortfall_penalty_micro_usd_per_chip_hour=tariff.base_shortfall_penalty,
-            cover_shortfall_penalty_micro_usd_per_chip_hour=tariff.cover_shortfall_penalty,
-            power_shortfall_penalty_micro_usd_per_chip_hour=tariff.power_shortfall_penalty,
-            stop_loss_ppm=tariff.stop_loss_ppm,
-            withhold_gap_ppm=tariff.withhold_gap_ppm,
-        ),
+        tariff=write_tariff(tariff),
+    )
+
+
+def write_tariff(tariff: Tariff) -> auction_pb2.Tariff:
+    """Parameters of the rules."""
+    return auction_pb2.Tariff(
+        node_cover_notice_seconds=tariff.node_cover_notice_s,
+        site_cover_notice_seconds=tariff.site_cover_notice_s,
+        base_shortfall_penalty_micro_usd_per_chip_hour=tariff.base_shortfall_penalty,
+        cover_shortfall_penalty_micro_usd_per_chip_hour=tariff.cover_shortfall_penalty,
+        power_shortfall_penalty_micro_usd_per_chip_hour=tariff.power_shortfall_penalty,
+        stop_loss_ppm=tariff.stop_loss_ppm,
+        withhold_gap_ppm=tariff.withhold_gap_ppm,
     )
 
 
@@ -95,7 +100,8 @@ def write_auction_resume(command: ResumeAuction) -> auction_pb2.AuctionResume:
     )
 
 
-def _tariff(tariff: Reader) -> Tariff:
+def read_tariff(tariff: Reader) -> Tariff:
+    """Parameters of the rules."""
     return Tariff(
         node_cover_notice_s=Seconds(tariff.bounded("node_cover_notice_seconds", 0)),
         site_cover_notice_s=Seconds(tariff.bounded("site_cover_notice_seconds", 0)),
@@ -112,5 +118,6 @@ def _penalty(tariff: Reader, subject: str) -> MicroUsdPerChipHour:
     return MicroUsdPerChipHour(tariff.bounded(name, 0))
 
 
-def _price(body: Reader, name: str) -> MicroUsdPerChipHour:
+def read_price(body: Reader, name: str) -> MicroUsdPerChipHour:
+    """A price in micro-USD per chip-hour."""
     return MicroUsdPerChipHour(body.integer(name))

@@ -21,14 +21,18 @@ from iso_exchange.api.v1 import (
     participant_pb2,
     pool_pb2,
     site_pb2,
+    spot_pb2,
 )
 from iso_exchange.commands import (
     CancelAllOrders,
     CancelOrder,
+    CloseSpotMarket,
     Command,
     CreateAuction,
     HaltAuction,
+    HaltSpotMarket,
     Nominate,
+    OpenSpotMarket,
     PublishChipTable,
     RecordDeposit,
     RegisterEntitlement,
@@ -40,6 +44,7 @@ from iso_exchange.commands import (
     ReinstateParticipant,
     ReportOutage,
     ResumeAuction,
+    ResumeSpotMarket,
     RevokeKey,
     RotateKey,
     SubmitOrder,
@@ -59,6 +64,7 @@ from iso_exchange.convert import (
     participants,
     pools,
     sites,
+    spot,
 )
 from iso_exchange.convert.fields import BodyError, Reader, RefusedBodyError
 from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
@@ -154,6 +160,20 @@ CONVERTERS: Final[dict[type, Converter]] = {
             auctions.read_auction_resume,
             auctions.write_auction_resume,
         ),
+        (
+            OpenSpotMarket,
+            spot_pb2.SpotMarketSpec,
+            spot.read_spot_market,
+            spot.write_spot_market,
+        ),
+        (HaltSpotMarket, spot_pb2.SpotHalt, spot.read_spot_halt, spot.write_spot_halt),
+        (
+            ResumeSpotMarket,
+            spot_pb2.SpotResume,
+            spot.read_spot_resume,
+            spot.write_spot_resume,
+        ),
+        (CloseSpotMarket, spot_pb2.SpotClose, spot.read_spot_close, spot.write_spot_close),
         (SubmitOrder, order_pb2.Order, orders.read_order, orders.write_order),
         (
             CancelOrder,

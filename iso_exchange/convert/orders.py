@@ -166,12 +166,6 @@ def _block(terms: Reader, exclusive_group: str, parent_order_id: str) -> BlockBi
     latest = terms.instant_or_none("latest_start_time")
     conditions, restart_cost = _conditions(terms)
     initial_pool_id = terms.reference("initial_pool_id", optional=True)
-    if restart_cost and not initial_pool_id:
-        raise misplaced(
-            terms.path("terms.restart_cost_micro_usd_per_chip"),
-            "name the pool in which it already runs, or leave it out",
-            got=str(restart_cost),
-        )
     return BlockBidTerms(
         conditions=conditions,
         earliest_start=earliest,

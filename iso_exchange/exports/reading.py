@@ -9,7 +9,7 @@ contracts, hours and statements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from iso_exchange.commands import (
     IssueStatement,
     PublishCommunityTotal,
     PublishPrices,
+    PublishResult,
     RotateLogKey,
     SettleHour,
 )
@@ -42,11 +43,13 @@ from iso_exchange.exports.trace import Trace
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import CorrectHour
 from iso_exchange.publication import PricesDocument
+from iso_exchange.sequencer.deliveries import period_of
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
+from settlement.assignment import Assignment
 from settlement.exports.extract import (
     CommunityTotal,
     Extract,
@@ -61,6 +64,7 @@ from settlement.ledger import envelope, merkle, proofs, tiles
 from settlement.ledger.checkpoint import Checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
+from settlement.types import Contract, DeliveredHours
 
 ROTATION_TYPE = ENTRY_KINDS[RotateLogKey].payload_type
 
@@ -246,6 +250,8 @@ class _Replay:
     _end_us: int = 0
     _sealed: bool = False
     _movements: list[Movement] = field(default_factory=list)
+    _contracts: dict[str, Contract] = field(default_factory=dict)
+    _runs: set[str] = field(default_factory=set)
     _statements: list[IssuedStatement] = field(default_factory=list)
     _hours: list[SettledHour] = field(default_factory=list)
     _totals: list[CommunityTotal] = field(default_factory=list)
@@ -307,13 +313,8 @@ class _Replay:
             hours=tuple(self._hours),
             totals=tuple(self._totals),
             prices=tuple(self._prices),
-            contracts=dict(state.contracts),
-            periods={
-                name: Interval(
-                    start=auction.spec.intervals[0].start, end=auction.spec.intervals[-1].end
-                )
-                for name, auction in state.auctions.items()
-            },
+            contracts=dict(self._contracts),
+            periods={name: self._period(name) for name in self._runs | state.auctions.keys()},
             parties={
                 name: Party(participant_id=name, display_name=participant.display_name)
                 for name, participant in state.participants.items()
@@ -361,7 +362,7 @@ class _Replay:
         if isinstance(accepted, Rejected):
             detail = f"the rules refuse entry {index}: {accepted.code.value}: {accepted.advice}"
             raise BundleError("ENTRY_REFUSED", detail)
-        self._keep(index, command, accepted)
+        self._keep(index, command, accepted, documents)
         self.trace.keep(index, merkle.leaf_hash(leaf), command, documents)
         self._keep_evidence(index, leaf, command, opening, documents)
 
@@ -374,7 +375,9 @@ class _Replay:
             found[digest] = body
         return found
 
-    def _keep(self, index: int, command: Command, accepted: Accepted) -> None:
+    def _keep(
+        self, index: int, command: Command, accepted: Accepted, documents: Mapping[str, bytes]
+    ) -> None:
         """Gather what an accepted entry brought."""
         now = UnixSeconds(self._time_us // MICROSECONDS)
         self._movements.extend(
@@ -388,18 +391,27 @@ class _Replay:
             for item in accepted.transfers
         )
         if isinstance(command, SettleHour):
-            settled = self._state.delivered[command.auction_id, command.interval.start]
-            self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in settled)
+            # From the document: what is settled of a spot run may have left the state.
+            settled = codec.decode(documents[command.delivered_sha256], DeliveredHours)
+            self._hours.extend(
+                SettledHour(entry_index=index, delivered=item) for item in settled.hours
+            )
         elif isinstance(command, CorrectHour):
-            latest = self._state.delivered[command.auction_id, command.interval.start]
-            names = {item.contract_id for item in latest}
+            corrected = codec.decode(documents[command.delivered_sha256], DeliveredHours)
+            names = {item.contract_id for item in corrected.hours}
             self._hours = [
                 item
                 for item in self._hours
                 if item.delivered.interval != command.interval
                 or item.delivered.contract_id not in names
             ]
-            self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in latest)
+            self._hours.extend(
+                SettledHour(entry_index=index, delivered=item) for item in corrected.hours
+            )
+        elif isinstance(command, PublishResult):
+            made = codec.decode(documents[command.assignment_sha256], Assignment)
+            self._contracts.update((item.contract_id, item) for item in made.contracts)
+            self._runs.add(command.auction_id)
         elif isinstance(command, IssueStatement):
             self._statements.append(
                 IssuedStatement(
@@ -417,17 +429,21 @@ class _Replay:
     def _total(
         self, index: int, now: UnixSeconds, command: PublishCommunityTotal
     ) -> CommunityTotal:
-        intervals = self._state.auctions[command.auction_id].spec.intervals
+        period = self._period(command.auction_id)
         return CommunityTotal(
             entry_index=index,
             time=now,
             auction_id=command.auction_id,
             site_id=command.site_id,
             community_id=command.community_id,
-            period=Interval(start=intervals[0].start, end=intervals[-1].end),
+            period=period,
             delivered=command.delivered,
             surcharge=command.surcharge,
         )
+
+    def _period(self, auction_id: str) -> Interval:
+        """Delivery of an auction; of a run of a spot market, which may be over, its day."""
+        return period_of(self._state, auction_id)
 
     def _published(self, index: int, command: PublishPrices) -> Iterator[PublishedPrice]:
         body = self.files.document(command.prices_sha256) or b""

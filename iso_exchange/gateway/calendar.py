@@ -13,6 +13,7 @@ from typing import Final
 from iso_exchange.clock import MICROSECONDS, SimulatedClock
 from iso_exchange.publisher.files import replace
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
 from iso_exchange.services.backend import AdvanceClock
 
@@ -59,7 +60,32 @@ def _next_gate_us(sequencer: Sequencer, now_us: int, target_us: int) -> int:
         if auction.state is AuctionState.OPEN
         and now_us < (gate := auction.created.close_time * MICROSECONDS) < target_us
     ]
+    gates.extend(
+        gate
+        for market in sequencer.state.markets.values()
+        if market.state is MarketState.OPEN
+        and now_us < (gate := _next_run_gate(market, now_us)) < target_us
+    )
     return min(gates, default=target_us)
+
+
+def _next_run_gate(market: SpotMarket, now_us: int) -> int:
+    """Gate of the first run whose gate is still to come."""
+    now = now_us // MICROSECONDS
+    start = market.next_start(now)
+    if market.gate(start) <= now:
+        start += market.seconds
+    return market.gate(start) * MICROSECONDS
+
+
+def _gate_passed(market: SpotMarket, now_us: int) -> bool:
+    """Whether the gate of a run has come and nobody closed it yet."""
+    if market.state is not MarketState.OPEN:
+        return False
+    if market.revealed_count >= market.opened.chain_length:
+        return False
+    now = now_us // MICROSECONDS
+    return market.gate(market.next_start(now)) <= now
 
 
 async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:
@@ -70,8 +96,8 @@ async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:
             auction.state is AuctionState.OPEN
             and auction.created.close_time * MICROSECONDS <= clock.now_us()
         )
-        for auction in sequencer.state.auctions.values()
-    ):
+        for auction in (*sequencer.state.auctions.values(), *sequencer.state.runs.values())
+    ) or any(_gate_passed(market, clock.now_us()) for market in sequencer.state.markets.values()):
         try:
             async with asyncio.timeout(LOOK_SECONDS), sequencer.changed:
                 await sequencer.changed.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,6 +18,7 @@ from clearing.errors import InvariantError
 from iso_exchange.authority import command_of
 from iso_exchange.commands import (
     CloseAuction,
+    CloseRun,
     Command,
     CreateAuction,
     FailAuction,
@@ -31,14 +33,16 @@ from iso_exchange.commands import (
     SettleHour,
 )
 from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.sequencer.deliveries import delivery_intervals
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
-from iso_exchange.sequencer.state import AuctionState
+from iso_exchange.sequencer.state import AuctionState, find_auction
 from iso_exchange.services.errors import refuse
 from settlement.storage.store import Entry, LedgerStore
 
 PAGE_COUNT: Final = 1_000
 HEARTBEAT_SECONDS: Final = 15.0
+RUNS_KEPT: Final = 64
 
 _KEPT: Final = frozenset(
     ENTRY_KINDS[kind].name
@@ -49,6 +53,7 @@ _KEPT: Final = frozenset(
         HaltAuction,
         ResumeAuction,
         CloseAuction,
+        CloseRun,
         PublishResult,
         PublishPrices,
         FailAuction,
@@ -122,6 +127,7 @@ class Journal:
         self._lock = asyncio.Lock()
         self._times = array("q")
         self._stopping = False
+        self._runs: deque[str] = deque()
         self.participants: dict[str, Mark] = {}
         self.specs: dict[str, Mark] = {}
         self.stages: dict[str, list[Stage]] = {}
@@ -261,6 +267,9 @@ class Journal:
         if isinstance(command, CreateAuction):
             self.stages[command.auction_id] = [Stage(mark=mark, state=AuctionState.OPEN)]
             return
+        if isinstance(command, CloseRun):
+            self._begin_run(command, mark)
+            return
         if not isinstance(
             command,
             (
@@ -274,7 +283,9 @@ class Journal:
             ),
         ):
             return
-        stages = self.stages[command.auction_id]
+        stages = self.stages.get(command.auction_id)
+        if stages is None:
+            return  # a run of long ago
         last = replace(stages[-1], reason="", mark=mark)
         match command:
             case HaltAuction():
@@ -298,12 +309,22 @@ class Journal:
                 new = replace(last, state=AuctionState.FAILED, reason=command.reason)
             case SettleHour():
                 settled = last.settled_count + 1
-                whole = settled == self._interval_count(command.auction_id)
+                whole = settled >= self._interval_count(command.auction_id)
                 if not whole:
                     stages[-1] = replace(stages[-1], settled_count=settled)
                     return
                 new = replace(last, state=AuctionState.SETTLED, settled_count=settled)
         stages.append(new)
 
+    def _begin_run(self, command: CloseRun, mark: Mark) -> None:
+        """The latest runs have stages like auctions; a month of them would be too many."""
+        name = f"{command.market_id}/{command.start}"
+        self.stages[name] = [Stage(mark=mark, state=AuctionState.OPEN)]
+        self._runs.append(name)
+        if len(self._runs) > RUNS_KEPT:
+            del self.stages[self._runs.popleft()]
+
     def _interval_count(self, auction_id: str) -> int:
-        return self._sequencer.state.auctions[auction_id].created.interval_count
+        """Intervals that must be settled; 0 for a run that is over and has left the state."""
+        auction = find_auction(self._sequencer.state, auction_id)
+        return len(delivery_intervals(auction)) if auction is not None else 0

@@ -22,7 +22,15 @@ clearing_seconds = Histogram(
     "Wall time of one successful clearing, from its start to the committed result",
     buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
 )
+run_seconds = Histogram(
+    "iso_spot_run_seconds",
+    "Wall time of one spot run, from the start of its clearing to published awards",
+    buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 30),
+)
 certified_gap_ppb = Gauge(
     "iso_certified_gap_ppb", "Certified welfare gap of the last auction, parts per billion"
+)
+renewed_runs = Counter(
+    "iso_spot_runs_renewed_total", "Spot runs that were not cleared in time and were renewed"
 )
 settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")

@@ -15,8 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,21 +30,19 @@ from iso_exchange.audit.report import Report
 from iso_exchange.audit.verify import verify_and_replay
 from iso_exchange.client import (
     Client,
-    IdentityError,
     Refused,
     load_exchange,
 )
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, Role
 from iso_exchange.identity.ca import DevelopmentAuthority, write_private
-from iso_exchange.identity.directory import signing_key, write_address, write_identity
 from iso_exchange.replay import script
-from iso_exchange.replay.agent import PATIENCE, load_script
+from iso_exchange.replay.agent import load_script
 from iso_exchange.replay.printout import percent, print_audit, print_report
 from iso_exchange.replay.report import DayReport, day_report
 from iso_exchange.replay.script import HOUR_S, Script
+from iso_exchange.replay.stage import Stage, StageError
 from iso_exchange.secrets_file import DERIVATION_FILE
-from settlement.ledger.keys import SigningKey
 
 SCENARIO_DAY = 24
 SEED = 1
@@ -73,37 +69,27 @@ class DemoOptions:
     keep: bool
 
 
-class DemoError(RuntimeError):
-    """The day could not be finished; the message says where and why."""
-
-
-class Demo:
+class Demo(Stage):
     """The stage manager: starts processes, plays the operator, moves the clock."""
 
     def __init__(self, options: DemoOptions, console: Console) -> None:
         """Prepare; nothing starts before ``run``."""
+        clock = UnixSeconds(DAY_START - 12 * HOUR_S)
+        super().__init__(options.data, clock, console)
         self._options = options
-        self._console = console
-        self._children: list[asyncio.subprocess.Process] = []
-        self._exchange: asyncio.subprocess.Process | None = None
-        self._stopping = False
         self.checkpoint = ""
         """Signed checkpoint that the exported ledger was verified against."""
-        self._restarts = 0
-        self._started = time.monotonic()
-        self._ports = (_free_port(), _free_port())
-        self._identities = options.data / "identities"
 
     async def run(self) -> tuple[DayReport, Report]:
         """Play the whole day.
 
         Raises:
-            DemoError: a process failed or a step took too long.
+            StageError: a process failed or a step took too long.
         """
         try:
             self._fix_tie_seed()
-            await self._start_exchange()
-            async with await self._operator() as operator:
+            await self.start()
+            async with await self.operator() as operator:
                 plan = load_script(
                     self._options.data_directory,
                     self._options.scenario_day,
@@ -114,16 +100,16 @@ class Demo:
                 )
                 await self._register(operator, plan)
                 refusals = await self._agents(plan)
-                self._say(f"orders are in; refused at the gate: {refusals or 'none'}")
+                self.say(f"orders are in; refused at the gate: {refusals or 'none'}")
                 await operator.advance_time(plan.close_time)
                 await self._await_state(operator, auction_pb2.AUCTION_STATE_PUBLISHED)
-                self._say("gate closed, auction cleared, certificate verified, prices published")
+                self.say("gate closed, auction cleared, certificate verified, prices published")
                 await self._deliver(operator, plan)
                 await self._await_statements(operator, plan)
-                vkey = load_exchange(self._identities / "operator").log_vkey
+                vkey = load_exchange(self.identities / "operator").log_vkey
             return await self._audit(plan, vkey)
         finally:
-            await self._stop()
+            await self.stop()
 
     def _fix_tie_seed(self) -> None:
         """Derive tie seeds from the scenario's seed, so that the same day gives the same awards.
@@ -135,75 +121,6 @@ class Demo:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             text = f"iso-exchange demo {self._options.seed}".encode()
             write_private(path, hashlib.sha256(text).hexdigest().encode() + b"\n")
-
-    # Processes --------------------------------------------------------------------------
-
-    async def _start_exchange(self) -> None:
-        self._exchange = await self._spawn_exchange()
-        self._keeper = asyncio.create_task(self._keep_exchange())
-
-    async def _keep_exchange(self) -> None:
-        """Start the exchange again when it dies, as a service manager would."""
-        while self._exchange is not None:
-            code = await self._exchange.wait()
-            if self._stopping or self._restarts >= RESTART_COUNT_MAX:
-                return
-            self._restarts += 1
-            self._say(f"the exchange ended with {code}; starting it again")
-            self._exchange = await self._spawn_exchange()
-
-    async def _spawn_exchange(self) -> asyncio.subprocess.Process:
-        grpc_port, http_port = self._ports
-        start = datetime.fromtimestamp(DAY_START - 12 * HOUR_S, UTC).isoformat()
-        return await self._spawn(
-            "exchange",
-            "iso_exchange.server",
-            *("--data", str(self._options.data)),
-            *("--listen", f"127.0.0.1:{grpc_port}", "--http-listen", f"127.0.0.1:{http_port}"),
-            *("--clock", f"simulated:{start}", "--log-level", "WARNING"),
-        )
-
-    async def _spawn(self, name: str, module: str, *arguments: str) -> asyncio.subprocess.Process:
-        logs = self._options.data / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{name}.log").open("ab") as log:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                *arguments,
-                stdout=asyncio.subprocess.PIPE if name != "exchange" else log,
-                stderr=log,
-            )
-        self._children.append(child)
-        return child
-
-    async def _operator(self) -> Client:
-        """The operator's client, once the exchange answers."""
-        for _ in range(START_SECONDS_MAX * 5):
-            if self._restarts >= RESTART_COUNT_MAX:
-                raise DemoError(f"the exchange does not stay up: see {self._options.data}/logs")
-            try:
-                client = Client.from_directory(self._identities / "operator", retry=PATIENCE)
-                await client.time()
-            except (ClientError, IdentityError):
-                await asyncio.sleep(0.2)
-                continue
-            self._say(f"exchange is up at 127.0.0.1:{self._ports[0]} (gRPC, mutual TLS)")
-            return client
-        raise DemoError("the exchange did not answer in time")
-
-    async def _stop(self) -> None:
-        self._stopping = True
-        for child in reversed(self._children):
-            if child.returncode is None:
-                child.terminate()
-        for child in self._children:
-            try:
-                await asyncio.wait_for(child.wait(), 30)
-            except TimeoutError:
-                child.kill()
-                await child.wait()
 
     # The operator's part ------------------------------------------------------------------
 
@@ -225,17 +142,17 @@ class Demo:
             (AUDITOR_ID, "Public auditor", Role.AUDITOR, ""),
         ]
         for party_id, name, role, country in parties:
-            key = self._issue(authority, party_id)
+            key = self.issue(authority, party_id)
             command = script.participant(plan, party_id, name, role, country, key.public)
             await operator.send(command)
         await self._send_all(operator, list(script.grid(plan)))
         for pool in scenario.pools:
-            key = self._issue(authority, script.meter_id(pool))
+            key = self.issue(authority, script.meter_id(pool))
             await operator.send(script.meter(plan, pool, key.public))
         await self._send_all(operator, list(script.deposits(plan)))
         commitment = await operator.seed_commitment(plan.auction_id)
         await operator.send(script.auction(plan, commitment))
-        self._say(
+        self.say(
             f"registered {len(scenario.suppliers)} suppliers, {len(scenario.labs)} labs, "
             f"{len(scenario.sites)} sites, {len(scenario.pools)} pools with "
             f"{scenario.capacity_chips:,} chips; auction {plan.auction_id} is open"
@@ -245,19 +162,6 @@ class Demo:
         for answer in await operator.send_many(commands):
             if isinstance(answer, Refused):
                 raise answer
-
-    def _issue(self, authority: DevelopmentAuthority, party_id: str) -> SigningKey:
-        """Certificate and signing key of a party, once; a second run finds them."""
-        directory = self._identities / party_id
-        address = load_exchange(self._identities / "operator")
-        key = signing_key(directory, os.urandom(32))
-        if (directory / "cert.pem").exists():
-            write_address(directory, address)
-        else:
-            issued = authority.issue(party_id, now=datetime.now(UTC))
-            ca_pem = authority.certificate_pem
-            write_identity(directory, ca_pem=ca_pem, issued=issued, address=address)
-        return key
 
     def _scenario_arguments(self) -> tuple[str, ...]:
         options = self._options
@@ -275,10 +179,10 @@ class Demo:
             *(item.lab_id for item in plan.scenario.labs),
         ]
         children = [
-            await self._spawn(
+            await self.spawn(
                 f"agent-{name}",
                 "iso_exchange.replay.agent",
-                *("--participant", name, "--identity", str(self._identities / name)),
+                *("--participant", name, "--identity", str(self.identities / name)),
                 *("--contracts", str(self._options.data / "contracts")),
                 *self._scenario_arguments(),
             )
@@ -288,21 +192,21 @@ class Demo:
         for name, child in zip(names, children, strict=True):
             output, _ = await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
             if child.returncode != 0:
-                raise DemoError(f"agent {name} failed: see {self._options.data}/logs")
+                raise StageError(f"agent {name} failed: see {self._options.data}/logs")
             result = json.loads(output)
             refused.extend((item["what"], item["code"]) for item in result["refused"])
         expected = [(item.order_id, item.reason) for item in plan.scenario.expected_refusals]
         if sorted(refused) != sorted(expected):
-            raise DemoError(f"refused {refused}, expected {expected}")
+            raise StageError(f"refused {refused}, expected {expected}")
         return ", ".join(f"{what} ({code})" for what, code in refused)
 
     async def _deliver(self, operator: Client, plan: Script) -> None:
         """Run the meters and move the clock hour by hour as settlement keeps up."""
         meters = [
-            await self._spawn(
+            await self.spawn(
                 f"meters-{supplier.supplier_id}",
                 "iso_exchange.replay.meters",
-                *("--supplier", supplier.supplier_id, "--identities", str(self._identities)),
+                *("--supplier", supplier.supplier_id, "--identities", str(self.identities)),
                 *self._scenario_arguments(),
             )
             for supplier in plan.scenario.suppliers
@@ -312,7 +216,7 @@ class Demo:
             await self._await_settled(operator, hour, meters)
         for child in meters:
             await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
-        self._say("24 hours delivered, metered and settled")
+        self.say("24 hours delivered, metered and settled")
 
     async def _await_settled(
         self, operator: Client, count: int, meters: Sequence[asyncio.subprocess.Process]
@@ -320,9 +224,9 @@ class Demo:
         deadline = time.monotonic() + STEP_SECONDS_MAX
         while (await operator.auction(AUCTION_ID)).settled_interval_count < count:
             if any(child.returncode not in (None, 0) for child in meters):
-                raise DemoError(f"a meter failed: see {self._options.data}/logs")
+                raise StageError(f"a meter failed: see {self._options.data}/logs")
             if time.monotonic() > deadline:
-                raise DemoError(f"hour {count} was not settled in time")
+                raise StageError(f"hour {count} was not settled in time")
             await asyncio.sleep(0.05)
 
     async def _await_state(
@@ -331,9 +235,9 @@ class Demo:
         deadline = time.monotonic() + STEP_SECONDS_MAX
         while (found := await operator.auction(AUCTION_ID)).state != state:
             if found.state == auction_pb2.AUCTION_STATE_FAILED:
-                raise DemoError(f"clearing failed: {found.reason}")
+                raise StageError(f"clearing failed: {found.reason}")
             if time.monotonic() > deadline:
-                raise DemoError("the auction was not published in time")
+                raise StageError("the auction was not published in time")
             await asyncio.sleep(0.1)
 
     async def _await_statements(self, operator: Client, plan: Script) -> None:
@@ -347,7 +251,7 @@ class Demo:
             ):
                 return
             if time.monotonic() > deadline:
-                raise DemoError("statements were not issued and published in time")
+                raise StageError("statements were not issued and published in time")
             await asyncio.sleep(0.1)
 
     # The auditor's part ---------------------------------------------------------------------
@@ -355,25 +259,21 @@ class Demo:
     async def _audit(self, plan: Script, vkey: str) -> tuple[DayReport, Report]:
         bundle = self._options.data / "bundle"
         shutil.rmtree(bundle, ignore_errors=True)
-        child = await self._spawn(
+        child = await self.spawn(
             "audit-export",
             "iso_exchange.cli",
             *("--data", str(self._options.data), "audit", "export", "--out", str(bundle)),
         )
         await asyncio.wait_for(child.communicate(), STEP_SECONDS_MAX)
         if child.returncode != 0:
-            raise DemoError(f"export failed: see {self._options.data}/logs")
-        await self._stop()
-        self._say("ledger exported; exchange stopped; verifying offline")
+            raise StageError(f"export failed: see {self._options.data}/logs")
+        await self.stop()
+        self.say("ledger exported; exchange stopped; verifying offline")
         self.checkpoint = (bundle / "log" / "checkpoint").read_text()
         report, state = verify_and_replay(bundle, vkey)
         if state is None:
-            raise DemoError(f"the ledger does not replay: {report.summary()}")
+            raise StageError(f"the ledger does not replay: {report.summary()}")
         return day_report(state, AUCTION_ID, plan.scenario), report
-
-    def _say(self, text: str) -> None:
-        elapsed = time.monotonic() - self._started
-        self._console.print(f"[dim]{elapsed:6.1f} s[/dim]  {text}")
 
 
 def main() -> None:
@@ -387,7 +287,7 @@ def main() -> None:
     try:
         demo = Demo(options, console)
         day, audit = asyncio.run(demo.run())
-    except (DemoError, ClientError) as error:
+    except (StageError, ClientError) as error:
         console.print(f"[red]The demo failed:[/red] {error}")
         raise SystemExit(1) from error
     if options.as_json:
@@ -439,12 +339,6 @@ def _parse() -> DemoOptions:
         as_json=arguments.json,
         keep=arguments.keep,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -36,11 +36,14 @@ from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot import bind_result, publish_run
+from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.state import (
     Auction,
     AuctionState,
     OrderState,
     State,
+    find_auction,
     grid_of,
     intervals_of,
 )
@@ -106,6 +109,8 @@ def resume_auction(state: State, command: ResumeAuction, _: Meta) -> Accepted | 
     auction = _in_state(state, command.auction_id, AuctionState.HALTED, AuctionState.FAILED)
     if isinstance(auction, Rejected):
         return auction
+    if auction.market_id:
+        return _halt_the_market(auction)
     if auction.state is AuctionState.FAILED:
         auction.forgiven_failures = len(auction.failures)
         auction.state = AuctionState.CLOSED
@@ -127,7 +132,7 @@ def close_auction(state: State, command: CloseAuction, meta: Meta) -> Accepted |
             got=str(meta.now),
             limit=str(auction.created.close_time),
         )
-    count, root = book_root(state, auction)
+    count, root = auction.frozen or book_root(state, auction)
     if (command.order_count, command.book_root) != (count, root):
         return Rejected(
             code=Code.WRONG_STATE,
@@ -136,7 +141,8 @@ def close_auction(state: State, command: CloseAuction, meta: Meta) -> Accepted |
             got=f"{command.order_count} {command.book_root}",
             limit=f"{count} {root}",
         )
-    auction.book = build_book(state, auction)
+    if auction.book is None:  # that of a run was frozen at its gate
+        auction.book = build_book(state, auction)
     auction.state = AuctionState.CLOSED
     for order_id in auction.order_ids:
         if state.orders[order_id].state is OrderState.OPEN:
@@ -158,6 +164,9 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
+    stops = document(meta, command.stops_sha256, Stops) if auction.market_id else None
+    if isinstance(stops, Rejected):
+        return stops
     book_digest = codec.digest(auction.book)
     if not book_digest == command.book_sha256 == outcome.book_sha256:
         return Rejected(
@@ -173,10 +182,14 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     state.postings[postings.postings_id] = postings
     auction.outcome, auction.assignment = outcome, assignment
     auction.state = AuctionState.CLEARED
-    auction.offered = sold(auction, outcome)
-    auction.bought = bought(auction, outcome)
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
+    if stops is not None:
+        auction.renewed = command.renewed
+        bind_result(state, auction, assignment, stops, outcome.seed)
+        return Accepted(transfers=applied)
+    auction.offered = sold(auction, outcome)
+    auction.bought = bought(auction, outcome)
     for order_id in auction.order_ids:
         order = state.orders[order_id]
         if order.state is OrderState.LOCKED:
@@ -191,6 +204,8 @@ def publish_prices(state: State, command: PublishPrices, _: Meta) -> Accepted | 
     if isinstance(auction, Rejected):
         return auction
     auction.state = AuctionState.PUBLISHED
+    if auction.market_id:
+        publish_run(state, auction, command)
     auction.certified_gap_ppb = command.certified_gap_ppb
     return Accepted()
 
@@ -367,12 +382,24 @@ def _switch(
     auction = _in_state(state, auction_id, wanted)
     if isinstance(auction, Rejected):
         return auction
+    if auction.market_id:
+        return _halt_the_market(auction)
     auction.state = new
     return Accepted()
 
 
+def _halt_the_market(run: Auction) -> Rejected:
+    return Rejected(
+        code=Code.WRONG_STATE,
+        field="auction_id",
+        advice="halt or resume the spot market, not one of its runs",
+        got=run.spec.auction_id,
+        limit=run.market_id,
+    )
+
+
 def _in_state(state: State, auction_id: str, *wanted: AuctionState) -> Auction | Rejected:
-    auction = state.auctions.get(auction_id)
+    auction = find_auction(state, auction_id)
     if auction is None:
         return Rejected(
             code=Code.UNKNOWN_AUCTION,

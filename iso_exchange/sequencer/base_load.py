@@ -7,6 +7,8 @@ from iso_exchange.commands import Nominate, RegisterEntitlement, Role
 from iso_exchange.sequencer.capacity import Taken, carried_elsewhere, meets_any
 from iso_exchange.sequencer.effects import Accepted, Meta, active_participant, unknown_pool
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_market import SpotMarket
+from iso_exchange.sequencer.spot_orders import numbered_segments, refuse_market
 from iso_exchange.sequencer.state import Auction, AuctionState, NominationRecord, State
 from iso_exchange.sequencer.windows import segments
 
@@ -76,6 +78,9 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
         return Rejected(
             code=Code.NOT_OWNER, field="entitlement_id", advice="only its holder nominates"
         )
+    market = state.markets.get(command.auction_id)
+    if market is not None:
+        return _nominate_in_spot(state, market, entitlement, command, meta)
     auction = state.auctions.get(command.auction_id)
     if auction is None:
         return Rejected(
@@ -117,6 +122,112 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
     return Accepted(owners=tuple(sorted({entitlement.holder_id, entitlement.supplier_id})))
 
 
+def _nominate_in_spot(
+    state: State,
+    market: SpotMarket,
+    entitlement: RegisterEntitlement,
+    command: Nominate,
+    meta: Meta,
+) -> Accepted | Rejected:
+    """A standing nomination: what it leaves out between its first and last segment is released.
+
+    Outside of them the entitlement is nominated in full. The next run is the first that sees it.
+    """
+    curves = numbered_segments(market, command.segments, meta.now)
+    if isinstance(curves, Rejected):
+        return curves
+    refused = (
+        refuse_market(market)
+        or _refuse_spot_identifier(state, market, command)
+        or _refuse_spot_curves(state, market, entitlement, curves)
+    )
+    if refused:
+        return refused
+    if command.backup_pool_ids:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="backup_pool_ids",
+            advice="a run uses every backup pool of the entitlement: leave them out",
+            got=",".join(command.backup_pool_ids),
+        )
+    name = f"{command.auction_id}/{command.entitlement_id}"
+    replaced = state.nominations.get(name)
+    if replaced is not None:
+        del market.nominated[replaced.nomination.order_id]
+    market.nominated[command.nomination_id] = command.entitlement_id
+    cover, backups = usable_cover(frozenset(market.pool_ids), entitlement)
+    state.nominations[name] = NominationRecord(
+        nomination=Nomination(
+            order_id=command.nomination_id,
+            entitlement_id=entitlement.entitlement_id,
+            participant_id=entitlement.holder_id,
+            pool_id=entitlement.pool_id,
+            segments=curves,
+            cover=cover,
+            backup_pool_ids=backups,
+        ),
+        auction_id=command.auction_id,
+        entry_index=meta.index,
+        leaf_hash=meta.leaf_hash,
+    )
+    return Accepted(owners=tuple(sorted({entitlement.holder_id, entitlement.supplier_id})))
+
+
+def _refuse_spot_identifier(state: State, market: SpotMarket, command: Nominate) -> Rejected | None:
+    holder = market.nominated.get(command.nomination_id, command.entitlement_id)
+    if holder == command.entitlement_id and command.nomination_id not in state.orders:
+        return None
+    return Rejected(
+        code=Code.ALREADY_EXISTS,
+        field="nomination_id",
+        advice="an order or another nomination has this identifier",
+        got=command.nomination_id,
+    )
+
+
+def _refuse_spot_curves(
+    state: State,
+    market: SpotMarket,
+    entitlement: RegisterEntitlement,
+    curves: tuple[Segment, ...],
+) -> Rejected | None:
+    if entitlement.pool_id not in market.pool_ids:
+        return Rejected(
+            code=Code.UNKNOWN_POOL,
+            field="entitlement_id",
+            advice="its pool was registered after this market was opened",
+            got=entitlement.pool_id,
+        )
+    node = state.pools[entitlement.pool_id].pool.chips_per_node
+    for curve in curves:
+        chips = curve.steps[0].chips
+        inside = (
+            entitlement.period.start <= curve.first * market.seconds
+            and curve.stop * market.seconds <= entitlement.period.end
+        )
+        if len(curve.steps) != 1 or not inside or not 0 < chips <= entitlement.chips:
+            return Rejected(
+                code=Code.QUANTITY_ABOVE_CAPACITY,
+                field="segments",
+                advice="one quantity per segment, inside the entitlement and its period",
+                got=str(sum(step.chips for step in curve.steps)),
+                limit=str(entitlement.chips),
+            )
+        if chips % node:
+            return _refuse_nodes(chips, node)
+    return None
+
+
+def _refuse_nodes(chips: int, node: int) -> Rejected:
+    return Rejected(
+        code=Code.NOT_NODE_MULTIPLE,
+        field="segments",
+        advice="nominations are whole nodes",
+        got=str(chips),
+        limit=f"multiple of {node}",
+    )
+
+
 def _nomination(
     auction: Auction,
     entitlement: RegisterEntitlement,
@@ -156,7 +267,13 @@ def cover_of(
         entitlement: The entitlement.
         named: Those of its backup pools that may be used; empty for all.
     """
-    pools = set(auction.pool_ids)
+    return usable_cover(frozenset(auction.pool_ids), entitlement, named)
+
+
+def usable_cover(
+    pools: frozenset[str], entitlement: RegisterEntitlement, named: tuple[str, ...] = ()
+) -> tuple[Cover, tuple[str, ...]]:
+    """Cover and backup pools of an entitlement over a grid of pools; see ``cover_of``."""
     usable = tuple(name for name in named or entitlement.backup_pool_ids if name in pools)
     if entitlement.cover is Cover.SITE and not usable:
         return Cover.NONE, ()
@@ -289,11 +406,5 @@ def _refuse_nomination(
                 limit=str(entitlement.chips),
             )
         if curve.steps[0].chips % node:
-            return Rejected(
-                code=Code.NOT_NODE_MULTIPLE,
-                field="segments",
-                advice="nominations are whole nodes",
-                got=str(curve.steps[0].chips),
-                limit=f"multiple of {node}",
-            )
+            return _refuse_nodes(curve.steps[0].chips, node)
     return None

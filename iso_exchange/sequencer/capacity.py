@@ -12,17 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from clearing.outcome import Outcome, Side
 from clearing.types import Interval, Nomination
+from clearing.units import UnixSeconds
+from iso_exchange.sequencer.spot_market import RELEASE_PREFIX
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 
 
 class Taken:
     """Chips of one pool that are spoken for within a window of time."""
 
-    def __init__(self, state: State, pool_id: str, window: Interval) -> None:
+    def __init__(
+        self, state: State, pool_id: str, window: Interval, *, markets: bool = True
+    ) -> None:
         """Look up, once, what meets the window.
 
         Args:
             window: Half-open; ``most`` answers for intervals inside it.
+            markets: Count what runs of spot markets bound, too.
         """
         self._pool_id = pool_id
         self._auctions = [
@@ -35,8 +40,21 @@ class Taken:
             for entitlement in state.entitlements.values()
             if entitlement.pool_id == pool_id and _meets(entitlement.period, window)
         ]
+        self._bound = (
+            [
+                (market.seconds, chips)
+                for market in state.markets.values()
+                for supply_id, chips in market.supplied.get(pool_id, {}).items()
+                if not supply_id.startswith(RELEASE_PREFIX)  # counted as its entitlement
+            ]
+            if markets
+            else []
+        )
         # Only where one of them begins can the sum rise.
         begins = {item.start for auction in self._auctions for item in auction.spec.intervals}
+        begins.update(
+            UnixSeconds(number * seconds) for seconds, chips in self._bound for number in chips
+        )
         begins.update(entitlement.period.start for entitlement in self._entitlements)
         self._rises = sorted(begins)
 
@@ -51,10 +69,15 @@ class Taken:
         offered = sum(
             _at(auction, auction.offered[self._pool_id], moment) for auction in self._auctions
         )
-        return offered + sum(
-            entitlement.chips
-            for entitlement in self._entitlements
-            if entitlement.period.start <= moment < entitlement.period.end
+        bound = sum(chips.get(moment // seconds, 0) for seconds, chips in self._bound)
+        return (
+            offered
+            + bound
+            + sum(
+                entitlement.chips
+                for entitlement in self._entitlements
+                if entitlement.period.start <= moment < entitlement.period.end
+            )
         )
 
 
@@ -106,6 +129,21 @@ def carried_elsewhere(state: State, auction: Auction) -> dict[str, list[Interval
                 interval
                 for segment in nomination.segments
                 for interval in other.spec.intervals[segment.first : segment.stop]
+            )
+    return found
+
+
+def carried_by_auctions(state: State, window: Interval) -> dict[str, list[Interval]]:
+    """Hours of each entitlement that auctions other than spot runs carry in a window."""
+    found: dict[str, list[Interval]] = {}
+    for auction in state.auctions.values():
+        if not _meets(_delivery(auction), window):
+            continue
+        for nomination in _nominations(state, auction):
+            found.setdefault(nomination.entitlement_id, []).extend(
+                interval
+                for segment in nomination.segments
+                for interval in auction.spec.intervals[segment.first : segment.stop]
             )
     return found
 

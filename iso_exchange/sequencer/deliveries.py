@@ -16,7 +16,14 @@ from iso_exchange.commands import (
 from iso_exchange.sequencer.after_auction import batches_of, mark_due, served_there
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import Auction, AuctionState, SettledWith, State
+from iso_exchange.sequencer.spot_settlement import day_of, earn, pay_total, settle_run
+from iso_exchange.sequencer.state import (
+    Auction,
+    AuctionState,
+    SettledWith,
+    State,
+    find_auction,
+)
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -39,6 +46,14 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             field="meter_id",
             advice="a meter sends its own readings",
             got=batch.meter_id,
+        )
+    if batch.interval.end <= state.read_from:
+        return Rejected(
+            code=Code.ALREADY_EXISTS,
+            field="interval",
+            advice="this interval is settled",
+            got=str(batch.interval.end),
+            limit=f"after {state.read_from}",
         )
     if batch.pool_id != meter.pool_id:
         return Rejected(
@@ -128,7 +143,7 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
 
 def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rejected:
     """Post one delivery interval of an auction, once, after it ended."""
-    auction = state.auctions.get(command.auction_id)
+    auction = find_auction(state, command.auction_id)
     if auction is None or auction.state is not AuctionState.PUBLISHED:
         return Rejected(
             code=Code.WRONG_STATE,
@@ -136,7 +151,7 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             advice="only a published auction is settled",
             got=auction.state.value if auction else "",
         )
-    if command.interval not in auction.spec.intervals or command.interval.end > meta.now:
+    if command.interval not in delivery_intervals(auction) or command.interval.end > meta.now:
         return Rejected(
             code=Code.INVALID_VALUE,
             field="interval",
@@ -173,13 +188,40 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     auction.settled_with[command.interval.start] = SettledWith(
         pool_balance=pool_balance, table_version=state.chip_table_version
     )
-    if len(auction.settled) == len(auction.spec.intervals):
-        auction.state = AuctionState.SETTLED
-        if not _is_awaited(state, auction):
-            auction.unstated = set(state.activity)
     state.postings[postings.postings_id] = postings
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
+    if auction.market_id:
+        earn(state, auction, delivered, postings)
+    if len(auction.settled) == len(delivery_intervals(auction)):
+        auction.state = AuctionState.SETTLED
+        if auction.market_id:
+            settle_run(state, auction)
+        elif not _is_awaited(state, auction):
+            auction.unstated = set(state.activity)
     return Accepted(transfers=applied)
+
+
+def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:
+    """Intervals that an auction delivers: all of its own, of a run those that it binds."""
+    if auction.market_id and auction.assignment is not None:
+        return auction.assignment.intervals
+    return auction.spec.intervals
+
+
+def statement_period(auction: Auction) -> Interval:
+    """Period of the statements that an auction brings: its delivery, or the day of a run."""
+    if auction.market_id:
+        return day_of(auction.spec.intervals[0].start)
+    intervals = auction.spec.intervals
+    return Interval(start=intervals[0].start, end=intervals[-1].end)
+
+
+def period_of(state: State, auction_id: str) -> Interval:
+    """Statement period of an auction, or of a run that may have left the state."""
+    auction = find_auction(state, auction_id)
+    if auction is not None:
+        return statement_period(auction)
+    return day_of(int(auction_id.rpartition("/")[2]))
 
 
 def _is_awaited(state: State, auction: Auction) -> bool:
@@ -200,7 +242,7 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
 
     The statement must be exactly what moved the account since its last one.
     """
-    auction = state.auctions.get(command.auction_id)
+    auction = find_auction(state, command.auction_id)
     if auction is None or auction.state is not AuctionState.SETTLED:
         return Rejected(
             code=Code.WRONG_STATE,
@@ -265,7 +307,7 @@ def due_statement(
         party_id=party_id,
         account=account,
         asset=asset,
-        period=Interval(start=auction.spec.intervals[0].start, end=auction.spec.intervals[-1].end),
+        period=statement_period(auction),
         opening=state.openings.get((account, asset), MicroUsd(0)),
         applied=state.activity.get((account, asset), ()),
         payout=payout_amount,
@@ -285,7 +327,7 @@ def publish_community_total(
     state: State, command: PublishCommunityTotal, _: Meta
 ) -> Accepted | Rejected:
     """Say in public what a community earned."""
-    auction = state.auctions.get(command.auction_id)
+    auction = find_auction(state, command.auction_id)
     if auction is None or auction.state is not AuctionState.SETTLED:
         return Rejected(
             code=Code.WRONG_STATE,
@@ -301,6 +343,8 @@ def publish_community_total(
             got=command.site_id,
         )
     auction.totals.add(command.site_id)
+    if auction.market_id:
+        pay_total(state, auction, command.site_id)
     return Accepted()
 
 

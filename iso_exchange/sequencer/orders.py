@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
 
-from clearing.eligibility import resolve
 from clearing.errors import InvariantError
-from clearing.types import BlockBid, Book, Interval, Offer, Step, StepBid, WorkBid
+from clearing.types import BlockBid, Book, Interval, Offer, StepBid, WorkBid
 from iso_exchange.commands import (
     BlockBidTerms,
     CancelAllOrders,
     CancelOrder,
     OfferTerms,
-    Role,
     StepBidTerms,
     SubmitOrder,
 )
@@ -22,11 +18,22 @@ from iso_exchange.sequencer.capacity import Taken
 from iso_exchange.sequencer.effects import (
     Accepted,
     Meta,
-    active_participant,
     post,
-    unknown_pool,
 )
 from iso_exchange.sequencer.engine import refuse_by_engine
+from iso_exchange.sequencer.order_guards import (
+    own_order,
+    refuse_amendment,
+    refuse_capacity,
+    refuse_closed,
+    refuse_count_or_revision,
+    refuse_credit,
+    refuse_identifier,
+    refuse_nominated,
+    refuse_party,
+    refuse_pools,
+    refuse_prices,
+)
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import (
     Auction,
@@ -51,13 +58,7 @@ from settlement.postings.orders import order_hold, release_hold
 from settlement.storage.store import AppliedTransfer
 from settlement.types import Postings, Transfer
 
-ORDER_ID_LENGTH_MAX = 64
-ORDER_COUNT_MAX = 50_000
-"""Open orders of one participant in one auction: an order at price zero holds nothing."""
-# As on the wire. Colons and slashes belong to identifiers that the exchange makes itself.
-_ORDER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CANCELLED_BY_OWNER = "cancelled by its owner"
-REVISION_FIRST = 1
 
 
 def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | Rejected:
@@ -68,7 +69,7 @@ def submit_order(state: State, command: SubmitOrder, meta: Meta) -> Accepted | R
     order, hold = checked
     auction = state.auctions[command.auction_id]
     previous = state.orders.get(command.order_id)
-    released = _void(previous, "amended") if previous else ()
+    released = void(previous, "amended") if previous else ()
     transfers = released + ((hold,) if hold else ())
     applied = post(
         state,
@@ -104,10 +105,9 @@ def check_order(
     Returns:
         The order as the book will hold it and the hold that it needs, or the refusal.
     """
-    role = Role.SUPPLIER if isinstance(command.terms, OfferTerms) else Role.BUYER
-    participant = active_participant(state, command.participant_id, role)
-    if isinstance(participant, Rejected):
-        return participant
+    refused = refuse_party(state, command)
+    if refused:
+        return refused
     refused = _refuse_state(state, command, meta)
     if refused:
         return refused
@@ -121,28 +121,19 @@ def check_order(
     hold = order_hold(auction.spec, order, command.revision)
     if hold is None:
         return order, None
-    return _refuse_credit(state, command, hold) or (order, hold)
+    return refuse_credit(state, command, hold) or (order, hold)
 
 
 def cancel_order(state: State, command: CancelOrder, meta: Meta) -> Accepted | Rejected:
     """Withdraw an open order before its gate closes, and release its hold."""
-    order = state.orders.get(command.order_id)
-    if order is None:
-        return _not_found(command.order_id)
-    if order.submitted.participant_id != command.header.signer_id:
-        return Rejected(
-            code=Code.NOT_OWNER, field="order_id", advice="only its owner may cancel an order"
-        )
+    order = own_order(state, command)
+    if isinstance(order, Rejected):
+        return order
     refused = _refuse_gate(state, order.submitted.auction_id, meta, halted_ok=True)
     if refused:
         return refused
     if order.state is not OrderState.OPEN:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="order_id",
-            advice="only an open order can be cancelled",
-            got=order.state.value,
-        )
+        return refuse_closed(order)
     auction = state.auctions[order.submitted.auction_id]
     refused = refuse_children(auction, command.header.signer_id, command.order_id)
     if refused:
@@ -164,9 +155,10 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
         )
     transfers: list[AppliedTransfer] = []
     for order in list(state.orders.values()):
-        auction = state.auctions[order.submitted.auction_id]
+        auction = state.auctions.get(order.submitted.auction_id)
         if (
-            order.submitted.participant_id == command.participant_id
+            auction is not None  # standing orders are the business of ``spot_entry``
+            and order.submitted.participant_id == command.participant_id
             and order.state is OrderState.OPEN
             and auction.state in (AuctionState.OPEN, AuctionState.HALTED)
             and meta.now < auction.created.close_time
@@ -180,68 +172,20 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
 
 
 def _refuse_state(state: State, command: SubmitOrder, meta: Meta) -> Rejected | None:
-    if not _ORDER_ID.fullmatch(command.order_id):
-        return Rejected(
-            code=Code.INVALID_VALUE,
-            field="order_id",
-            advice="use 1 to 64 of a-z, A-Z, 0-9, dot, dash and underscore",
-            got=command.order_id[:ORDER_ID_LENGTH_MAX],
-        )
-    previous = state.orders.get(command.order_id)
-    if previous and previous.submitted.participant_id != command.participant_id:
-        return Rejected(
-            code=Code.NOT_OWNER,
-            field="order_id",
-            advice="the identifier belongs to another participant; choose another",
-        )
-    refused = _refuse_gate(state, command.auction_id, meta)
+    refused = (
+        refuse_identifier(state, command)
+        or _refuse_gate(state, command.auction_id, meta)
+        or refuse_amendment(state, command)
+    )
     if refused:
         return refused
-    if previous and previous.submitted.auction_id != command.auction_id:
-        return Rejected(
-            code=Code.INVALID_VALUE,
-            field="auction_id",
-            advice="an amendment stays in its auction; cancel and submit a new order instead",
-            got=command.auction_id,
-            limit=previous.submitted.auction_id,
-        )
-    if previous and previous.state is not OrderState.OPEN:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="order_id",
-            advice="only an open order can be amended",
-            got=previous.state.value,
-        )
     auction = state.auctions[command.auction_id]
     refused = refuse_children(auction, command.participant_id, command.order_id)
     if refused:
         return refused
     if command.order_id in auction.nominated:
-        return Rejected(
-            code=Code.ALREADY_EXISTS,
-            field="order_id",
-            advice="a nomination in this auction has this identifier; choose another",
-            got=command.order_id,
-        )
-    open_count = auction.open_counts[command.participant_id]
-    if previous is None and open_count >= ORDER_COUNT_MAX:
-        return Rejected(
-            code=Code.TOO_MANY_ORDERS,
-            field="order_id",
-            advice="cancel orders of this auction, or state curves with more steps",
-            got=str(open_count + 1),
-            limit=str(ORDER_COUNT_MAX),
-        )
-    wanted = previous.submitted.revision + 1 if previous else REVISION_FIRST
-    if command.revision != wanted:
-        return Rejected(
-            code=Code.STALE_REVISION,
-            field="revision",
-            advice="send 1 for a new order, the next number for an amendment",
-            got=str(command.revision),
-            limit=str(wanted),
-        )
-    return None
+        return refuse_nominated(command)
+    return refuse_count_or_revision(state, command, auction.open_counts[command.participant_id])
 
 
 def _refuse_gate(
@@ -367,17 +311,6 @@ def _block(
     )
 
 
-def steps_of(order: BookOrder) -> Iterable[Step]:
-    """Every (price, chips) pair that an order states."""
-    if isinstance(order, (Offer, StepBid)):
-        for segment in order.segments:
-            yield from segment.steps
-    elif isinstance(order, BlockBid):
-        yield Step(price=order.limit_price, chips=order.chips)
-    else:
-        yield Step(price=order.limit_price, chips=order.max_chips)
-
-
 def _refuse_terms(
     state: State, auction: Auction, command: SubmitOrder, order: BookOrder
 ) -> Rejected | None:
@@ -389,12 +322,13 @@ def _refuse_terms(
     desk = desk_of(state, auction)
     sound = desk.is_sound(order)
     refused = (
-        (None if sound else _refuse_prices(auction, order))
+        (None if sound else refuse_prices(auction.spec, order))
         or (
             None
             if sound and not isinstance(order, Offer)
-            else _refuse_pools(state, auction, command, order)
+            else refuse_pools(state, auction.pool_ids, order)
         )
+        or _refuse_offer(state, auction, command, order)
         or refuse_ties(state, auction, order)
     )
     if refused or (sound and not is_tied(order)):
@@ -405,117 +339,23 @@ def _refuse_terms(
     return _refuse_by_engine(state, auction, order, family)
 
 
-def _refuse_prices(auction: Auction, order: BookOrder) -> Rejected | None:
-    spec = auction.spec
-    for step in steps_of(order):
-        if not spec.price_floor <= step.price <= spec.price_cap:
-            return Rejected(
-                code=Code.PRICE_OUTSIDE_LIMITS,
-                field="price_micro_usd_per_chip_hour",
-                advice="choose a price between the auction's floor and cap",
-                got=str(step.price),
-                limit=f"{spec.price_floor} to {spec.price_cap}",
-            )
-        if step.price % spec.tick:
-            return Rejected(
-                code=Code.PRICE_NOT_ON_TICK,
-                field="price_micro_usd_per_chip_hour",
-                advice=f"prices are multiples of {spec.tick} micro-USD",
-                got=str(step.price),
-            )
-        if step.chips <= 0:
-            return Rejected(
-                code=Code.INVALID_VALUE,
-                field="chips",
-                advice="quantities are above zero",
-                got=str(step.chips),
-            )
-    return None
-
-
-def _refuse_pools(
-    state: State, auction: Auction, command: SubmitOrder, order: BookOrder
+def _refuse_offer(
+    state: State, auction: Auction, command: SubmitOrder, offer: BookOrder
 ) -> Rejected | None:
-    if isinstance(order, Offer):
-        return _refuse_offer_pool(state, auction, command, order)
-    grid = grid_of(state, auction)
-    known = {pool.chip_class for pool in grid}
-    for chip_class in order.where.chip_classes:
-        if chip_class not in known:
-            return Rejected(
-                code=Code.UNKNOWN_CHIP_CLASS,
-                field="chip_classes",
-                advice="no pool has this chip class; list the chip table and the pools",
-                got=chip_class,
-            )
-    for pool_id in order.where.pool_ids:
-        if pool_id not in auction.pool_ids:
-            return unknown_pool(state, "pool_ids", pool_id)
-    stays = order.initial_pool_id if isinstance(order, BlockBid) else ""
-    if stays and stays not in auction.pool_ids:
-        return unknown_pool(state, "initial_pool_id", stays)
-    resolution = resolve(
-        order.where,
-        {site_id: record.site for site_id, record in state.sites.items()},
-        grid,
-    )
-    if not resolution.eligible:
-        reasons = ", ".join(f"{pool}: {reason.value}" for pool, reason in resolution.refused[:10])
-        return Rejected(
-            code=Code.NO_ELIGIBLE_POOL,
-            field="where",
-            advice=f"no pool meets every condition ({reasons})",
-        )
-    node = math.lcm(*(state.pools[pool].pool.chips_per_node for pool in resolution.eligible))
-    return _refuse_nodes(order, node)
-
-
-def _refuse_offer_pool(
-    state: State, auction: Auction, command: SubmitOrder, offer: Offer
-) -> Rejected | None:
-    if offer.pool_id not in auction.pool_ids:
-        return unknown_pool(state, "pool_id", offer.pool_id)
-    record = state.pools[offer.pool_id]
-    if command.participant_id not in record.supplier_ids:
-        return Rejected(
-            code=Code.NOT_OWNER,
-            field="pool_id",
-            advice="only the registered suppliers of a pool may offer in it",
-            got=command.participant_id,
-        )
-    refused = _refuse_nodes(offer, record.pool.chips_per_node)
-    if refused:
-        return refused
+    """Chips are offered in one auction at a time."""
+    if not isinstance(offer, Offer):
+        return None
     previous = state.orders.get(command.order_id)
     replaced = {}
     if previous is not None and isinstance(previous.order, Offer):
         replaced = dict(_offered(previous.order)) if previous.order.pool_id == offer.pool_id else {}
     intervals = auction.spec.intervals
+    capacity = state.pools[offer.pool_id].pool.capacity
     taken = Taken(state, offer.pool_id, Interval(start=intervals[0].start, end=intervals[-1].end))
     for interval, chips in _offered(offer):
         others = taken.most(intervals[interval]) - replaced.get(interval, 0)
-        if others + chips > record.pool.capacity:
-            # Without the sum: other suppliers' open offers are in it.
-            return Rejected(
-                code=Code.QUANTITY_ABOVE_CAPACITY,
-                field="segments",
-                advice="offers of all auctions and base load of a pool must fit its capacity",
-                got=str(chips),
-                limit=f"{record.pool.capacity} less what is offered, sold and set aside",
-            )
-    return None
-
-
-def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
-    for step in steps_of(order):
-        if step.chips % chips_per_node:
-            return Rejected(
-                code=Code.NOT_NODE_MULTIPLE,
-                field="chips",
-                advice="quantities are whole nodes of every eligible pool",
-                got=str(step.chips),
-                limit=f"multiple of {chips_per_node}",
-            )
+        if others + chips > capacity:
+            return refuse_capacity(chips, capacity)
     return None
 
 
@@ -532,22 +372,6 @@ def _refuse_by_engine(
             block_bids=(order, *family) if isinstance(order, BlockBid) else (),
             work_bids=(order,) if isinstance(order, WorkBid) else (),
         )
-    )
-
-
-def _refuse_credit(state: State, command: SubmitOrder, hold: Transfer) -> Rejected | None:
-    previous = state.orders.get(command.order_id)
-    free = state.books.available_to(command.participant_id)
-    if previous is not None and previous.hold is not None:
-        free += previous.hold.amount
-    if hold.amount <= free:
-        return None
-    return Rejected(
-        code=Code.EXPOSURE_ABOVE_COLLATERAL,
-        field="limit_price",
-        advice="deposit more collateral, or bid less: the worst case at the limit must be covered",
-        got=str(hold.amount),
-        limit=str(free),
     )
 
 
@@ -575,7 +399,7 @@ def _cancel(
         meta,
         Postings(
             postings_id=f"cancel/{command.order_id}/{command.revision}",
-            transfers=_void(order, reason),
+            transfers=void(order, reason),
         ),
         first=first,
     )
@@ -591,9 +415,6 @@ def _cancel(
     return applied
 
 
-def _void(order: Order, reason: str) -> tuple[Transfer, ...]:
+def void(order: Order, reason: str) -> tuple[Transfer, ...]:
+    """Release of an order's hold, where it has one."""
     return (release_hold(order.hold, reason),) if order.hold else ()
-
-
-def _not_found(order_id: str) -> Rejected:
-    return Rejected(code=Code.NOT_FOUND, field="order_id", advice="list your orders", got=order_id)

@@ -27,6 +27,7 @@ from clearing.units import ChipSeconds, MicroUsd, Ppm, UnixSeconds
 from clearing.validation.desk import Desk
 from iso_exchange.commands import (
     CreateAuction,
+    Notice,
     RegisterEntitlement,
     ReportOutage,
     Role,
@@ -37,6 +38,8 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.spot_binding import Gate
+from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
@@ -206,6 +209,20 @@ class Auction:
     due: set[int] = field(default_factory=set)
     """Starts of settled intervals whose readings changed and that are to be corrected."""
     rebated: bool = False
+    market_id: str = ""
+    """Spot market of which it is a run; empty for an auction of its own."""
+    frozen: tuple[int, str] | None = None
+    """Of a run: number of entries in its book, and the root over them."""
+    gate: Gate | None = None
+    """Of a run: what its gate froze besides the book."""
+    renewed: bool = False
+    """Of a run: it was not cleared in time and renews what the run before advised."""
+    gate_index: int = 0
+    """Of a run: log index of its gate."""
+    notices: tuple[Notice, ...] = ()
+    """Notices that a run gave or withdrew."""
+    warned: set[str] = field(default_factory=set)
+    """Participants who were told of theirs."""
 
 
 class OrderState(Enum):
@@ -252,6 +269,8 @@ class State:
     """The whole state; rebuilt by replaying the log.
 
     Attributes:
+        read_from: Metering intervals that end before this are settled and left memory, seconds
+            since the epoch.
         activity: Transfers that moved an (account, asset) since its last statement.
         openings: Closing balance of the last statement per (account, asset).
         root_key: Raw public key, empty before one is registered.
@@ -270,11 +289,15 @@ class State:
     chip_tables: dict[str, ChipTable] = field(default_factory=dict)
     chip_table_version: str = ""
     auctions: dict[str, Auction] = field(default_factory=dict)
+    markets: dict[str, SpotMarket] = field(default_factory=dict)
+    runs: dict[str, Auction] = field(default_factory=dict)
+    """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
     orders: dict[str, Order] = field(default_factory=dict)
     entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
     nominations: dict[str, NominationRecord] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
+    read_from: int = 0
     meter_sequence: dict[str, int] = field(default_factory=dict)
     outages: dict[str, ReportOutage] = field(default_factory=dict)
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
@@ -296,6 +319,11 @@ class State:
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""
         return self.chip_tables.get(self.chip_table_version)
+
+
+def find_auction(state: State, auction_id: str) -> Auction | None:
+    """An auction of its own, or a run of a spot market that is not settled yet."""
+    return state.auctions.get(auction_id) or state.runs.get(auction_id)
 
 
 def grid_of(state: State, auction: Auction) -> tuple[Pool, ...]:

@@ -141,6 +141,13 @@ def _refuse_stay(state: State, auction: Auction, order: BlockBid) -> Rejected | 
     At most one member of an exclusive group is accepted, so its largest counts.
     """
     pool_id = order.initial_pool_id
+    if not pool_id and order.restart_cost:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="restart_cost_micro_usd_per_chip",
+            advice="name the pool in which it already runs, or leave it out",
+            got=str(order.restart_cost),
+        )
     if not pool_id:
         return None
     key = (order.participant_id, pool_id)

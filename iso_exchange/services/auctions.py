@@ -15,7 +15,7 @@ from iso_exchange.gateway.journal import Stage
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.publication import PricesDocument, prices_document
 from iso_exchange.sequencer.refusals import Code
-from iso_exchange.sequencer.state import Auction
+from iso_exchange.sequencer.state import Auction, find_auction
 from iso_exchange.services.access import Context
 from iso_exchange.services.backend import NO_ENTRY, Backend, Pulse
 from iso_exchange.services.errors import refuse
@@ -187,7 +187,8 @@ class AuctionService(AuctionServiceServicer):
                     (stage.mark.entry_index, auction_id, stage)
                     for auction_id, stages in journal.stages.items()
                     if request.auction_id in ("", auction_id)
-                    and product in (None, self._known(auction_id).created.product)
+                    and (known := find_auction(self._backend.state, auction_id)) is not None
+                    and product in (None, known.created.product)
                     for stage in stages
                     if next_index <= stage.mark.entry_index < size
                 ),
@@ -215,7 +216,7 @@ class AuctionService(AuctionServiceServicer):
         return await self._backend.mutations.one(self._backend.caller(context), request, kind)
 
     def _known(self, auction_id: str) -> Auction:
-        auction = self._backend.state.auctions.get(auction_id)
+        auction = find_auction(self._backend.state, auction_id)
         if auction is None:
             raise refuse(Code.UNKNOWN_AUCTION, "auction_id", "list the auctions", got=auction_id)
         return auction
@@ -224,7 +225,7 @@ class AuctionService(AuctionServiceServicer):
         """An auction as it stands, or as it stood after one of its entries."""
         journal = self._backend.journal
         await journal.refresh()
-        auction = self._backend.state.auctions[auction_id]
+        auction = self._known(auction_id)
         shown = stage or journal.stage(auction_id)
         view = views.auction_view(
             replace(auction, state=shown.state),

@@ -13,6 +13,7 @@ from iso_exchange.commands import ReportOutage
 from iso_exchange.convert import views
 from iso_exchange.convert.views import Surroundings, Viewer
 from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.state import Auction, find_auction
 from iso_exchange.services.access import Caller, Context
 from iso_exchange.services.backend import NO_ENTRY, Backend, Pulse
 from iso_exchange.services.errors import not_taken, refuse
@@ -125,9 +126,15 @@ class DeliveryService(DeliveryServiceServicer):
         self._backend.caller(context)
         raise not_taken("acknowledgement")
 
+    def _auction(self, contract: Contract) -> Auction:
+        """Auction or run of a contract in the state: it is there as long as its contracts are."""
+        auction = find_auction(self._backend.state, contract.auction_id)
+        assert auction is not None
+        return auction
+
     def _may_read(self, caller: Caller, contract: Contract) -> bool:
         """A contract is nobody's before its auction is published."""
-        auction = self._backend.state.auctions[contract.auction_id]
+        auction = self._auction(contract)
         return views.is_published(auction) and caller.may_read(
             (contract.buyer_id, contract.supplier_id)
         )
@@ -144,7 +151,7 @@ class DeliveryService(DeliveryServiceServicer):
         )
 
     def _stage(self, contract: Contract) -> contract_pb2.ContractState.ValueType:
-        auction = self._backend.state.auctions[contract.auction_id]
+        auction = self._auction(contract)
         return views.stage_of(contract, auction, self._now()).state
 
     def _now(self) -> UnixSeconds:
@@ -164,7 +171,7 @@ class DeliveryService(DeliveryServiceServicer):
             (contract.auction_id, hour.interval.start) for hour in contract.hours
         )
         around = Surroundings(
-            auction=state.auctions[contract.auction_id],
+            auction=self._auction(contract),
             pool=state.pools[contract.pool_id],
             site=state.sites[contract.site_id],
             table=state.chip_table(),

@@ -14,16 +14,24 @@ from clearing.errors import InvariantError
 from iso_exchange.authority import command_of
 from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
 from iso_exchange.sequencer.refusals import Rejected
-from iso_exchange.sequencer.state import AuctionState, State
+from iso_exchange.sequencer.spot_market import MarketState
+from iso_exchange.sequencer.state import AuctionState, State, find_auction
 from settlement.storage.store import Entry
 
 _PUBLISHED: Final = (AuctionState.PUBLISHED, AuctionState.SETTLED)
 
 
 def is_published(state: State, auction_id: str) -> bool:
-    """Whether the prices of an auction are public."""
-    auction = state.auctions.get(auction_id)
-    return auction is not None and auction.state in _PUBLISHED
+    """Whether the prices of an auction, or of a run of a spot market, are public."""
+    auction = find_auction(state, auction_id)
+    if auction is not None:
+        return auction.state in _PUBLISHED
+    market_id, _, start = auction_id.rpartition("/")
+    market = state.markets.get(market_id)
+    if market is None or not start.isdecimal():
+        return False
+    record = market.runs.get(int(start))
+    return record is not None and AuctionState(record.state) in _PUBLISHED
 
 
 def is_disclosed(state: State, entry: Entry) -> bool:
@@ -37,4 +45,7 @@ def is_disclosed(state: State, entry: Entry) -> bool:
     auction_id = sealing_auction(
         command, lambda order_id: state.orders[order_id].submitted.auction_id
     )
+    market = state.markets.get(auction_id) if auction_id else None
+    if market is not None:
+        return entry.index < market.disclosed or market.state is MarketState.CLOSED
     return auction_id is None or is_published(state, auction_id)

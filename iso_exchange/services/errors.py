@@ -63,6 +63,7 @@ STATUS: Final[dict[Code, grpc.StatusCode]] = {
     Code.NOT_NODE_MULTIPLE: grpc.StatusCode.INVALID_ARGUMENT,
     Code.QUANTITY_ABOVE_CAPACITY: grpc.StatusCode.FAILED_PRECONDITION,
     Code.NO_ELIGIBLE_POOL: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.KIND_NOT_IN_SPOT: grpc.StatusCode.INVALID_ARGUMENT,
     Code.NOT_CLEARED_YET: grpc.StatusCode.UNIMPLEMENTED,
     Code.NEGATIVE_ENERGY_PRICE_NOT_SETTLED: grpc.StatusCode.UNIMPLEMENTED,
     Code.UNKNOWN_PARENT: grpc.StatusCode.NOT_FOUND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from clearing.errors import InvariantError
@@ -11,6 +12,7 @@ from iso_exchange.authority import command_of
 from iso_exchange.commands import (
     CancelAllOrders,
     Command,
+    GiveNotices,
     IssueStatement,
     NotifyAward,
     ReinstateParticipant,
@@ -22,7 +24,7 @@ from iso_exchange.convert.fields import timestamp, timestamp_of_us
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import DecideDispute, DisputeHour
 from iso_exchange.sequencer.refusals import Rejected
-from iso_exchange.sequencer.state import OrderState, State
+from iso_exchange.sequencer.state import OrderState, State, find_auction
 from settlement.storage.store import Entry
 from settlement.types import Contract
 
@@ -32,6 +34,7 @@ _TELLING: Final = frozenset(
         CancelAllOrders,
         DecideDispute,
         DisputeHour,
+        GiveNotices,
         IssueStatement,
         NotifyAward,
         ReinstateParticipant,
@@ -78,6 +81,8 @@ def _events(state: State, participant_id: str, command: Command) -> Iterator[eve
     match command:
         case NotifyAward() if command.participant_id == participant_id:
             yield from _awarded(state, participant_id, command)
+        case GiveNotices() if command.participant_id == participant_id:
+            yield from _notices(command)
         case SettleHour():
             yield from _settled(state, participant_id, command)
         case ReportOutage():
@@ -129,6 +134,29 @@ def _awarded(state: State, participant_id: str, command: NotifyAward) -> Iterato
             deadline_time=timestamp(contract.hours[0].interval.start),
             chip_count=max(hour.chips for hour in contract.hours),
             description="Awarded; delivery begins at the deadline.",
+        )
+
+
+def _notices(command: GiveNotices) -> Iterator[event_pb2.Event]:
+    """From the entry alone: the same however long ago the run was."""
+    for notice in command.notices:
+        at = datetime.fromtimestamp(notice.deadline, UTC).strftime("%H:%M:%SZ")
+        text = f"{notice.chips} chips stop at {at}: {notice.reason} ({notice.responsible})."
+        if notice.withdrawn:
+            text = f"The notice of {notice.chips} chips for {at} is withdrawn: they go on."
+        yield event_pb2.Event(
+            kind=(
+                event_pb2.EVENT_KIND_NOTICE_WITHDRAWN
+                if notice.withdrawn
+                else event_pb2.EVENT_KIND_RECLAIM_NOTICE
+            ),
+            auction_id=command.run_id,
+            order_id=notice.order_id,
+            pool_id=notice.pool_id,
+            deadline_time=timestamp(notice.deadline),
+            notice_seconds=max(0, notice.deadline - notice.run_start),
+            chip_count=notice.chips,
+            description=text,
         )
 
 
@@ -221,7 +249,8 @@ def _disputed(
 
 def _contracts(state: State, participant_id: str, auction_id: str) -> list[Contract]:
     """Own contracts of an auction, by identifier."""
-    assignment = state.auctions[auction_id].assignment
+    auction = find_auction(state, auction_id)
+    assignment = auction.assignment if auction is not None else None
     return [
         contract
         for contract in (assignment.contracts if assignment else ())

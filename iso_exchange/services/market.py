@@ -10,6 +10,7 @@ from iso_exchange.commands import CancelOrder, SubmitOrder
 from iso_exchange.convert import views
 from iso_exchange.convert.views import Results
 from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.spot import last_published_run
 from iso_exchange.sequencer.state import Order
 from iso_exchange.services.access import Caller, Context
 from iso_exchange.services.backend import Backend
@@ -96,14 +97,19 @@ class MarketService(MarketServiceServicer):
         caller = self._backend.caller(context)
         state = self._backend.state
         auction = state.auctions.get(request.auction_id)
-        if request.auction_id and auction is None:
+        market = state.markets.get(request.auction_id)
+        if request.auction_id and auction is None and market is None:
             raise refuse(
                 Code.UNKNOWN_AUCTION, "auction_id", "list the auctions", got=request.auction_id
             )
         candidates = (
-            state.orders.values()
-            if auction is None
-            else (state.orders[order_id] for order_id in auction.order_ids)
+            (state.orders[order_id] for order_id in auction.order_ids)
+            if auction is not None
+            else (
+                order
+                for order in state.orders.values()
+                if market is None or order.submitted.auction_id == request.auction_id
+            )
         )
         await self._backend.journal.refresh()
         results: dict[str, Results | None] = {}
@@ -150,7 +156,20 @@ class MarketService(MarketServiceServicer):
 
     def _show(self, order: Order, results: dict[str, Results | None]) -> order_pb2.OrderView:
         """View of an order; ``results`` keeps the indexes of auctions already looked at."""
-        auction = self._backend.state.auctions[order.submitted.auction_id]
+        state = self._backend.state
+        accepted_us = self._backend.journal.time_us(order.entry_index)
+        market = state.markets.get(order.submitted.auction_id)
+        if market is not None:
+            run = last_published_run(state, market)
+            if run is not None and run.spec.auction_id not in results:
+                results[run.spec.auction_id] = views.results_of(run)
+            return views.standing_view(
+                order,
+                run,
+                results=results[run.spec.auction_id] if run is not None else None,
+                accept_time_us=accepted_us,
+            )
+        auction = state.auctions[order.submitted.auction_id]
         name = auction.spec.auction_id
         if name not in results:
             results[name] = views.results_of(auction)
@@ -158,5 +177,5 @@ class MarketService(MarketServiceServicer):
             order,
             auction,
             results=results[name],
-            accept_time_us=self._backend.journal.time_us(order.entry_index),
+            accept_time_us=accepted_us,
         )

@@ -13,7 +13,7 @@ import grpc
 
 from iso_exchange.api.v1 import receipt_pb2
 from iso_exchange.authority import Authorised, Claim, claim_of, judge
-from iso_exchange.commands import Command, CreateAuction
+from iso_exchange.commands import Command, CreateAuction, OpenSpotMarket
 from iso_exchange.convert import views
 from iso_exchange.gateway.signatures import SignatureWorker
 from iso_exchange.kinds import ENTRY_KINDS
@@ -21,6 +21,7 @@ from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import QUEUE_COUNT_MAX, Sequencer, Submission
+from iso_exchange.sequencer.spot import CHAIN_LENGTH_MAX
 from iso_exchange.services.access import Caller
 from iso_exchange.services.errors import Refused, log_refusal, refuse
 
@@ -181,6 +182,8 @@ class Mutations:
 
     def _refuse_seed(self, command: Command) -> Refused | None:
         """A commitment to a seed that is not ours could not be revealed after clearing."""
+        if isinstance(command, OpenSpotMarket):
+            return self._refuse_anchor(command)
         if not isinstance(command, CreateAuction):
             return None
         commitment = self.secrets.seed_commitment(command.auction_id)
@@ -192,6 +195,24 @@ class Mutations:
             "use the commitment that GetSeedCommitment answers for this auction_id",
             got=command.seed_commitment,
             limit=commitment,
+        )
+
+    def seed_anchor(self, market_id: str, chain_length: int) -> str:
+        """Hex anchor of the tie seeds of a spot market."""
+        return self.secrets.seed_chain(market_id, chain_length).anchor
+
+    def _refuse_anchor(self, command: OpenSpotMarket) -> Refused | None:
+        if not 1 <= command.chain_length <= CHAIN_LENGTH_MAX:
+            return None  # refused with the other terms
+        anchor = self.seed_anchor(command.market_id, command.chain_length)
+        if command.seed_anchor == anchor:
+            return None
+        return refuse(
+            Code.INVALID_VALUE,
+            "seed_anchor",
+            "use the anchor that GetSeedAnchor answers for this market_id and chain_length",
+            got=command.seed_anchor,
+            limit=anchor,
         )
 
 

@@ -15,8 +15,8 @@ from iso_exchange.convert import command_from, views
 from iso_exchange.convert.fields import timestamp
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.effects import Meta
-from iso_exchange.sequencer.orders import check_order
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_entry import check_order
 from iso_exchange.sequencer.state import Auction, BookOrder, State, grid_of
 from iso_exchange.services.access import Caller
 from iso_exchange.services.backend import Backend
@@ -56,6 +56,13 @@ def preview(
             _describe_exposure(response, state, command, int(checked.got))
         return response
     book_order, hold = checked
+    if command.auction_id in state.markets:
+        # What one run can bind; a standing order has no quantity of its own.
+        response.worst_case_micro_usd = (
+            0 if isinstance(book_order, Offer) or hold is None else hold.amount
+        )
+        _describe_exposure(response, state, command, hold.amount if hold else 0)
+        return response
     if auction is None:
         message = f"{command.order_id} was checked without an auction"
         raise InvariantError(message)

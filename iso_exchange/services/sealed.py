@@ -21,7 +21,7 @@ from settlement.types import Transfer
 
 def is_sealed(state: State, transfer: Transfer) -> bool:
     """Whether a transfer is of an auction whose result is not public yet."""
-    return any(not is_published(state, auction_id) for auction_id in _auctions_of(transfer))
+    return any(not is_published(state, auction_id) for auction_id in _auctions_of(state, transfer))
 
 
 def sealed_holds(state: State) -> tuple[Transfer, ...]:
@@ -41,9 +41,13 @@ def without_holds(balance: Balance, holds: Iterable[Transfer]) -> Balance:
     )
 
 
-def _auctions_of(transfer: Transfer) -> set[str]:
+def _auctions_of(state: State, transfer: Transfer) -> set[str]:
     """Auctions that a transfer belongs to, by its clearing accounts and its contract."""
-    found = {transfer.contract_id.partition("/")[0]} if transfer.contract_id else set()
+    found = set()
+    if transfer.contract_id:
+        name, _, rest = transfer.contract_id.partition("/")
+        run = f"{name}/{rest.partition('/')[0]}"
+        found.add(run if name in state.markets else name)
     for name in (transfer.debit, transfer.credit):
         try:
             account = accounts.parse(name)

@@ -9,6 +9,7 @@ from iso_exchange.api.v1.settlement_service_pb2_grpc import SettlementServiceSer
 from iso_exchange.commands import Role
 from iso_exchange.convert import enums, views
 from iso_exchange.money_commands import DecideDispute, DisputeHour
+from iso_exchange.sequencer.deliveries import period_of
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import Dispute
 from iso_exchange.services.access import Caller, Context, subject_of
@@ -177,15 +178,15 @@ class SettlementService(SettlementServiceServicer):
         """Read what host communities earned; public."""
         self._backend.caller(context)
         await self._backend.journal.refresh()
-        auctions = self._backend.state.auctions
+        state = self._backend.state
         matching = [
             total
             for total in self._backend.journal.totals
             if request.site_id in ("", total.command.site_id)
             and overlaps(
                 request,
-                auctions[total.command.auction_id].spec.intervals[0].start,
-                auctions[total.command.auction_id].spec.intervals[-1].end,
+                (period := period_of(state, total.command.auction_id)).start,
+                period.end,
             )
         ]
         found, token = cut(page_of(request), matching, lambda total: (total.mark.entry_index,))
@@ -193,7 +194,7 @@ class SettlementService(SettlementServiceServicer):
             totals=[
                 views.community_total_view(
                     total.command,
-                    auctions[total.command.auction_id],
+                    period_of(state, total.command.auction_id),
                     entry_index=total.mark.entry_index,
                 )
                 for total in found

@@ -24,6 +24,8 @@ from iso_exchange.api.v1 import (
     registry_service_pb2_grpc,
     settlement_service_pb2,
     settlement_service_pb2_grpc,
+    spot_service_pb2,
+    spot_service_pb2_grpc,
 )
 from iso_exchange.gateway.grpc_server import Registration
 from iso_exchange.services.auctions import AuctionService
@@ -36,6 +38,7 @@ from iso_exchange.services.market import MarketService
 from iso_exchange.services.metering import MeteringService
 from iso_exchange.services.registry import RegistryService
 from iso_exchange.services.settlement import SettlementService
+from iso_exchange.services.spot import SpotService
 
 SERVICE_NAMES: Final = tuple(
     service.full_name
@@ -49,6 +52,7 @@ SERVICE_NAMES: Final = tuple(
         metering_service_pb2,
         registry_service_pb2,
         settlement_service_pb2,
+        spot_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
@@ -87,4 +91,5 @@ def registrations(backend: Backend) -> tuple[Registration, ...]:
             settlement_service_pb2_grpc.add_SettlementServiceServicer_to_server,
             SettlementService(backend),
         ),
+        partial(spot_service_pb2_grpc.add_SpotServiceServicer_to_server, SpotService(backend)),
     )

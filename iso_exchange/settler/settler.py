@@ -27,9 +27,10 @@ from iso_exchange.money_commands import (
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.after_auction import batches_of
-from iso_exchange.sequencer.deliveries import due_statement
+from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot_market import Earned
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, rebates
@@ -85,17 +86,21 @@ class Settler:
     async def step(self) -> bool:
         """Do the next step of every auction; True when anything was done."""
         done = False
+        state = self._sequencer.state
         if self._spot is not None:
             done = await self._spot.step(self._sequencer, self._signer)
-        for auction in list(self._sequencer.state.auctions.values()):
+        for auction in (*state.auctions.values(), *state.runs.values()):
             for start in sorted(auction.due):
                 done = await self._correct(auction, start) or done
             if auction.state is AuctionState.PUBLISHED:
                 done = await self._settle_next(auction) or done
             elif auction.state is AuctionState.SETTLED:
-                done = await self._rebate(auction) or done
-                done = await self._state_accounts(auction) or done
-                done = await self._publish_totals(auction) or done
+                # What a run's rents leave goes back with its day-ahead auction's, if any.
+                done = (not auction.market_id and await self._rebate(auction)) or done
+                stated = await self._state_accounts(auction)
+                # The last total of a day ends its last run: statements come first.
+                total = not (stated and auction.market_id) and await self._publish_totals(auction)
+                done = stated or total or done
         return done
 
     async def publish_spot(self, result: SpotResult) -> Rejected | None:
@@ -104,7 +109,8 @@ class Settler:
 
     async def _settle_next(self, auction: Auction) -> bool:
         interval = next(
-            (item for item in auction.spec.intervals if item.start not in auction.settled), None
+            (item for item in delivery_intervals(auction) if item.start not in auction.settled),
+            None,
         )
         if interval is None or not self._due(auction, interval):
             return False
@@ -280,6 +286,9 @@ def community_total(state: State, auction: Auction, site_id: str) -> tuple[ChipS
     name = auction.spec.auction_id
     account = accounts.community(site_id)
     quantity, amount = 0, 0
+    if auction.market_id:
+        earned = state.markets[auction.market_id].earned.get(site_id, Earned())
+        return earned.delivered, earned.surcharge
     for hour in hours_of(state, auction):
         quantity += delivered_at(hour, state.contracts[hour.contract_id], site_id)
     for start in sorted(auction.settled):

@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from iso_exchange.observability import logs
-from tests.benchmarks import bench_clearing, bench_ledger, bench_orders, bench_settlement, machine
+from tests.benchmarks import (
+    bench_clearing,
+    bench_ledger,
+    bench_orders,
+    bench_settlement,
+    bench_spot,
+    machine,
+)
 from tests.benchmarks.spec import Benchmark, Row
 from tests.benchmarks.table import as_json, as_text
 
@@ -21,6 +28,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
         bench_orders.BENCHMARK,
         bench_settlement.BENCHMARK,
         bench_ledger.BENCHMARK,
+        bench_spot.BENCHMARK,
     )
 }
 

@@ -21,12 +21,14 @@ PHASES = {
     "orders": {"accepted", "acknowledged, p50", "acknowledged, p99", "processor time, server"},
     "settlement": {"read", "meter", "post", "books", "total"},
     "ledger": {"commit", "verify, auditor bundle", "proof, p50", "verified, p50"},
+    "spot": {"gate: book and root", "clear and verify", "settle interval", "gate to awards"},
 }
 COMPARED = {
     "clearing": {"one MILP, HiGHS", "one MILP, SCIP", "price"},
     "orders": {"accepted", "acknowledged, p99"},
     "settlement": {"total"},
     "ledger": {"verify, auditor bundle", "commit, p50"},
+    "spot": {"clear and verify", "gate to awards"},
 }
 
 

@@ -52,6 +52,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """A statement was issued."""
     EVENT_KIND_DISPUTE: _EventKind.ValueType  # 11
     """An hour is disputed, or a dispute was decided."""
+    EVENT_KIND_NOTICE_WITHDRAWN: _EventKind.ValueType  # 12
+    """To the buyer: chips that had a notice go on after all."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened."""
@@ -80,6 +82,8 @@ EVENT_KIND_STATEMENT: EventKind.ValueType  # 10
 """A statement was issued."""
 EVENT_KIND_DISPUTE: EventKind.ValueType  # 11
 """An hour is disputed, or a dispute was decided."""
+EVENT_KIND_NOTICE_WITHDRAWN: EventKind.ValueType  # 12
+"""To the buyer: chips that had a notice go on after all."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _AcknowledgementKind:

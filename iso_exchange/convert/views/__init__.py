@@ -43,6 +43,7 @@ from iso_exchange.convert.views.orders import (
     pool_explanation,
     refused_pool,
     results_of,
+    standing_view,
 )
 from iso_exchange.convert.views.registry import (
     location_view,
@@ -60,6 +61,12 @@ from iso_exchange.convert.views.settlement import (
     statement_line_view,
     statement_view,
     transfer_view,
+)
+from iso_exchange.convert.views.spot import (
+    market_view,
+    notice_view,
+    position_views,
+    run_view,
 )
 
 __all__ = [
@@ -86,7 +93,9 @@ __all__ = [
     "is_published",
     "item_result",
     "location_view",
+    "market_view",
     "meter_view",
+    "notice_view",
     "order_view",
     "outage_view",
     "outcome_view",
@@ -94,6 +103,7 @@ __all__ = [
     "payout_view",
     "pool_explanation",
     "pool_view",
+    "position_views",
     "reading_summary",
     "receipt_view",
     "refusal_view",
@@ -101,8 +111,10 @@ __all__ = [
     "resource_view",
     "result_view",
     "results_of",
+    "run_view",
     "site_view",
     "stage_of",
+    "standing_view",
     "statement_line_view",
     "statement_view",
     "transfer_view",

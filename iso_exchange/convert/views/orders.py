@@ -19,6 +19,7 @@ from iso_exchange.convert.fields import timestamp, timestamp_of_us
 from iso_exchange.convert.orders import write_order
 from iso_exchange.convert.views.auctions import is_published
 from iso_exchange.sequencer.orders import CANCELLED_BY_OWNER
+from iso_exchange.sequencer.spot import COMPLETED, RECLAIMED
 from iso_exchange.sequencer.state import Auction, Order, OrderState, PoolRecord, SiteRecord
 
 """``Order.cancel_reason`` of a withdrawal; any other reason is the operator's."""
@@ -109,6 +110,34 @@ def order_view(
     )
     if found is not None and outcome is not None:
         view.outcome.CopyFrom(outcome_view(outcome, found, auction.spec.intervals))
+    return view
+
+
+def standing_view(
+    order: Order,
+    run: Auction | None,
+    *,
+    results: Results | None,
+    accept_time_us: int | None = None,
+) -> order_pb2.OrderView:
+    """A standing order of a spot market, with what the last published run made of it.
+
+    Args:
+        order: The order.
+        run: Last published run of its market, None before the first.
+        results: ``results_of(run)``.
+        accept_time_us: When its latest revision was accepted, None where it is not at hand.
+    """
+    view = order_pb2.OrderView(
+        order=write_order(order.submitted),
+        state=_standing_state(order),
+        entry_index=order.entry_index,
+        accept_time=None if accept_time_us is None else timestamp_of_us(accept_time_us),
+        hold_micro_usd=order.hold.amount if order.hold else 0,
+    )
+    outcome = results.outcomes.get(order.submitted.order_id) if results else None
+    if run is not None and results is not None and outcome is not None:
+        view.outcome.CopyFrom(outcome_view(outcome, results, run.spec.intervals))
     return view
 
 
@@ -236,6 +265,15 @@ def _state(order: Order, outcome: OrderOutcome | None) -> order_pb2.OrderState.V
         case OrderState.DECIDED:
             # Decided and not published yet: its owner learns it with everybody else.
             return FILL_STATES[outcome.fill] if outcome else order_pb2.ORDER_STATE_LOCKED
+
+
+def _standing_state(order: Order) -> order_pb2.OrderState.ValueType:
+    if order.state is not OrderState.DECIDED:
+        return _state(order, None)
+    return {
+        COMPLETED: order_pb2.ORDER_STATE_FILLED,
+        RECLAIMED: order_pb2.ORDER_STATE_PARTIALLY_FILLED,
+    }.get(order.cancel_reason, order_pb2.ORDER_STATE_UNFILLED)
 
 
 def _runs(award: Award) -> Iterator[tuple[int, int, tuple[int, ...]]]:

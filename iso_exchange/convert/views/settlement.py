@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 
 from clearing import codec
+from clearing.types import Interval
 from iso_exchange.api.v1 import dispute_pb2, settlement_pb2
 from iso_exchange.commands import PublishCommunityTotal
 from iso_exchange.convert import enums
 from iso_exchange.convert.disputes import write_dispute, write_dispute_decision
 from iso_exchange.convert.fields import timestamp, timestamp_of_us
-from iso_exchange.sequencer.state import Auction, Dispute
+from iso_exchange.sequencer.state import Dispute
 from settlement.storage.store import AppliedTransfer, Balance
 from settlement.types import Statement, StatementLine
 
@@ -122,16 +123,15 @@ def payout_view(
 
 
 def community_total_view(
-    total: PublishCommunityTotal, auction: Auction, *, entry_index: int | None = None
+    total: PublishCommunityTotal, period: Interval, *, entry_index: int | None = None
 ) -> settlement_pb2.CommunityTotal:
-    """What a site's community earned over an auction's delivery period."""
-    intervals = auction.spec.intervals
+    """What a site's community earned over a delivery period."""
     return settlement_pb2.CommunityTotal(
         auction_id=total.auction_id,
         site_id=total.site_id,
         community_id=total.community_id,
-        start_time=timestamp(intervals[0].start),
-        end_time=timestamp(intervals[-1].end),
+        start_time=timestamp(period.start),
+        end_time=timestamp(period.end),
         delivered_chip_seconds=total.delivered,
         surcharge_micro_usd=total.surcharge,
         entry_index=entry_index,

@@ -307,16 +307,9 @@ def test_what_the_exchange_does_not_act_on_is_not_taken(
             put("work_bid.terms.restart_cost_micro_usd_per_chip", 1),
             "work_bid.terms.restart_cost_micro_usd_per_chip",
         ),
-        (
-            BLOCK_BID,
-            put("block_bid.initial_pool_id", ""),
-            "block_bid.terms.restart_cost_micro_usd_per_chip",
-        ),
     ],
 )
-def test_a_restart_cost_belongs_to_a_gang_that_runs(
-    command: c.Command, spoil: Spoil, field: str
-) -> None:
+def test_a_restart_cost_belongs_to_a_gang(command: c.Command, spoil: Spoil, field: str) -> None:
     refused = refusal_of(command, spoil)
     assert (refused.code, refused.field) == (Code.INVALID_VALUE, field)
 

@@ -24,6 +24,7 @@ from iso_exchange.api.v1 import (
 )
 from iso_exchange.convert import command_from, payload_of, views
 from iso_exchange.convert.bodies import CONVERTERS
+from iso_exchange.sequencer.deliveries import period_of
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import AuctionState, Order
@@ -490,7 +491,7 @@ def test_community_totals_cover_the_delivery_period() -> None:
         delivered=ChipSeconds(3_600),
         surcharge=MicroUsd(500_000),
     )
-    shown = views.community_total_view(total, world.state.auctions[NAME])
+    shown = views.community_total_view(total, period_of(world.state, NAME))
     assert (shown.start_time.seconds, shown.end_time.seconds) == (hour(0), hour(4))
     assert shown.surcharge_micro_usd == 500_000
 

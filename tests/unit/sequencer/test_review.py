@@ -16,7 +16,7 @@ from clearing.validate import validate
 from iso_exchange import commands as c
 from iso_exchange.clock import SimulatedClock
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer import capacity, orders
+from iso_exchange.sequencer import capacity, order_guards
 from iso_exchange.sequencer.auctions import build_book
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -301,7 +301,7 @@ def test_a_pool_gets_a_new_meter_once_the_key_of_the_old_one_is_revoked(world: W
 def test_open_orders_of_one_participant_are_limited(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orders, "ORDER_COUNT_MAX", 2)
+    monkeypatch.setattr(order_guards, "ORDER_COUNT_MAX", 2)
     world.must(world.bid(order_id="a", price=0))
     world.must(world.bid(order_id="b", price=0))
     refused = world.refused(world.bid(order_id="c", price=0))

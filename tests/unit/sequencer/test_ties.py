@@ -204,6 +204,8 @@ def test_only_what_runs_saves_a_restart_and_nothing_runs_twice(world: World) -> 
     # The auction of these hours closes after the one before was published.
     world.must(world.auction(auction_id="next", close_time=FIRST))
     assert world.refused(world.gang(auction_id="next", **stay)).code is Code.NO_RUNNING_CONTRACT
+    nowhere = world.refused(world.gang(auction_id="next", restart_cost=1_000_000))
+    assert nowhere.field == "restart_cost_micro_usd_per_chip"
     run_until_first_hour(world, 24)
     unknown = world.gang(auction_id="next", initial_pool_id="nowhere")
     assert world.refused(unknown).code is Code.UNKNOWN_POOL

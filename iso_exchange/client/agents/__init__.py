@@ -1,0 +1,1 @@
+"""Reference agents: what a newcomer starts from, and what the replays use."""

@@ -1,0 +1,470 @@
+"""Reference agent of a lab: turns a queue of jobs into bids, and positions into running jobs.
+
+Pure: time and what the exchange says are inputs. The lab holds whole nodes and packs jobs
+smaller than a node into them; a node that one job leaves takes the next one at once, without
+asking the market. Jobs larger than a node are gangs of whole nodes in one pool, bid for one by
+one. When nodes are to be given back it gives those whose loss is least, and what ran on them is
+checkpointed and queued again at the head.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from iso_exchange.client.agents.jobs import Job, Node, Run
+
+GANG: Final = "gang"
+
+_PARTS: Final = 20
+"""A waiting gang bids more in steps of a twentieth, not at every gate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a lab bids, micro-USD per chip-hour and seconds.
+
+    Attributes:
+        firm_limit: All-in limit for firm nodes.
+        interruptible_limit: The same for interruptible ones.
+        renewal_premium: Added to either for nodes that run something: moving costs.
+        gang_patience_s: A waiting interruptible gang's limit grows to twice its own over this time.
+        restart_s: Run time that a restart from a checkpoint costs.
+        notice_s: Notice that interruptible work needs.
+        chips_per_node: Node size of the pools that it uses.
+        wanted_max: New interruptible nodes asked for at once.
+        gangs_max: Interruptible gangs bid for at once.
+        gang_turn_s: A gang that waits longer for base load has it kept free.
+    """
+
+    firm_limit: int
+    interruptible_limit: int
+    renewal_premium: int = 100_000
+    gang_patience_s: int = 86_400
+    restart_s: int = 120
+    notice_s: int = 300
+    chips_per_node: int = 8
+    wanted_max: int = 64
+    gangs_max: int = 2
+    gang_turn_s: int = 3_600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One standing bid as the lab wants it from now on.
+
+    Attributes:
+        key: Stable name of the bid within the lab; the order's identifier follows from it.
+        pool_id: The only pool it may be served in, empty for any.
+        nodes: Nodes wanted; zero withdraws the bid.
+        gang: All or none, in one pool.
+        running: Already running in ``pool_id``.
+        work_s: Of a gang that waits: seconds that it has to run.
+    """
+
+    key: str
+    firm: bool
+    pool_id: str
+    nodes: int
+    limit: int
+    gang: bool = False
+    running: bool = False
+    work_s: int = 0
+
+
+class Lab:
+    """Jobs, held nodes and bids of one lab."""
+
+    def __init__(self, name: str, policy: Policy, base: Mapping[str, int]) -> None:
+        """Start idle.
+
+        Args:
+            base: Nodes of base load by pool; they count as held, firm, for ever.
+        """
+        self.name = name
+        self.policy = policy
+        self.now_s = 0
+        self.chip_seconds = 0
+        """Chip-seconds run so far, time lost to restarts included."""
+        self.running_chips = 0
+        self.done: list[Run] = []
+        self._singles: dict[bool, deque[Run]] = {True: deque(), False: deque()}
+        self._gangs: dict[str, Run] = {}
+        self._gang_nodes: dict[str, list[Node]] = {}
+        self._nodes: list[Node] = []
+        self._base: dict[str, list[Node]] = {}
+        self._ends: list[tuple[int, str, int, Run]] = []
+        self.set_base(base)
+
+    # What happens to it ---------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; it starts at once where a held node has room."""
+        self.advance(job.submit_s)
+        run = Run(job=job, left_s=job.work_s)
+        if job.chips > self.policy.chips_per_node:
+            self._gangs[job.job_id] = run
+        else:
+            self._singles[job.firm].append(run)
+        self._fill()
+
+    def advance(self, until_s: int) -> None:
+        """Let time pass: jobs end, and the next ones start where they ran."""
+        while self._ends and self._ends[0][0] <= until_s:
+            end_s, job_id, version, run = heapq.heappop(self._ends)
+            if run.version != version:
+                continue
+            self._pass(end_s)
+            self._leave(job_id, run)
+            run.left_s = 0
+            self.done.append(run)
+            self._fill()
+        self._pass(until_s)
+
+    def wishes(self) -> Iterator[Wish]:
+        """Bids for the next gate."""
+        yield from self._single_wishes(firm=True)
+        yield from self._single_wishes(firm=False)
+        yield from self._gang_wishes()
+
+    def take(self, positions: Mapping[str, Mapping[str, int]]) -> None:
+        """Hold what the exchange says from now on: nodes by pool of each bid's key."""
+        for firm in (True, False):
+            prefix = _prefix(firm=firm)
+            wanted: dict[str, int] = {}
+            for key, pools in positions.items():
+                if key.startswith(prefix):
+                    for pool_id, nodes in pools.items():
+                        wanted[pool_id] = wanted.get(pool_id, 0) + nodes
+            self._hold(wanted, firm=firm)
+        for job_id in list(self._gang_nodes):
+            if self._gang_nodes[job_id][0].base:
+                continue
+            if not positions.get(f"{GANG}/{job_id}"):
+                self._stop_gang(job_id)
+        for key, pools in positions.items():
+            job_id = key.removeprefix(f"{GANG}/")
+            if job_id != key and job_id not in self._gang_nodes and job_id in self._gangs:
+                self._start_gang(job_id, next(iter(pools)))
+        self._fill()
+
+    def notice(self, pool_id: str, nodes: int, deadline_s: int) -> None:
+        """That many interruptible nodes of a pool go at a deadline: nothing new starts there."""
+        held = [node for node in self._nodes if node.pool_id == pool_id and not node.firm]
+        for node in self._least_loss(held)[:nodes]:
+            node.drain_s = deadline_s
+
+    def withdraw_notices(self) -> None:
+        """Notices given so far do not hold any more."""
+        for node in self._nodes:
+            node.drain_s = None
+
+    def set_base(self, base: Mapping[str, int]) -> None:
+        """Base load from now on, nodes by pool; what ran on less of it is queued again."""
+        for pool_id in {*base, *self._base}:
+            nodes = self._base.setdefault(pool_id, [])
+            surplus = len(nodes) - base.get(pool_id, 0)
+            for node in self._least_loss(nodes)[: max(0, surplus)]:
+                self._evict(node)
+                nodes.remove(node)
+            nodes.extend(
+                Node(pool_id=pool_id, firm=True, free=self.policy.chips_per_node, base=True)
+                for _ in range(-surplus)
+            )
+        self._fill()
+
+    def nodes_in(self, pool_id: str) -> int:
+        """Nodes held in a pool."""
+        return len(self._row(pool_id))
+
+    def lose(self, pool_id: str, rank: int) -> None:
+        """A held node stops without notice: what ran on it is queued again.
+
+        Args:
+            rank: Position among those held in the pool, in order of arrival; below ``nodes_in``.
+        """
+        node = self._row(pool_id)[rank]
+        self._evict(node)
+        if node in self._nodes:
+            self._nodes.remove(node)
+
+    # Figures ----------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        idle = sum(job_id not in self._gang_nodes for job_id in self._gangs)
+        return idle + sum(len(queue) for queue in self._singles.values())
+
+    @property
+    def held_nodes(self) -> int:
+        """Nodes held, base load and gangs included."""
+        return (
+            len(self._nodes)
+            + sum(len(nodes) for nodes in self._base.values())
+            + sum(not node.base for nodes in self._gang_nodes.values() for node in nodes)
+        )
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every job that was submitted, done, running or waiting."""
+        yield from self.done
+        seen: set[str] = set()
+        for node in self._all_nodes():
+            for job_id, run in node.runs.items():
+                if job_id not in self._gangs and job_id not in seen:
+                    seen.add(job_id)
+                    yield run
+        yield from self._gangs.values()
+        for queue in self._singles.values():
+            yield from queue
+
+    # Within -----------------------------------------------------------------------------
+
+    def _node(self, pool_id: str, *, firm: bool) -> Node:
+        return Node(pool_id=pool_id, firm=firm, free=self.policy.chips_per_node)
+
+    def _pass(self, until_s: int) -> None:
+        self.chip_seconds += self.running_chips * (until_s - self.now_s)
+        self.now_s = until_s
+
+    def _row(self, pool_id: str) -> list[Node]:
+        gangs = (node for nodes in self._gang_nodes.values() for node in nodes if not node.base)
+        return [node for node in (*self._all_nodes(), *gangs) if node.pool_id == pool_id]
+
+    def _all_nodes(self) -> Iterator[Node]:
+        for nodes in self._base.values():
+            yield from nodes
+        yield from self._nodes
+
+    def _fill(self) -> None:
+        """Start waiting jobs on held nodes: best fit, first come first served, backfilling."""
+        if self._base and self._fill_base_with_gangs():
+            return
+        for firm in (True, False):
+            queue = self._singles[firm]
+            if not queue:
+                continue
+            open_nodes = [
+                node
+                for node in self._all_nodes()
+                if node.free and node.drain_s is None and (node.firm or not firm)
+            ]
+            if not open_nodes:
+                continue
+            waiting: deque[Run] = deque()
+            most = max(node.free for node in open_nodes)
+            while queue and most:
+                run = queue.popleft()
+                if run.job.chips > most:
+                    waiting.append(run)
+                    continue
+                fitting = [node for node in open_nodes if node.free >= run.job.chips]
+                # Interruptible work fills firm nodes last: it may have to leave them.
+                node = min(fitting, key=lambda node: (node.firm and not firm, node.free))
+                self._start(run, [node])
+                most = max(node.free for node in open_nodes)
+            waiting.extend(queue)
+            self._singles[firm] = waiting
+
+    def _fill_base_with_gangs(self) -> bool:
+        """Start gangs on idle base load; True where one waits so long that others let it pass."""
+        for job_id, run in self._gangs.items():
+            if job_id in self._gang_nodes:
+                continue
+            count = self._size(run.job.chips)
+            for nodes in self._base.values():
+                idle = [node for node in nodes if not node.runs]
+                if len(idle) >= count:
+                    self._gang_nodes[job_id] = idle[:count]
+                    self._start(run, idle[:count])
+                    break
+                late = self.now_s - run.job.submit_s > self.policy.gang_turn_s
+                if late and len(nodes) >= count:
+                    return True
+        return False
+
+    def _start(self, run: Run, nodes: list[Node]) -> None:
+        run.version += 1
+        run.started_s = self.now_s
+        if run.first_start_s is None:
+            run.first_start_s = self.now_s
+        share = run.job.chips if len(nodes) == 1 else self.policy.chips_per_node
+        left = run.job.chips
+        for node in nodes:
+            part = min(share, left)
+            node.runs[run.job.job_id] = run
+            node.free -= part
+            left -= part
+        self.running_chips += run.job.chips
+        heapq.heappush(self._ends, (self.now_s + run.left_s, run.job.job_id, run.version, run))
+
+    def _leave(self, job_id: str, run: Run) -> None:
+        """A run ends or stops: free what it held."""
+        run.version += 1
+        self.running_chips -= run.job.chips
+        if job_id in self._gang_nodes:
+            # Its nodes go on as single ones: the lab holds them until the interval ends.
+            for node in self._gang_nodes.pop(job_id):
+                node.runs.pop(job_id)
+                node.free = self.policy.chips_per_node
+                if not node.base:
+                    self._nodes.append(node)
+            del self._gangs[job_id]
+            return
+        for node in self._all_nodes():
+            if job_id in node.runs:
+                del node.runs[job_id]
+                node.free += run.job.chips
+                return
+
+    def _requeue(self, run: Run) -> None:
+        """Checkpoint: what was done stays done, the restart costs its time."""
+        run.left_s += run.started_s - self.now_s + self.policy.restart_s
+        run.restarts += 1
+        run.restart_s += self.policy.restart_s
+
+    def _vacate(self, node: Node) -> None:
+        for job_id, run in list(node.runs.items()):
+            self._leave(job_id, run)
+            self._requeue(run)
+            self._singles[run.job.firm].appendleft(run)
+
+    def _evict(self, node: Node) -> None:
+        """Stop what runs on a node, gangs that reach beyond it included."""
+        for job_id in list(node.runs):
+            if job_id in self._gang_nodes:
+                self._stop_gang(job_id)
+        self._vacate(node)
+
+    def _least_loss(self, nodes: Iterable[Node]) -> list[Node]:
+        chips = self.policy.chips_per_node
+        return sorted(
+            nodes,
+            key=lambda node: (
+                node.drain_s is None,
+                any(run.job.firm for run in node.runs.values()),
+                chips - node.free,
+                sum(run.loss(self.now_s) for run in node.runs.values()),
+            ),
+        )
+
+    def _hold(self, wanted: Mapping[str, int], *, firm: bool) -> None:
+        held: dict[str, list[Node]] = {}
+        for node in self._nodes:
+            if node.firm == firm:
+                held.setdefault(node.pool_id, []).append(node)
+        for pool_id, nodes in held.items():
+            surplus = len(nodes) - wanted.get(pool_id, 0)
+            for node in self._least_loss(nodes)[: max(0, surplus)]:
+                self._vacate(node)
+                self._nodes.remove(node)
+        for pool_id, count in wanted.items():
+            for _ in range(count - len(held.get(pool_id, ()))):
+                self._nodes.append(self._node(pool_id, firm=firm))
+
+    def _start_gang(self, job_id: str, pool_id: str) -> None:
+        run = self._gangs[job_id]
+        nodes = [self._node(pool_id, firm=run.job.firm) for _ in range(self._size(run.job.chips))]
+        self._gang_nodes[job_id] = nodes
+        self._start(run, nodes)
+
+    def _stop_gang(self, job_id: str) -> None:
+        run = self._gangs[job_id]
+        self.running_chips -= run.job.chips
+        run.version += 1
+        for node in self._gang_nodes.pop(job_id):
+            del node.runs[job_id]
+            node.free = self.policy.chips_per_node
+        self._requeue(run)
+
+    def _size(self, chips: int) -> int:
+        return -(-chips // self.policy.chips_per_node)
+
+    def _single_wishes(self, *, firm: bool) -> Iterator[Wish]:
+        policy = self.policy
+        limit = policy.firm_limit if firm else policy.interruptible_limit
+        prefix = _prefix(firm=firm)
+        held: dict[str, int] = {}
+        for node in self._nodes:
+            if node.firm == firm and (
+                node.runs if not firm else any(run.job.firm for run in node.runs.values())
+            ):
+                held[node.pool_id] = held.get(node.pool_id, 0) + 1
+        for pool_id, nodes in held.items():
+            yield Wish(
+                key=f"{prefix}{pool_id}",
+                firm=firm,
+                pool_id=pool_id,
+                nodes=nodes,
+                limit=limit + policy.renewal_premium,
+                running=True,
+            )
+        new = self._packed(self._singles[firm])
+        if not firm:
+            new = min(new, policy.wanted_max)
+        if new:
+            yield Wish(key=f"{prefix}new", firm=firm, pool_id="", nodes=new, limit=limit)
+
+    def _packed(self, queue: Iterable[Run]) -> int:
+        """Nodes that a queue fills: first fit by size."""
+        chips = self.policy.chips_per_node
+        counts: dict[int, int] = {}
+        for run in queue:
+            counts[run.job.chips] = counts.get(run.job.chips, 0) + 1
+        free: list[int] = []
+        for size in sorted(counts, reverse=True):
+            left = counts[size]
+            for index, room in enumerate(free):
+                some = min(left, room // size)
+                free[index] -= some * size
+                left -= some
+            per_node = chips // size
+            while left > 0:
+                some = min(left, per_node)
+                free.append(chips - some * size)
+                left -= some
+        return len(free)
+
+    def _gang_wishes(self) -> Iterator[Wish]:
+        policy = self.policy
+        waiting = 0
+        for job_id, run in self._gangs.items():
+            firm = run.job.firm
+            limit = policy.firm_limit if firm else policy.interruptible_limit
+            wish = Wish(
+                key=f"{GANG}/{job_id}",
+                firm=firm,
+                pool_id="",
+                nodes=self._size(run.job.chips),
+                limit=limit,
+                gang=True,
+            )
+            if job_id in self._gang_nodes:
+                if self._gang_nodes[job_id][0].base:
+                    continue
+                pool_id = self._gang_nodes[job_id][0].pool_id
+                yield replace(
+                    wish,
+                    pool_id=pool_id,
+                    running=True,
+                    limit=limit + limit // 4 if not firm else limit + policy.renewal_premium,
+                )
+                continue
+            if not firm:
+                waiting += 1
+                if waiting > policy.gangs_max:
+                    continue
+                wish = replace(wish, limit=limit + limit * self._impatience(run) // _PARTS)
+            yield replace(wish, work_s=run.left_s)
+
+    def _impatience(self, run: Run) -> int:
+        """How long a gang has waited, in parts of its patience."""
+        waited = min(self.now_s - run.job.submit_s, self.policy.gang_patience_s)
+        return waited * _PARTS // self.policy.gang_patience_s
+
+
+def _prefix(*, firm: bool) -> str:
+    return "firm/" if firm else "idle/"

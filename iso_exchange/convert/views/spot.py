@@ -1,0 +1,90 @@
+"""Spot markets, runs, positions and notices as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from iso_exchange.api.v1 import spot_pb2
+from iso_exchange.commands import Notice
+from iso_exchange.convert.fields import timestamp
+from iso_exchange.convert.spot import write_spot_market
+from iso_exchange.convert.views.auctions import AUCTION_STATES
+from iso_exchange.sequencer.spot_market import MarketState, RunRecord, SpotMarket
+from iso_exchange.sequencer.state import AuctionState
+
+MARKET_STATES: Final[dict[MarketState, spot_pb2.SpotMarketState.ValueType]] = {
+    MarketState.OPEN: spot_pb2.SPOT_MARKET_STATE_OPEN,
+    MarketState.HALTED: spot_pb2.SPOT_MARKET_STATE_HALTED,
+    MarketState.CLOSED: spot_pb2.SPOT_MARKET_STATE_CLOSED,
+}
+
+
+def market_view(market: SpotMarket, now: int) -> spot_pb2.SpotMarket:
+    """A market as it stands now.
+
+    Args:
+        market: The market.
+        now: Time of the exchange, seconds since the epoch.
+    """
+    is_open = market.state is MarketState.OPEN
+    return spot_pb2.SpotMarket(
+        spec=write_spot_market(market.opened),
+        state=MARKET_STATES[market.state],
+        reason=market.reason,
+        last_start_time=timestamp(market.last_start) if market.last_start else None,
+        next_start_time=timestamp(market.next_start(now)) if is_open else None,
+        revealed_seed=bytes.fromhex(market.revealed),
+        published_run_count=market.revealed_count,
+    )
+
+
+def run_view(market: SpotMarket, start: int, record: RunRecord) -> spot_pb2.SpotRun:
+    """A run as it stands now, or as it ended."""
+    return spot_pb2.SpotRun(
+        run_id=market.run_id(start),
+        start_time=timestamp(start),
+        state=AUCTION_STATES[AuctionState(record.state)],
+        order_count=record.order_count,
+        book_root=bytes.fromhex(record.book_root),
+        prices_sha256=bytes.fromhex(record.prices_sha256),
+        certified_gap_ppb=record.certified_gap_ppb,
+        renewed=record.renewed,
+    )
+
+
+def position_views(market: SpotMarket, order_id: str) -> Iterator[spot_pb2.SpotPosition]:
+    """What runs bound of an order: one item for each stretch of equal intervals in a pool."""
+    for pool_id, places in sorted(market.bound.get(order_id, {}).items()):
+        begin = before = None
+        for number in (*sorted(places), None):
+            goes_on = (
+                number is not None
+                and before is not None
+                and number == before + 1
+                and places[number] == places[before]
+            )
+            if begin is not None and before is not None and not goes_on:
+                yield spot_pb2.SpotPosition(
+                    order_id=order_id,
+                    pool_id=pool_id,
+                    start_time=timestamp(begin * market.seconds),
+                    end_time=timestamp((before + 1) * market.seconds),
+                    chip_count=places[before],
+                )
+            if not goes_on:
+                begin = number
+            before = number
+
+
+def notice_view(notice: Notice) -> spot_pb2.SpotNotice:
+    """A notice."""
+    return spot_pb2.SpotNotice(
+        order_id=notice.order_id,
+        pool_id=notice.pool_id,
+        chip_count=notice.chips,
+        deadline_time=timestamp(notice.deadline),
+        run_start_time=timestamp(notice.run_start),
+        reason=notice.reason,
+        responsible=notice.responsible,
+    )

@@ -1,0 +1,1 @@
+"""Dispatch: which nodes run what, who is told, and what is reclaimed when something breaks."""

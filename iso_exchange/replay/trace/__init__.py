@@ -1,0 +1,1 @@
+"""Replay of real job traces through the spot market: regimes, layout, bounds, figures, report."""

@@ -1,0 +1,368 @@
+"""The market of a replay is the exchange itself: signed orders, runs, meters, over gRPC.
+
+Each lab, supplier and meter speaks with its own identity. The clock of the exchange is simulated
+and moved here: to a gate, then to the start of the interval, when the last one is metered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from clearing.types import Cover, Eligibility, Interval, ServiceClass, Step
+from clearing.units import (
+    Chips,
+    ChipSeconds,
+    MicroUsd,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    Tflop,
+)
+from iso_exchange.api.v1 import auction_pb2, contract_pb2, spot_pb2
+from iso_exchange.client import Client, Refused
+from iso_exchange.client.agents import supplier
+from iso_exchange.client.agents.lab import Policy, Wish
+from iso_exchange.commands import (
+    BidConditions,
+    BlockBidTerms,
+    CancelOrder,
+    Command,
+    OrderTerms,
+    StepBidTerms,
+    SubmitOrder,
+    SubmitReadings,
+    TimedSegment,
+)
+from iso_exchange.replay.trace import setup
+from iso_exchange.replay.trace.drive import GATE_LEAD_S, INTERVAL_S, Cleared, Told
+from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout, PoolPlan
+from iso_exchange.replay.trace.setup import MARKET_ID, Calendar
+from settlement.types import MeterBatch, Reading
+
+POLL_S: Final = 0.003
+RUN_SECONDS_MAX: Final = 60
+TICK: Final = 1_000
+
+
+class MarketError(RuntimeError):
+    """The exchange did not do what a replay needs; the message says what and when."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """A lab's open order: what it asked for last, under which identifier and revision."""
+
+    order_id: str
+    revision: int
+    wish: Wish
+
+
+@dataclass(slots=True, kw_only=True)
+class Clock:
+    """Seconds of wall time by what they were spent on."""
+
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, name: str, since: float) -> float:
+        """Book the time since an instant; returns now."""
+        now = time.perf_counter()
+        self.spent[name] += now - since
+        return now
+
+
+class ExchangeMarket:
+    """Bids, runs and meters of a replay on a running exchange."""
+
+    def __init__(
+        self,
+        *,
+        operator: Client,
+        clients: Mapping[str, Client],
+        calendar: Calendar,
+        layout: Layout,
+        asks: Mapping[str, MicroUsdPerChipHour],
+        policies: Mapping[str, Policy],
+        end_s: int,
+    ) -> None:
+        """Wire the parts; nothing is sent before ``open``.
+
+        Args:
+            clients: By participant and meter.
+            end_s: Last second that orders reach to.
+        """
+        self._operator = operator
+        self._clients = clients
+        self._calendar = calendar
+        self._layout = layout
+        self._asks = asks
+        self._policies = policies
+        self._end_s = end_s
+        self._standing: dict[str, dict[str, Standing]] = {name: {} for name in policies}
+        self._names: dict[str, tuple[str, str]] = {}
+        self._count = 0
+        self._revisions: dict[str, int] = {}
+        self._sequence: dict[str, int] = defaultdict(int)
+        self._supplied = {pool.pool_id: pool.nodes for pool in layout.pools}
+        self._pools = {pool.pool_id: pool for pool in layout.pools}
+        self._now_s = 0
+        self._everywhere = Eligibility(
+            chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
+        )
+        self.clock = Clock()
+        self.refused: list[Refused] = []
+
+    async def open(self) -> None:
+        """Suppliers offer their pools."""
+        for pool in self._layout.pools:
+            await self._offer(pool, pool.nodes, 0)
+
+    async def post(self, lab: str, wishes: Sequence[Wish]) -> None:
+        """Amend, add and withdraw a lab's standing bids."""
+        began = time.perf_counter()
+        standing = self._standing[lab]
+        commands: list[Command] = []
+        wanted = {wish.key: wish for wish in wishes}
+        over = [
+            key
+            for key, old in standing.items()
+            if key not in wanted or _is_over(old.wish, wanted[key])
+        ]
+        commands.extend(self._cancel(lab, standing.pop(key)) for key in over)
+        for key, wish in wanted.items():
+            known = standing.get(key)
+            if known is not None and (known.wish == wish or (wish.gang and wish.running)):
+                known.wish = wish
+                continue
+            if known is None:
+                self._count += 1
+                order_id = f"{lab}.{key.replace('/', '.')}.{self._count}"
+                known = Standing(order_id=order_id, revision=0, wish=wish)
+                standing[key] = known
+                self._names[order_id] = (lab, key)
+            known.wish, known.revision = wish, known.revision + 1
+            commands.append(self._bid(lab, known))
+        if commands:
+            for answer in await self._clients[lab].send_many(commands):
+                if isinstance(answer, Refused):
+                    self.refused.append(answer)
+        self.clock.add("orders", began)
+
+    async def supply(self, pool_id: str, nodes: int) -> None:
+        """A supplier offers what is in service from now on."""
+        self._supplied[pool_id] = nodes
+        await self._offer(self._pools[pool_id], nodes, self._now_s + INTERVAL_S)
+
+    async def clear(self, start_s: int) -> Cleared:
+        """Move the clock to the gate, wait for the result, then to the interval."""
+        began = time.perf_counter()
+        await self._operator.advance_time(self._calendar.at(start_s - GATE_LEAD_S))
+        await self._await_published(start_s)
+        began = self.clock.add("run", began)
+        await self._operator.advance_time(self._calendar.at(start_s))
+        self._now_s = start_s
+        positions, notices = await self._positions(start_s)
+        prices = await self._prices(start_s)
+        self.clock.add("read", began)
+        return Cleared(positions=positions, notices=notices, prices=prices)
+
+    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> None:
+        """Every pool's meter reads the interval; the clock stands at its end."""
+        began = time.perf_counter()
+        if self._now_s < start_s + INTERVAL_S:
+            await self._operator.advance_time(self._calendar.at(start_s + INTERVAL_S))
+        by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
+        moment = self._calendar.at(start_s)
+        for supplier_id in sorted(set(setup.SUPPLIERS.values())):
+            found = await self._clients[supplier_id].contracts(auction_id=f"{MARKET_ID}/{moment}")
+            for contract in found:
+                by_pool[contract.pool_id].append(contract)
+        await asyncio.gather(
+            *(
+                self._read(pool, by_pool[pool.pool_id], start_s, failed.get(pool.pool_id, 0))
+                for pool in self._layout.pools
+            )
+        )
+        self.clock.add("meters", began)
+
+    # Within -----------------------------------------------------------------------------
+
+    async def _offer(self, pool: PoolPlan, nodes: int, from_s: int) -> None:
+        name = setup.SUPPLIERS[pool.site_id]
+        revision = self._revisions.get(pool.pool_id, 0) + 1
+        self._revisions[pool.pool_id] = revision
+        policy = supplier.Policy(floor=self._asks[pool.pool_id])
+        steps = supplier.curve(policy, nodes, CHIPS_PER_NODE)
+        if not steps:
+            await self._clients[name].send(
+                CancelOrder(
+                    header=self._calendar.header(name, f"cancel/{pool.pool_id}/{revision}", from_s),
+                    order_id=setup.offer_id(pool),
+                )
+            )
+            return
+        await self._clients[name].send(
+            setup.offer(self._calendar, pool, steps, revision, (from_s, self._end_s))
+        )
+
+    def _cancel(self, lab: str, standing: Standing) -> CancelOrder:
+        return CancelOrder(
+            header=self._calendar.header(lab, f"cancel/{standing.order_id}", self._now_s),
+            order_id=standing.order_id,
+        )
+
+    def _bid(self, lab: str, standing: Standing) -> SubmitOrder:
+        wish = standing.wish
+        return SubmitOrder(
+            header=self._calendar.header(
+                lab, f"{standing.order_id}/{standing.revision}", self._now_s
+            ),
+            order_id=standing.order_id,
+            auction_id=MARKET_ID,
+            participant_id=lab,
+            revision=standing.revision,
+            terms=self._terms(lab, wish),
+        )
+
+    def _terms(self, lab: str, wish: Wish) -> OrderTerms:
+        conditions = BidConditions(
+            where=Eligibility(pool_ids=(wish.pool_id,)) if wish.pool_id else self._everywhere,
+            service_class=ServiceClass.FIRM if wish.firm else ServiceClass.INTERRUPTIBLE,
+            cover=Cover.NODE if wish.firm else Cover.NONE,
+            notice_s=Seconds(0 if wish.firm else self._policies[lab].notice_s),
+        )
+        limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
+        first_s = self._now_s + INTERVAL_S
+        chips = Chips(wish.nodes * CHIPS_PER_NODE)
+        if wish.gang:
+            return BlockBidTerms(
+                conditions=conditions,
+                earliest_start=self._calendar.at(first_s),
+                latest_start=self._calendar.at(self._end_s - INTERVAL_S),
+                duration_s=Seconds(-(-wish.work_s // INTERVAL_S) * INTERVAL_S),
+                chips=chips,
+                limit_price=limit,
+                min_fill_ppm=Ppm(1_000_000),
+                restart_cost=MicroUsd(limit // 12),
+            )
+        return StepBidTerms(
+            conditions=conditions,
+            segments=(
+                TimedSegment(
+                    start=self._calendar.at(first_s),
+                    end=self._calendar.at(self._end_s),
+                    steps=(Step(price=limit, chips=chips),),
+                ),
+            ),
+        )
+
+    async def _await_published(self, start_s: int) -> None:
+        deadline = time.monotonic() + RUN_SECONDS_MAX
+        moment = self._calendar.at(start_s)
+        published = (auction_pb2.AUCTION_STATE_PUBLISHED, auction_pb2.AUCTION_STATE_SETTLED)
+        while time.monotonic() < deadline:
+            runs = await self._operator.runs(MARKET_ID, start=moment, limit=1)
+            if runs and runs[0].start_time.seconds == moment and runs[0].state in published:
+                return
+            await asyncio.sleep(POLL_S)
+        message = f"the run of second {start_s} was not published in {RUN_SECONDS_MAX} s"
+        raise MarketError(message)
+
+    async def _positions(
+        self, start_s: int
+    ) -> tuple[dict[str, dict[str, dict[str, int]]], list[Told]]:
+        moment = self._calendar.at(start_s)
+        found: dict[str, dict[str, dict[str, int]]] = {}
+        told: list[Told] = []
+        answers = await asyncio.gather(*(self._of_lab(lab) for lab in self._standing))
+        for lab, (positions, notices) in zip(self._standing, answers, strict=True):
+            keys: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+            for item in positions:
+                if item.start_time.seconds <= moment < item.end_time.seconds:
+                    _, key = self._names[item.order_id]
+                    keys[key][item.pool_id] += item.chip_count // CHIPS_PER_NODE
+            found[lab] = {key: dict(pools) for key, pools in keys.items()}
+            for notice in notices:
+                _, key = self._names[notice.order_id]
+                told.append(
+                    Told(
+                        lab=lab,
+                        key=key,
+                        pool_id=notice.pool_id,
+                        nodes=notice.chip_count // CHIPS_PER_NODE,
+                        deadline_s=notice.deadline_time.seconds - self._calendar.start,
+                    )
+                )
+        return found, told
+
+    async def _of_lab(
+        self, lab: str
+    ) -> tuple[Sequence[spot_pb2.SpotPosition], Sequence[spot_pb2.SpotNotice]]:
+        client = self._clients[lab]
+        return await client.positions(MARKET_ID), await client.notices(MARKET_ID)
+
+    async def _prices(self, start_s: int) -> dict[str, tuple[int, int]]:
+        moment = self._calendar.at(start_s)
+        found = await self._operator.run_prices(MARKET_ID, start=moment)
+        return {
+            price.pool_id: (
+                price.energy_micro_usd_per_chip_hour,
+                price.energy_micro_usd_per_chip_hour,
+            )
+            for price in found
+            if price.start_time.seconds == moment
+        }
+
+    async def _read(
+        self,
+        pool: PoolPlan,
+        contracts: Iterable[contract_pb2.Contract],
+        start_s: int,
+        failed: int,
+    ) -> None:
+        """One signed batch: every node of every contract; the last ``failed`` nodes are down."""
+        name = setup.meter_id(pool)
+        moment = self._calendar.at(start_s)
+        full = CHIPS_PER_NODE * INTERVAL_S
+        readings: list[Reading] = []
+        node = 0
+        for contract in sorted(contracts, key=lambda item: item.contract_id):
+            chips = sum(
+                hour.chip_count
+                for hour in contract.hours
+                if hour.start_time.seconds <= moment < hour.end_time.seconds
+            )
+            for _ in range(chips // CHIPS_PER_NODE):
+                down = node >= pool.nodes - failed
+                readings.append(
+                    Reading(
+                        contract_id=contract.contract_id,
+                        node_id=f"n{node:04d}",
+                        healthy=ChipSeconds(0 if down else full),
+                        observed_tflop=Tflop(0),
+                        energy_joules=0,
+                    )
+                )
+                node += 1
+        self._sequence[name] += 1
+        await self._clients[name].send(
+            SubmitReadings(
+                header=self._calendar.header(name, f"readings/{start_s}", start_s),
+                batch=MeterBatch(
+                    meter_id=name,
+                    pool_id=pool.pool_id,
+                    interval=Interval(start=moment, end=self._calendar.at(start_s + INTERVAL_S)),
+                    sequence=self._sequence[name],
+                    readings=tuple(readings),
+                ),
+            )
+        )
+
+
+def _is_over(before: Wish, after: Wish) -> bool:
+    """Whether a gang that ran was stopped: what is left of it is another bid."""
+    return before.gang and before.running and not after.running

@@ -1,0 +1,129 @@
+"""Base load in a run: nominated in full unless its holder released some of it (rule 8).
+
+What is released is a recallable offer of the holder. A nomination that rises again is served
+at once as far as nothing is bound to the released chips, and from the end of what is bound
+otherwise.
+"""
+
+from __future__ import annotations
+
+from clearing.types import Interval, Nomination, Offer, Segment, Step
+from clearing.units import Chips, MicroUsdPerChipHour, UnixSeconds
+from iso_exchange.commands import RegisterEntitlement
+from iso_exchange.sequencer.base_load import usable_cover
+from iso_exchange.sequencer.capacity import carried_by_auctions, meets_any
+from iso_exchange.sequencer.spot_curves import joined
+from iso_exchange.sequencer.spot_market import RELEASE_PREFIX, SpotMarket
+from iso_exchange.sequencer.state import NominationRecord, State
+
+STANDING_PREFIX = "standing:"
+RELEASE_PRICE = MicroUsdPerChipHour(0)
+
+
+def base_load_in_run(
+    state: State, market: SpotMarket, first: int
+) -> tuple[tuple[Nomination, ...], tuple[Offer, ...], list[tuple[int, bytes]]]:
+    """Base load of a run, what is released of it, and the log entries that say so.
+
+    Args:
+        state: At the gate.
+        market: The market.
+        first: Interval number of the run's interval 0.
+    """
+    window = Interval(
+        start=market.interval(first).start,
+        end=UnixSeconds((first + market.opened.look_ahead) * market.seconds),
+    )
+    pools = frozenset(market.pool_ids)
+    carried = carried_by_auctions(state, window)
+    nominations: list[Nomination] = []
+    released: list[Offer] = []
+    entries: list[tuple[int, bytes]] = []
+    for entitlement in state.entitlements.values():
+        period = entitlement.period
+        met = period.start < window.end and window.start < period.end
+        if entitlement.pool_id not in pools or not met:
+            continue
+        name = entitlement.entitlement_id
+        record = state.nominations.get(f"{market.opened.market_id}/{name}")
+        used, free = _split(market, entitlement, record, first, carried.get(name, []))
+        if record is not None and any(used):
+            entries.append((record.entry_index, record.leaf_hash))
+        order_id = record.nomination.order_id if record else f"{STANDING_PREFIX}{name}"
+        if any(used):
+            nominations.append(_nomination(entitlement, order_id, used, pools))
+        if any(free):
+            released.append(_release(entitlement, free))
+    return tuple(nominations), tuple(released), entries
+
+
+def nominated_at(segments: tuple[Segment, ...], number: int, full: int) -> int:
+    """Chips that a spot nomination asks for in an interval.
+
+    Between its first and last segment, what they leave out is released; outside of them the
+    entitlement is nominated in full.
+    """
+    if not segments[0].first <= number < segments[-1].stop:
+        return full
+    for segment in segments:
+        if segment.first <= number < segment.stop:
+            return segment.steps[0].chips
+    return 0
+
+
+def _split(
+    market: SpotMarket,
+    entitlement: RegisterEntitlement,
+    record: NominationRecord | None,
+    first: int,
+    elsewhere: list[Interval],
+) -> tuple[list[int], list[int]]:
+    """Chips of an entitlement that its holder uses, and that it releases, per interval."""
+    released = f"{RELEASE_PREFIX}{entitlement.entitlement_id}"
+    owed = market.supplied.get(entitlement.pool_id, {}).get(released, {})
+    used: list[int] = []
+    free: list[int] = []
+    for number in range(first, first + market.opened.look_ahead):
+        interval, period = market.interval(number), entitlement.period
+        inside = period.start <= interval.start and interval.end <= period.end
+        full = wanted = int(entitlement.chips)
+        if not inside or meets_any(interval, elsewhere):
+            full = wanted = 0
+        elif record is not None:
+            wanted = nominated_at(record.nomination.segments, number, full)
+        bound = owed.get(number, 0)
+        used.append(max(0, min(wanted, full - bound)))
+        free.append(max(0, full - wanted - bound))
+    return used, free
+
+
+def _nomination(
+    entitlement: RegisterEntitlement, order_id: str, used: list[int], pools: frozenset[str]
+) -> Nomination:
+    cover, backups = usable_cover(pools, entitlement)
+    return Nomination(
+        order_id=order_id,
+        entitlement_id=entitlement.entitlement_id,
+        participant_id=entitlement.holder_id,
+        pool_id=entitlement.pool_id,
+        segments=_flat(used, entitlement.contract_price),
+        cover=cover,
+        backup_pool_ids=backups,
+    )
+
+
+def _release(entitlement: RegisterEntitlement, free: list[int]) -> Offer:
+    return Offer(
+        order_id=f"{RELEASE_PREFIX}{entitlement.entitlement_id}",
+        participant_id=entitlement.holder_id,
+        pool_id=entitlement.pool_id,
+        segments=_flat(free, RELEASE_PRICE),
+        recallable=True,
+    )
+
+
+def _flat(chips: list[int], price: MicroUsdPerChipHour) -> tuple[Segment, ...]:
+    """Segments of one step each from chips per interval."""
+    return joined(
+        (Step(price=price, chips=Chips(quantity)),) if quantity else () for quantity in chips
+    )

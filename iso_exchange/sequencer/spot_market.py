@@ -1,0 +1,160 @@
+"""What the state keeps of a spot market: standing orders, positions, gangs that run, notices.
+
+Times inside a market are *interval numbers*: seconds since the epoch over the length of an
+interval. A standing order is kept as an order of ``clearing.types`` whose positions are
+interval numbers; each run sees the part of it inside its look-ahead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+from clearing.types import AuctionSpec, Interval
+from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
+from iso_exchange.commands import Notice, OpenSpotMarket
+
+RELEASE_PREFIX = "release:"
+"""Offer of what a holder released of an entitlement; no order of a participant has a colon."""
+
+BOUND_PREFIX = "bound:"
+"""Order that only stands for what earlier runs bound (``spot_cover``)."""
+
+Chips = dict[int, int]
+"""Chips by interval number; zeros are left out."""
+
+
+class MarketState(Enum):
+    """Life of a spot market."""
+
+    OPEN = "OPEN"
+    HALTED = "HALTED"
+    CLOSED = "CLOSED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """A block bid that began: where it runs, and the interval number of its first interval."""
+
+    pool_id: str
+    first: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Earned:
+    """What a site's community earned since its last published total."""
+
+    delivered: ChipSeconds = ChipSeconds(0)
+    surcharge: MicroUsd = MicroUsd(0)
+
+
+@dataclass(slots=True, kw_only=True)
+class SpotMarket:
+    """One spot market.
+
+    Attributes:
+        pool_ids: Its grid: pools registered when it was opened.
+        order_ids: Open standing orders, in order of first acceptance.
+        open_counts: Open orders by participant.
+        offered: Most chips that open offers state at any one time, by pool and offer.
+        bound: Chips that runs bound, by order, pool and interval number.
+        supplied: Chips that supply orders owe to bound bids, or hold as spare for them, by pool,
+            supply order and interval number.
+        gangs: Block bids that began and are not over.
+        last_start: Start of the last closed run, 0 before the first.
+        disclosed: Log index of the gate of the last published run: orders before it are open to
+            auditors.
+        revealed: Hex tie seed that the last published run revealed; the anchor before the first.
+        revealed_count: Seeds revealed.
+        run_ids: Runs that are not settled, by start; their records are in ``State.runs``.
+        runs: Every run by start: its stage and the digest of its public prices.
+        notices: Notices in force, by (order, pool, deadline).
+        earned: What communities earned since their last totals, by site.
+    """
+
+    opened: OpenSpotMarket
+    state: MarketState = MarketState.OPEN
+    reason: str = ""
+    pool_ids: tuple[str, ...] = ()
+    order_ids: dict[str, None] = field(default_factory=dict)
+    open_counts: Counter[str] = field(default_factory=Counter)
+    offered: dict[str, dict[str, int]] = field(default_factory=dict)
+    bound: dict[str, dict[str, Chips]] = field(default_factory=dict)
+    supplied: dict[str, dict[str, Chips]] = field(default_factory=dict)
+    gangs: dict[str, Gang] = field(default_factory=dict)
+    nominated: dict[str, str] = field(default_factory=dict)
+    """Entitlement by nomination id."""
+    last_start: int = 0
+    disclosed: int = 0
+    revealed: str = ""
+    revealed_count: int = 0
+    run_ids: dict[int, str] = field(default_factory=dict)
+    runs: dict[int, RunRecord] = field(default_factory=dict)
+    notices: dict[tuple[str, str, int], Notice] = field(default_factory=dict)
+    earned: dict[str, Earned] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> int:
+        """Length of an interval."""
+        return self.opened.interval_seconds
+
+    def number(self, moment: int) -> int:
+        """Interval number of a moment."""
+        return moment // self.seconds
+
+    def interval(self, number: int) -> Interval:
+        """Interval of a number."""
+        start = number * self.seconds
+        return Interval(start=UnixSeconds(start), end=UnixSeconds(start + self.seconds))
+
+    def gate(self, start: int) -> int:
+        """First moment at which no order enters the run that begins at ``start``."""
+        return start - self.opened.gate_lead_s
+
+    def next_start(self, now: int) -> int:
+        """Start of the next run whose first interval has not begun."""
+        soonest = (now // self.seconds + 1) * self.seconds
+        return max(self.opened.first_start, self.last_start + self.seconds, soonest)
+
+    def run_id(self, start: int) -> str:
+        """Identifier of a run."""
+        return f"{self.opened.market_id}/{start}"
+
+    def spec(self, start: int) -> AuctionSpec:
+        """The auction that a run is."""
+        opened, first = self.opened, self.number(start)
+        return AuctionSpec(
+            auction_id=self.run_id(start),
+            intervals=tuple(self.interval(first + place) for place in range(opened.look_ahead)),
+            price_floor=opened.price_floor,
+            price_cap=opened.price_cap,
+            tick=opened.tick,
+            operator_fee=opened.operator_fee,
+            pricing_rule=opened.pricing_rule,
+            tie_credit=opened.tie_credit,
+            seed_commitment=self.revealed,
+            tariff=opened.tariff,
+        )
+
+    def held(self, order_id: str, number: int) -> int:
+        """Chips of an order in an interval, over all pools."""
+        return sum(chips.get(number, 0) for chips in self.bound.get(order_id, {}).values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What stays of a run when it is settled.
+
+    Attributes:
+        state: Name of its ``AuctionState``.
+        prices_sha256: Hex digest of its public prices, empty before publication.
+        renewed: It was not cleared in time: it renews what the run before advised.
+    """
+
+    state: str
+    order_count: int
+    book_root: str
+    prices_sha256: str = ""
+    renewed: bool = False
+    certified_gap_ppb: int = 0

@@ -1,0 +1,310 @@
+"""A spot market over real gRPC and PostgreSQL: runs, notices, a restart, settlement, the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from clearing.types import Cover, Eligibility, Interval, PricingRule, ServiceClass, Step, Tariff
+from clearing.units import (
+    Chips,
+    ChipSeconds,
+    MicroUsd,
+    MicroUsdPerChipHour,
+    Ppm,
+    Seconds,
+    UnixSeconds,
+)
+from iso_exchange.api.v1 import auction_pb2, event_pb2, order_pb2, spot_pb2
+from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.work import Failed
+from iso_exchange.audit.bundle import BundleKind
+from iso_exchange.audit.export import export
+from iso_exchange.audit.report import Result
+from iso_exchange.audit.verify import verify
+from iso_exchange.client import BLANK_HEADER, Client, Refused, load_identity
+from iso_exchange.commands import (
+    BidConditions,
+    BlockBidTerms,
+    CloseSpotMarket,
+    OfferTerms,
+    OpenSpotMarket,
+    OrderTerms,
+    RegisterMeter,
+    StepBidTerms,
+    SubmitOrder,
+    SubmitReadings,
+    TimedSegment,
+    WorkBidTerms,
+)
+from iso_exchange.sequencer.state import Auction
+from iso_exchange.server import Exchange
+from settlement.types import MeterBatch, Reading
+from tests.integration.market import START, Market, client_of, configuration, open_market
+
+POOL = "plains-h100"
+STEP = 300
+BEGIN = START + 600
+CHAIN = 100
+USD = 1_000_000
+WAIT_SECONDS = 30.0
+
+
+def at(place: int) -> UnixSeconds:
+    return UnixSeconds(BEGIN + place * STEP)
+
+
+async def spot_market(operator: Client) -> OpenSpotMarket:
+    return OpenSpotMarket(
+        header=BLANK_HEADER,
+        market_id="spot",
+        first_start=at(0),
+        interval_seconds=Seconds(STEP),
+        look_ahead=6,
+        gate_lead_s=Seconds(2),
+        price_floor=MicroUsdPerChipHour(0),
+        price_cap=MicroUsdPerChipHour(100 * USD),
+        tick=MicroUsdPerChipHour(1_000),
+        operator_fee=MicroUsdPerChipHour(10_000),
+        pricing_rule=PricingRule.MAKE_WHOLE,
+        tie_credit=MicroUsdPerChipHour(0),
+        seed_anchor=(await operator.seed_anchor("spot", CHAIN)).hex(),
+        chain_length=CHAIN,
+        tariff=Tariff(),
+    )
+
+
+def order(owner: str, order_id: str, terms: OrderTerms) -> SubmitOrder:
+    return SubmitOrder(
+        header=BLANK_HEADER,
+        order_id=order_id,
+        auction_id="spot",
+        participant_id=owner,
+        revision=1,
+        terms=terms,
+    )
+
+
+def segments(price: int, chips: int, first: int = 0, stop: int = 40) -> tuple[TimedSegment, ...]:
+    step = Step(price=MicroUsdPerChipHour(price), chips=Chips(chips))
+    return (TimedSegment(start=at(first), end=at(stop), steps=(step,)),)
+
+
+def conditions(notice_s: int | None) -> BidConditions:
+    return BidConditions(
+        where=Eligibility(pool_ids=(POOL,)),
+        service_class=ServiceClass.FIRM if notice_s is None else ServiceClass.INTERRUPTIBLE,
+        cover=Cover.NONE,
+        notice_s=Seconds(notice_s or 0),
+    )
+
+
+GANG = BlockBidTerms(
+    conditions=conditions(300),
+    earliest_start=at(0),
+    latest_start=at(10),
+    duration_s=Seconds(3_600),
+    chips=Chips(48),
+    limit_price=MicroUsdPerChipHour(4 * USD),
+    min_fill_ppm=Ppm(1_000_000),
+    restart_cost=MicroUsd(0),
+)
+
+
+def readings(exchange: Exchange, sent: set[int]) -> Iterator[SubmitReadings]:
+    """Everything healthy in each interval that has ended and was not read yet."""
+    state = exchange.sequencer.state
+    for start in sorted(start for start in sent if start > 0):
+        rows = tuple(
+            Reading(
+                contract_id=contract.contract_id,
+                node_id=f"{contract.contract_id}-{node}",
+                healthy=ChipSeconds(8 * STEP),
+            )
+            for contract in state.contracts.values()
+            for hour in contract.hours
+            if hour.interval.start == start
+            for node in range(hour.chips // 8)
+        )
+        sent.discard(start)
+        yield SubmitReadings(
+            header=BLANK_HEADER,
+            batch=MeterBatch(
+                meter_id="meter",
+                pool_id=POOL,
+                interval=Interval(start=UnixSeconds(start), end=UnixSeconds(start + STEP)),
+                sequence=start // STEP,
+                readings=rows,
+            ),
+        )
+
+
+async def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_spot_market_from_its_opening_to_the_audit(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configuration(tmp_path / "data", database_url)
+    async with open_market(config) as market:
+        await begin(market)
+        await first_runs(market)
+    async with AsyncExitStack() as stack:
+        exchange = await stack.enter_async_context(Exchange(config))
+        clients = [
+            await stack.enter_async_context(client_of(exchange.identity_directory(name)))
+            for name in ("operator", "buyer", "meter")
+        ]
+        await last_runs(clients[0], clients[1], monkeypatch)
+        await settle(exchange, *clients)
+        await check_bundles(exchange, tmp_path)
+
+
+async def no_result(_: Auctioneer, auction: Auction) -> Failed:
+    """A worker that finds nothing."""
+    return Failed(reason=f"no solution of {auction.spec.auction_id}")
+
+
+async def begin(market: Market) -> None:
+    directory = market.exchange.issue_identity("meter")
+    await market.operator.send(
+        RegisterMeter(
+            header=BLANK_HEADER,
+            meter_id="meter",
+            pool_id=POOL,
+            public_key=load_identity(directory).signing_key.public,
+        )
+    )
+    opening = await spot_market(market.operator)
+    await market.operator.send(opening)
+    with pytest.raises(Refused) as refused:
+        await market.buyer.send(order("buyer", "work-1", work()))
+    assert refused.value.code == "KIND_NOT_IN_SPOT"
+    await market.supplier.send(
+        order("supplier", "supply", OfferTerms(pool_id=POOL, segments=segments(2 * USD, 64)))
+    )
+    await market.buyer.send(order("buyer", "gang", GANG))
+
+
+def work() -> WorkBidTerms:
+    return WorkBidTerms(
+        conditions=conditions(300),
+        start=at(0),
+        deadline=at(12),
+        work=ChipSeconds(8 * 3_600),
+        max_chips=Chips(8),
+        limit_price=MicroUsdPerChipHour(USD),
+    )
+
+
+async def first_runs(market: Market) -> None:
+    """The gang begins; a firm spike of the same lab makes it stop, after its notice."""
+    await market.operator.advance_time(at(0))
+    (run,) = await market.buyer.runs("spot")
+    assert (run.run_id, run.state) == (f"spot/{at(0)}", auction_pb2.AUCTION_STATE_PUBLISHED)
+    assert (run.order_count, run.certified_gap_ppb) == (2, 0)
+    (position,) = await market.buyer.positions("spot")
+    assert (position.order_id, position.chip_count) == ("gang", 48)
+    assert (position.start_time.seconds, position.end_time.seconds) == (at(0), at(2))
+    assert await market.other.positions("spot") == ()
+    (price,) = await market.other.run_prices("spot")
+    # Two dollars to the supplier, fifty cents to the town, a cent to the operator.
+    assert price.interruptible_uncounted_micro_usd_per_chip_hour == 2_510_000
+    view = await market.buyer.order("gang")
+    assert view.state == order_pb2.ORDER_STATE_OPEN
+    assert view.outcome.fill == order_pb2.FILL_FULL
+    spike = StepBidTerms(conditions=conditions(None), segments=segments(9 * USD, 40, 0, 12))
+    await market.buyer.send(order("buyer", "spike", spike))
+    await market.operator.advance_time(at(1))
+    (notice,) = await market.buyer.notices("spot")
+    assert (notice.order_id, notice.chip_count) == ("gang", 48)
+    assert notice.deadline_time.seconds == at(2)
+    assert (notice.reason, notice.responsible) == ("HIGHER_VALUE_FIRM", "MARKET")
+    async for update in market.buyer.watch(kinds=(event_pb2.EVENT_KIND_RECLAIM_NOTICE,)):
+        (event,) = update.events
+        assert (event.order_id, event.chip_count, event.notice_seconds) == ("gang", 48, STEP)
+        assert event.deadline_time.seconds == at(2)
+        break
+
+
+async def last_runs(operator: Client, buyer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart the notice stands and the market goes on where it was."""
+    (notice,) = await buyer.notices("spot")
+    assert notice.deadline_time.seconds == at(2)
+    await operator.advance_time(at(2))
+    assert {item.order_id: item.chip_count for item in await buyer.positions("spot")} == {
+        "spike": 40
+    }
+    runs = await buyer.runs("spot")
+    assert [run.start_time.seconds for run in runs] == [at(2), at(1), at(0)]
+    (opened,) = await buyer.spot_markets()
+    assert opened.state == spot_pb2.SPOT_MARKET_STATE_OPEN
+    assert opened.published_run_count == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(Auctioneer, "_result", no_result)
+        await operator.advance_time(at(3))
+    renewed = (await buyer.runs("spot", limit=1))[0]
+    assert (renewed.start_time.seconds, renewed.renewed) == (at(3), True)
+    assert [item.end_time.seconds for item in await buyer.positions("spot")] == [at(4)]
+    assert (await buyer.order("gang")).state == order_pb2.ORDER_STATE_PARTIALLY_FILLED
+    await operator.send(CloseSpotMarket(header=BLANK_HEADER, market_id="spot", reason="the test"))
+
+
+async def settle(exchange: Exchange, operator: Client, buyer: Client, meter: Client) -> None:
+    await operator.advance_time(at(4))
+    sent = {int(at(place)) for place in range(4)}
+    for command in readings(exchange, sent):
+        await meter.send(command)
+    await operator.advance_time(at(8))
+    state = exchange.sequencer.state
+    await until(lambda: not state.runs)
+    assert not state.markets["spot"].bound.get("gang")
+    day = BEGIN - BEGIN % 86_400
+    periods = {
+        (item.start_time.seconds, item.end_time.seconds) for item in await buyer.statements()
+    }
+    assert periods == {(day, day + 86_400)}
+    totals = await operator.community_totals()
+    # The first interval is read too late and is a gap; then 48 chips of the gang, and of the
+    # spike 16 for one interval and 40 for two.
+    delivered = (48 + 16 + 40 * 2) * STEP
+    surcharge = sum(item.surcharge_micro_usd for item in totals)
+    assert 0 <= surcharge - delivered * 500_000 // 3_600 <= 3, "rounded once per interval"
+
+
+async def check_bundles(exchange: Exchange, directory: Path) -> None:
+    """Auditors and the public find nothing wrong."""
+    data = directory / "data"
+    publisher_caught_up = exchange.sequencer.size
+    await until(lambda: published(data) >= publisher_caught_up)
+    for kind in BundleKind:
+        bundle = directory / kind.value
+        await export(
+            store=exchange.sequencer._store,
+            log_directory=data / "log",
+            directory=bundle,
+            kind=kind,
+            origin=exchange.sequencer.state.origin,
+            vkey=exchange.log_vkey,
+        )
+        report = await asyncio.to_thread(verify, bundle, exchange.log_vkey)
+        failed = [step for step in report.steps if step.result is Result.FAILED]
+        assert report.ok, failed
+        if kind is BundleKind.AUDITOR:
+            # Three runs, and the day-ahead auction beside them, which had no orders.
+            assert report.auctions == 4
+            assert report.hours == 5
+            assert all(step.result is Result.OK for step in report.steps), report.steps
+
+
+def published(data: Path) -> int:
+    return int((data / "log" / "checkpoint").read_text().splitlines()[1])
