@@ -258,6 +258,13 @@ class Exchange:
         if config.timestamp_url:
             self._spawn("timestamps", self._stamp(publisher))
         self._spawn("journal", journal.run())
+        self._spawn_market(clock)
+        await self._start_servers(store, clock, publisher, journal)
+
+    def _spawn_market(self, clock: Clock) -> None:
+        """Auctioneers and settler: what moves auctions along."""
+        config = self._config
+        assert self._sequencer is not None  # started before
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
@@ -274,7 +281,6 @@ class Exchange:
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
         self._spawn("settler", settler.run())
-        await self._start_servers(store, clock, publisher, journal)
 
     async def _start_servers(
         self, store: LedgerStore, clock: Clock, publisher: Publisher, journal: Journal

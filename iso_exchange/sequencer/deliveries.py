@@ -30,7 +30,7 @@ from settlement.postings.correction import CORRECTION_SECONDS_MAX
 from settlement.postings.deposits import collateral_call_of, payable, payout
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, DeliveredHours, Postings, Statement
+from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
@@ -63,6 +63,33 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             got=batch.pool_id,
             limit=meter.pool_id,
         )
+    refused = _refuse_sequence(state, batch, meta)
+    if refused:
+        return refused
+    aligned = (
+        batch.interval.duration_s == METERING_INTERVAL_S
+        and batch.interval.start % METERING_INTERVAL_S == 0
+    )
+    if not aligned or batch.interval.end > meta.now:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="interval",
+            advice=f"read past intervals of {METERING_INTERVAL_S} s aligned to UTC",
+            got=f"[{batch.interval.start}, {batch.interval.end})",
+            limit=str(meta.now),
+        )
+    refused = _refuse_rows(state, command)
+    if refused:
+        return refused
+    state.batches[(batch.pool_id, batch.interval.start)] = batch
+    state.meter_sequence[batch.meter_id] = batch.sequence
+    mark_due(state, batch.pool_id, batch.interval, meta.now)
+    owners = state.pools[batch.pool_id].supplier_ids | {batch.meter_id}
+    return Accepted(owners=tuple(sorted(owners)))
+
+
+def _refuse_sequence(state: State, batch: MeterBatch, meta: Meta) -> Rejected | None:
+    """A batch is new, or it corrects the one in force, in time."""
     last = state.meter_sequence.get(batch.meter_id, 0)
     known = state.batches.get((batch.pool_id, batch.interval.start))
     if batch.sequence <= last or (known is not None and not batch.corrects):
@@ -89,26 +116,7 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             got=str(meta.now),
             limit=str(batch.interval.end + CORRECTION_SECONDS_MAX),
         )
-    aligned = (
-        batch.interval.duration_s == METERING_INTERVAL_S
-        and batch.interval.start % METERING_INTERVAL_S == 0
-    )
-    if not aligned or batch.interval.end > meta.now:
-        return Rejected(
-            code=Code.INVALID_VALUE,
-            field="interval",
-            advice=f"read past intervals of {METERING_INTERVAL_S} s aligned to UTC",
-            got=f"[{batch.interval.start}, {batch.interval.end})",
-            limit=str(meta.now),
-        )
-    refused = _refuse_rows(state, command)
-    if refused:
-        return refused
-    state.batches[(batch.pool_id, batch.interval.start)] = batch
-    state.meter_sequence[batch.meter_id] = batch.sequence
-    mark_due(state, batch.pool_id, batch.interval, meta.now)
-    owners = state.pools[batch.pool_id].supplier_ids | {batch.meter_id}
-    return Accepted(owners=tuple(sorted(owners)))
+    return None
 
 
 def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Rejected:

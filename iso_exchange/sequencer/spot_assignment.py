@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from clearing.outcome import Outcome
 from clearing.types import Book
@@ -33,7 +32,7 @@ class Terms:
     derates: Mapping[str, Ppm]
     precisions: Mapping[str, str]
     nomination_suppliers: Mapping[str, str]
-    payers: Mapping[str, str] = MappingProxyType({})
+    payers: Mapping[str, str] = field(default_factory=dict)
 
 
 def assigned(book: Book, outcome: Outcome, terms: Terms) -> Assignment:

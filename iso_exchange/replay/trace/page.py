@@ -119,6 +119,31 @@ def _parts(summary: Summary) -> Iterator[str]:
             for reach in summary.reaches
         ],
     )
+    yield from _plots(summary)
+    yield "<h2>Waiting for the first start</h2>"
+    yield _table(
+        ("Jobs", "number", "not started", "p50", "p99"),
+        [
+            (
+                f"{'firm' if row.firm else 'interruptible'}, {_size(row.chips_min, row.chips_max)}",
+                f"{row.jobs:,}",
+                f"{row.unstarted:,}",
+                duration(row.p50_s),
+                duration(row.p99_s),
+            )
+            for row in figures.waiting
+        ],
+    )
+    yield "<h2>Who paid whom</h2>"
+    yield _money(summary.money)
+    yield "<h2>How it was set up</h2>"
+    yield from (f'<p class="soft">{escape(note)}</p>' for note in summary.notes)
+    yield "</body></html>"
+
+
+def _plots(summary: Summary) -> Iterator[str]:
+    """Allocation and prices over time."""
+    figures = summary.figures
     ticks = _days(figures)
     yield "<h2>Allocation over time</h2>"
     silo = [100 * used / (summary.silo.chips * 3600) for used in summary.silo.chip_seconds]
@@ -146,25 +171,6 @@ def _parts(summary: Summary) -> Iterator[str]:
         unit="",
         ticks=ticks,
     )
-    yield "<h2>Waiting for the first start</h2>"
-    yield _table(
-        ("Jobs", "number", "not started", "p50", "p99"),
-        [
-            (
-                f"{'firm' if row.firm else 'interruptible'}, {_size(row.chips_min, row.chips_max)}",
-                f"{row.jobs:,}",
-                f"{row.unstarted:,}",
-                duration(row.p50_s),
-                duration(row.p99_s),
-            )
-            for row in figures.waiting
-        ],
-    )
-    yield "<h2>Who paid whom</h2>"
-    yield _money(summary.money)
-    yield "<h2>How it was set up</h2>"
-    yield from (f'<p class="soft">{escape(note)}</p>' for note in summary.notes)
-    yield "</body></html>"
 
 
 def _money(money: Money) -> str:
