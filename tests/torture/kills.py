@@ -66,16 +66,18 @@ class Exchange:
     number: int = 0
 
     def start(self, seed: str) -> None:
-        """Start whatever does not run."""
+        """Start whatever does not run, also what died a moment ago."""
+        self.reap()
         if not self.server.running:
             asyncio.run(self.server.start())
             self.url = self.server.url_of(self.url.rpartition("/")[2])
             self.counts["PostgreSQL recoveries"] += 1
         if self.sequencer is None:
             self.sequencer = self._start(parts.sequencer(self.url, hasty=self.hasty))
+            self.counts["process starts"] += 1
         if self.publisher is None:
             self.publisher = self._start(parts.publisher(self.url, self.directory, seed))
-        self.counts["process starts"] += 2
+            self.counts["process starts"] += 1
 
     def _start(self, body: object) -> parts.Part:
         deadline = time.monotonic() + parts.PATIENCE_SECONDS
@@ -313,6 +315,7 @@ def finish(exchange: Exchange) -> None:
     deadline = time.monotonic() + parts.PATIENCE_SECONDS
     while len(exchange.history.leaves) > published_size(exchange):
         assert time.monotonic() < deadline, "the last entries are not published"
+        exchange.start("last")
         time.sleep(0.01)
     exchange.end()
     check(exchange)
