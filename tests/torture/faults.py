@@ -282,8 +282,7 @@ def appends(rounds: int, seed: int) -> Counter[str]:
         raise SkippedError(reason)
     counts: Counter[str] = Counter()
     chance = random.Random(f"appends {seed}")
-    base = Path(tempfile.mkdtemp(prefix="iso-faults-"))
-    base.chmod(0o755)
+    base = kills.new_folder()
     server = Embedded(base / "postgres")
     asyncio.run(server.start())
     exchange: kills.Exchange | None = None
