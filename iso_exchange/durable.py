@@ -20,6 +20,7 @@ def make_directory(directory: Path, mode: int = 0o777) -> None:
     path = directory.absolute()
     if path in _durable and path.is_dir():
         return
+    _durable.difference_update(place for place in (path, *path.parents) if not place.is_dir())
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     for place in (path, *path.parents):
         # Beyond a mount point, or where we may not look, somebody else makes the folders.

@@ -10,7 +10,7 @@ import pytest
 ROUNDS = {
     "kills": 20,
     "faults-of-publications": 20,
-    "faults-of-appends": 2,
+    "faults-of-appends": 9,
     "power-cuts": 40,
 }
 

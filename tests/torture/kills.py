@@ -66,16 +66,18 @@ class Exchange:
     number: int = 0
 
     def start(self, seed: str) -> None:
-        """Start whatever does not run."""
+        """Start whatever does not run, also what died a moment ago."""
+        self.reap()
         if not self.server.running:
             asyncio.run(self.server.start())
             self.url = self.server.url_of(self.url.rpartition("/")[2])
             self.counts["PostgreSQL recoveries"] += 1
         if self.sequencer is None:
             self.sequencer = self._start(parts.sequencer(self.url, hasty=self.hasty))
+            self.counts["process starts"] += 1
         if self.publisher is None:
             self.publisher = self._start(parts.publisher(self.url, self.directory, seed))
-        self.counts["process starts"] += 2
+            self.counts["process starts"] += 1
 
     def _start(self, body: object) -> parts.Part:
         deadline = time.monotonic() + parts.PATIENCE_SECONDS
@@ -212,17 +214,26 @@ def check(exchange: Exchange) -> None:
         asyncio.run(exchange.server.start())
         exchange.url = exchange.server.url_of(exchange.url.rpartition("/")[2])
         exchange.counts["PostgreSQL recoveries"] += 1
-    for attempt in range(200):
+    deadline = time.monotonic() + parts.PATIENCE_SECONDS
+    while True:
         try:
             asyncio.run(check_database(exchange.url, exchange.history))
             break
-        except (asyncpg.CannotConnectNowError, ConnectionError):
-            assert attempt < 199, "PostgreSQL does not come back"
-            time.sleep(0.02)
+        except (asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, ConnectionError):
+            assert time.monotonic() < deadline, "PostgreSQL does not come back"
+            time.sleep(0.05)
     if exchange.publisher is None:
         check_files(exchange.directory, exchange.history)
         exchange.counts["checks of all published files"] += 1
     exchange.counts["checks of log, receipts, checkpoints and books"] += 1
+
+
+def new_folder() -> Path:
+    """A folder that PostgreSQL's account can pass, in memory: no kill cuts the power."""
+    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="iso-torture-", dir=place))
+    folder.chmod(0o755)
+    return folder
 
 
 async def new_database(server: Embedded) -> str:
@@ -271,9 +282,7 @@ def run(rounds: int, seed: int, *, hasty: bool = False) -> Counter[str]:
         AssertionError: something that outsiders were told is no longer true.
     """
     counts: Counter[str] = Counter()
-    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
-    base = Path(tempfile.mkdtemp(prefix="iso-torture-", dir=place))
-    base.chmod(0o755)
+    base = new_folder()
     server = Embedded(base / "postgres")
     asyncio.run(server.start())
     exchange: Exchange | None = None
@@ -313,6 +322,7 @@ def finish(exchange: Exchange) -> None:
     deadline = time.monotonic() + parts.PATIENCE_SECONDS
     while len(exchange.history.leaves) > published_size(exchange):
         assert time.monotonic() < deadline, "the last entries are not published"
+        exchange.start("last")
         time.sleep(0.01)
     exchange.end()
     check(exchange)

@@ -29,7 +29,7 @@ from settlement.storage.store import Published
 from tests.integration.bundles import write_bundle
 from tests.integration.market_day import ORIGIN, MarketDay
 from tests.torture import recorder
-from tests.torture.checks import History, SkippedError, check_files, check_notes
+from tests.torture.checks import History, SkippedError, check_files, check_notes, check_tiles
 from tests.torture.faults import ReportingStore, leaves, publish, publisher_of
 from tests.torture.forgery import INDEPENDENT
 from tests.torture.recorder import ROOT, Op
@@ -197,6 +197,10 @@ def check_life(image: Path, marks: list[str]) -> None:
     check_notes(history)  # a lost log key shows here
     shown = check_files(image / "log", history)
     taken = marks[-1].removeprefix(CHECKPOINT_MARK).encode() if marks else None
+    if taken is not None:
+        # What the database took may be shown next: its tiles are there before anything is mended.
+        _, size, root = INDEPENDENT.read_checkpoint(taken, vkey)
+        check_tiles(image / "log", size, root)
     store = ReportingStore(leaves(SIZES[-1]), taken)
 
     async def restart() -> None:
