@@ -16,6 +16,7 @@ from iso_exchange.audit.bundle import (
 from iso_exchange.audit.files import BundleFiles, check_files
 from iso_exchange.audit.report import Record, Report, Step
 from iso_exchange.audit.walk import Walk
+from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.state import State
 from settlement.ledger import tiles
 from settlement.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, parse_note
@@ -70,7 +71,10 @@ def verify_and_replay(directory: Path, vkey: str | None = None) -> tuple[Report,
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
-    walk = _walk(record, files, bundle, bundle.vkey if vkey is None else vkey)
+    try:
+        walk = _walk(record, files, bundle, bundle.vkey if vkey is None else vkey)
+    finally:
+        Pauses().end()
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
     report = _report(record, bundle, vkey, walk)

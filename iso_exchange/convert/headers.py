@@ -13,7 +13,6 @@ from iso_exchange.api.v1 import header_pb2
 from iso_exchange.commands import Header
 from iso_exchange.convert.fields import INSTANT_MAX, REFERENCE_LENGTH_MAX, Reader, timestamp
 
-
 _IS_ALL: Final = {field.name for field in header_pb2.Header.DESCRIPTOR.fields} == {
     "origin",
     "signer_id",

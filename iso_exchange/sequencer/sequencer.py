@@ -154,7 +154,6 @@ class Sequencer:
         """Take the log over (fencing any older sequencer) and rebuild the state from it."""
         head = await self._store.take_over()
         self._loaded = await load(self._store, self._origin, head)
-        self._pauses.now()
         log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
 
     @property
@@ -233,6 +232,13 @@ class Sequencer:
         Raises:
             StoppedError: a commit failed, its outcome is unknown, or a command met a bug.
         """
+        self._pauses.now()
+        try:
+            await self._work()
+        finally:
+            self._pauses.end()
+
+    async def _work(self) -> None:
         while True:
             waiting = await self._drain()
             batch = _Batch(time_us=max(self._clock.now_us(), self._ready().time_us))
