@@ -105,6 +105,7 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, vkey: str) -> Walk
         with record.guard(Step.TREE, LOG_PREFIX):
             _read_leaves(record, files, checkpoint, walk)
             _check_documents(record, bundle, walk)
+        walk.close()
         return walk
     return None
 

@@ -193,7 +193,7 @@ class Walk:
             detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
             self._record.fail(Step.BATCHES, first.place, detail)
             self._stop(first.place, "no batch header says when it was accepted")
-        self._signatures.finish()
+        self.close()
         self._seal.finish(self.entries)
         if self._kind is BundleKind.PUBLIC:
             return
@@ -203,6 +203,10 @@ class Walk:
             if extra is not None:
                 detail = "opens no commitment of the log"
                 self._record.fail(Step.COMMITMENTS, f"entry {extra.index}", detail)
+
+    def close(self) -> None:
+        """Wait for the verdict on every signature that was met, also after a walk cut short."""
+        self._signatures.finish()
 
     def _header(self, leaf: _Leaf) -> None:
         """Check a batch header against the leaves before it."""
