@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from iso_exchange import convert
 from iso_exchange.commands import (
     Command,
+    ContinueLog,
     OfferTerms,
     RegisterEntitlement,
     RegisterParticipant,
     Role,
     SubmitOrder,
 )
+from iso_exchange.countersigning import NONE, countersigners
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -176,10 +178,13 @@ def _checks(
 ) -> tuple[SignatureCheck, ...] | Rejected:
     """What must hold: each signer signed, and nobody else did."""
     message = envelope.pae(parsed.payload_type, parsed.payload)
+    further = countersigners(state, command)
+    if isinstance(further, Rejected):
+        return further
     signers = [command.header.signer_id]
     if isinstance(command, RegisterEntitlement):
         signers.append(command.supplier_id)
-    elif len(parsed.signatures) == 1:
+    elif len(parsed.signatures) == 1 and further is NONE:
         # Nearly every envelope: one signer, one signature. All else goes the general way.
         (only,) = parsed.signatures
         participant = state.participants.get(signers[0])
@@ -187,7 +192,10 @@ def _checks(
         if public is not None and _known_id(public) == only.keyid:
             return (SignatureCheck(public, only.sig, message),)
     used = {signature.keyid for signature in parsed.signatures}
-    known: dict[str, bytes] = {}
+    for who, key_ids in further.required:
+        if not used & key_ids:
+            return _bad_signature(f"no signature by {who}")
+    known = dict(further.keys)
     for signer_id in signers:
         keys = _keys_of(state, command, signer_id)
         if isinstance(keys, Rejected):
@@ -222,6 +230,8 @@ def _keys_of(state: State, command: Command, signer_id: str) -> Mapping[str, byt
         and command.participant_id == signer_id
     ):
         return {key_id(command.public_key): command.public_key}
+    if not state.participants and isinstance(command, ContinueLog):
+        return {key_id(command.new_log_key): command.new_log_key}
     return Rejected(
         code=Code.UNKNOWN_PARTICIPANT,
         field="header.signer_id",
@@ -242,7 +252,7 @@ def _bad_signature(detail: str) -> Rejected:
 def _refuse_role(state: State, command: Command) -> Rejected | None:
     participant = state.participants.get(command.header.signer_id)
     if participant is None:
-        return None  # the first operator, checked by the state machine
+        return None  # the first entry, checked by the state machine
     allowed = ENTRY_KINDS[type(command)].roles
     if isinstance(command, SubmitOrder):
         offers = isinstance(command.terms, OfferTerms)

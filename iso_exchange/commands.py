@@ -9,7 +9,6 @@ signed by the exchange's own services are the canonical JSON of these very value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from clearing.shapes import LATER
 from clearing.types import (
@@ -33,38 +32,15 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange import money_commands
+from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
+from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
+from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
+from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC0414
+from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
+from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
+from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
 from settlement.types import MeterBatch
-
-
-class Role(Enum):
-    """What a participant may do; a participant may hold several."""
-
-    SUPPLIER = "SUPPLIER"
-    BUYER = "BUYER"
-    METER = "METER"
-    AUDITOR = "AUDITOR"
-    OPERATOR = "OPERATOR"
-    COMMUNITY = "COMMUNITY"
-    EXCHANGE = "EXCHANGE"
-    """The exchange's own services: they sign results, never orders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """First field of every signed body.
-
-    Attributes:
-        origin: Log origin of the exchange it is meant for.
-        signer_id: Participant, meter or service that signs.
-        request_id: Idempotency key, unique per signer, 1 to 128 characters.
-        create_time: When it was signed, as the signer says; evidence only.
-    """
-
-    origin: str
-    signer_id: str
-    request_id: str
-    create_time: UnixSeconds
-
 
 # Registry ---------------------------------------------------------------------------
 
@@ -530,9 +506,29 @@ class PublishCommunityTotal:
     surcharge: MicroUsd
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseBook:
+    """Everybody may read, and verify, the book under pseudonyms.
+
+    Attributes:
+        book_sha256: Hex digest of the canonical book under pseudonyms, a public document.
+        outcome_sha256: Hex digest of the outcome under the same pseudonyms, a public document.
+    """
+
+    header: Header
+    auction_id: str
+    book_sha256: str
+    outcome_sha256: str
+
+
 Command = (
     RegisterParticipant
     | RevokeKey
+    | RotateKey
+    | RegisterRootKey
+    | RotateLogKey
+    | CloseLog
+    | ContinueLog
     | SuspendParticipant
     | ReinstateParticipant
     | CancelAllOrders
@@ -558,4 +554,11 @@ Command = (
     | SettleHour
     | IssueStatement
     | PublishCommunityTotal
+    | ReleaseBook
+    | money_commands.PublishSpot
+    | money_commands.CorrectHour
+    | money_commands.RebateRents
+    | money_commands.DisputeHour
+    | money_commands.DecideDispute
+    | money_commands.RegisterGrant
 )

@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from settlement.ledger.errors import KeyFormatError
+from settlement.ledger.errors import KeyFormatError, PolicyError
 from settlement.ledger.keys import check_key_name
+from settlement.ledger.policy import Policy, parse_policy
 
 ORIGIN_DEFAULT: Final = "iso-exchange.example/dev"
 GRPC_LISTEN_DEFAULT: Final = "127.0.0.1:7443"
@@ -18,6 +20,8 @@ HTTP_LISTEN_DEFAULT: Final = "127.0.0.1:7080"
 DATABASE_URL_VARIABLE: Final = "ISO_DATABASE_URL"
 PORT_MAX: Final = 65_535
 DRAIN_SECONDS_DEFAULT: Final = 10.0
+WITNESS_SECONDS_DEFAULT: Final = 2.0
+TIMESTAMP_SECONDS_DEFAULT: Final = 3600.0
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -49,6 +53,12 @@ class Config:
         drain_seconds: How long calls in flight may take to finish when the server stops.
         call_seconds_max: Limit of a call whose client sets no deadline, and of every unary call.
         log_level: Least level that is logged.
+        witness_policy: C2SP tlog-policy file; None asks no witness.
+        witness_seconds: How long witnesses may take to answer.
+        timestamp_url: RFC 3161 authority that stamps checkpoints; empty for none.
+        timestamp_seconds: Between two stamps.
+        second_signature: Whether a new exchange gets an ML-DSA-44 log key too; one that has
+            the key keeps signing with it.
     """
 
     data: Path
@@ -61,6 +71,11 @@ class Config:
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
     call_seconds_max: float = 60.0
     log_level: str = "INFO"
+    witness_policy: Path | None = None
+    witness_seconds: float = WITNESS_SECONDS_DEFAULT
+    timestamp_url: str = ""
+    timestamp_seconds: float = TIMESTAMP_SECONDS_DEFAULT
+    second_signature: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later.
@@ -73,8 +88,16 @@ class Config:
         except KeyFormatError as error:
             message = f"--origin {self.origin!r}: {error}"
             raise ConfigError(message) from error
-        if self.drain_seconds < 0 or self.call_seconds_max <= 0:
-            message = "the drain time is zero or more, the longest call is above zero"
+        if self.timestamp_url and find_spec("rfc3161_client") is None:
+            message = "--timestamp-url: install 'iso-exchange[timestamps]'"
+            raise ConfigError(message)
+        if self.timestamp_seconds <= 0:
+            message = "the time between two timestamps is above zero"
+            raise ConfigError(message)
+        if self.drain_seconds < 0 or self.call_seconds_max <= 0 or self.witness_seconds <= 0:
+            message = (
+                "the drain time is zero or more, the longest call and the witness time above zero"
+            )
             raise ConfigError(message)
 
 
@@ -98,7 +121,34 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         simulated_start_us=parse_clock(options.clock),
         drain_seconds=options.drain_seconds,
         log_level=options.log_level,
+        witness_policy=Path(options.witness_policy) if options.witness_policy else None,
+        witness_seconds=options.witness_seconds,
+        timestamp_url=options.timestamp_url,
+        timestamp_seconds=options.timestamp_seconds,
+        second_signature=options.ml_dsa,
     )
+
+
+def read_policy(path: Path | None, origin: str) -> Policy | None:
+    """Read the witness policy of an exchange.
+
+    Raises:
+        ConfigError: it cannot be read, or asks for cosignatures of witnesses without a URL.
+    """
+    if path is None:
+        return None
+    try:
+        policy = parse_policy(path.read_bytes())
+    except (OSError, PolicyError) as error:
+        message = f"--witness-policy {path}: {error}"
+        raise ConfigError(message) from error
+    if policy.logs and not policy.log_keys(origin):
+        message = f"--witness-policy {path}: it lists logs, but not {origin}"
+        raise ConfigError(message)
+    if not policy.is_quorum(witness.key for witness in policy.witnesses if witness.url):
+        message = f"--witness-policy {path}: witnesses with a URL do not make the quorum"
+        raise ConfigError(message)
+    return policy
 
 
 def parse_listen(text: str) -> Listen:
@@ -176,6 +226,30 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=DRAIN_SECONDS_DEFAULT,
         help=f"time for calls in flight when the server stops (default: {DRAIN_SECONDS_DEFAULT:g})",
+    )
+    parser.add_argument(
+        "--witness-policy", default="", help="C2SP tlog-policy file: witnesses and their quorum"
+    )
+    parser.add_argument(
+        "--witness-seconds",
+        type=float,
+        default=WITNESS_SECONDS_DEFAULT,
+        help=f"time for witnesses to answer (default: {WITNESS_SECONDS_DEFAULT:g})",
+    )
+    parser.add_argument(
+        "--timestamp-url", default="", help="RFC 3161 authority that stamps checkpoints"
+    )
+    parser.add_argument(
+        "--timestamp-seconds",
+        type=float,
+        default=TIMESTAMP_SECONDS_DEFAULT,
+        help=f"time between two stamps (default: {TIMESTAMP_SECONDS_DEFAULT:g})",
+    )
+    parser.add_argument(
+        "--no-ml-dsa",
+        dest="ml_dsa",
+        action="store_false",
+        help="a new exchange gets no ML-DSA-44 log key",
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
     return parser

@@ -9,6 +9,8 @@ from iso_exchange.commands import (
     CancelAllOrders,
     CancelOrder,
     CloseAuction,
+    CloseLog,
+    ContinueLog,
     CreateAuction,
     FailAuction,
     HaltAuction,
@@ -24,16 +26,28 @@ from iso_exchange.commands import (
     RegisterMeter,
     RegisterParticipant,
     RegisterPool,
+    RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    ReleaseBook,
     ReportOutage,
     ResumeAuction,
     RevokeKey,
     Role,
+    RotateKey,
+    RotateLogKey,
     SettleHour,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
+)
+from iso_exchange.money_commands import (
+    CorrectHour,
+    DecideDispute,
+    DisputeHour,
+    PublishSpot,
+    RebateRents,
+    RegisterGrant,
 )
 
 
@@ -70,6 +84,11 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
     for command, name, payload, public, roles in (
         (RegisterParticipant, "PARTICIPANT", _protobuf("participant"), True, _OPERATOR),
         (RevokeKey, "KEY_REVOKED", _protobuf("key-revocation"), True, _OPERATOR),
+        (RotateKey, "KEY_ROTATED", _protobuf("key-rotation"), True, tuple(Role)),
+        (RegisterRootKey, "ROOT_KEY", _protobuf("root-key"), True, _OPERATOR),
+        (RotateLogKey, "LOG_KEY_ROTATED", _json("log-key-rotation"), True, _EXCHANGE),
+        (CloseLog, "LOG_CLOSED", _json("log-closure"), True, _OPERATOR),
+        (ContinueLog, "PREDECESSOR", _json("predecessor"), True, _EXCHANGE),
         (SuspendParticipant, "PARTICIPANT_SUSPENDED", _protobuf("suspension"), True, _OPERATOR),
         (
             ReinstateParticipant,
@@ -112,7 +131,20 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
         (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),
+        (ReleaseBook, "BOOK_RELEASED", _json("book-release"), True, _EXCHANGE),
         (PublishCommunityTotal, "COMMUNITY_TOTAL", _json("community-total"), True, _EXCHANGE),
+        (PublishSpot, "SPOT_RESULT", _json("spot-result"), False, _EXCHANGE),
+        (CorrectHour, "CORRECTION", _json("correction"), False, _EXCHANGE),
+        (RebateRents, "REBATE", _json("rebate"), False, _EXCHANGE),
+        (DisputeHour, "DISPUTE", _protobuf("dispute"), False, (Role.BUYER, Role.SUPPLIER)),
+        (
+            DecideDispute,
+            "DISPUTE_DECISION",
+            _protobuf("dispute-decision"),
+            False,
+            _OPERATOR,
+        ),
+        (RegisterGrant, "GRANT", _protobuf("grant"), True, (Role.SUPPLIER, Role.OPERATOR)),
     )
 }
 """How each command is logged; total over ``Command`` (checked by a test)."""

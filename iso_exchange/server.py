@@ -22,9 +22,10 @@ from typing import Final, Self
 import structlog
 
 from iso_exchange import config as configuration
+from iso_exchange import rotation
 from iso_exchange.auctioneer.auctioneer import Auctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
-from iso_exchange.clock import Clock, SimulatedClock, SystemClock
+from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
 from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
@@ -42,9 +43,11 @@ from iso_exchange.identity.directory import (
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.observability import logs
 from iso_exchange.publisher.publisher import Publisher
+from iso_exchange.publisher.witnesses import Witnesses
+from iso_exchange.rotation import Rotated, RotationError
 from iso_exchange.secrets_file import SEED_BYTES, load_or_create
 from iso_exchange.sequencer.salts import Salts
-from iso_exchange.sequencer.sequencer import Sequencer, StoppedError
+from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedError
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
 from iso_exchange.services.wiring import SERVICE_NAMES, registrations
@@ -76,9 +79,12 @@ FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError, WorkerEnde
 STARTUP_ERRORS: Final = (
     AddressInUseError,
     BootstrapError,
+    ConfigError,
     EmbeddedError,
+    LogKeyError,
     MigrationError,
     OSError,
+    RotationError,
     StoreError,
     UnsafeServerError,
 )
@@ -101,7 +107,9 @@ class Exchange:
         self._stack = AsyncExitStack()
         self._failure: asyncio.Future[None] | None = None
         self._embedded: Embedded | None = None
-        self._secrets = load_or_create(config.data / "secrets")
+        self._policy = configuration.read_policy(config.witness_policy, config.origin)
+        self._secret_files = config.data / "secrets"
+        self._secrets = load_or_create(self._secret_files, second_signature=config.second_signature)
         self._authority = DevelopmentAuthority.load_or_create(
             config.data / "ca", origin=config.origin, now=datetime.now(UTC)
         )
@@ -145,6 +153,16 @@ class Exchange:
             name=self._config.origin,
             algorithm=NoteAlgorithm.ED25519,
             public=self._secrets.log_key.public,
+        ).to_vkey()
+
+    @property
+    def second_log_vkey(self) -> str:
+        """Verifier key of the second signature, empty where there is none."""
+        second = self._secrets.second_log_key
+        if second is None:
+            return ""
+        return NoteKey(
+            name=self._config.origin, algorithm=NoteAlgorithm.ML_DSA_44, public=second.public
         ).to_vkey()
 
     def identity_directory(self, participant_id: str) -> Path:
@@ -195,10 +213,13 @@ class Exchange:
             clock=clock,
             origin=config.origin,
             log_key=self._secrets.log_key,
+            next_log_key=rotation.next_key(self._secret_files, Rotated.LOG),
             new_salt=Salts(),
             code_version=code_version(),
         )
         await self._sequencer.start()
+        # A crash between the entry of a rotation and the change of files is made good here.
+        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
         if isinstance(clock, SimulatedClock):
             clock.advance(self._sequencer.time_us)
         publisher = Publisher(
@@ -206,6 +227,13 @@ class Exchange:
             origin=config.origin,
             key=self._secrets.log_key,
             directory=config.data / "log",
+            second_key=self._secrets.second_log_key,
+            witnesses=(
+                Witnesses(policy=self._policy, seconds_max=config.witness_seconds)
+                if self._policy is not None
+                else None
+            ),
+            now_seconds=lambda: clock.now_us() // MICROSECONDS,
         )
         await publisher.start()
         self._stack.push_async_callback(self._publish_last, publisher)
@@ -219,15 +247,25 @@ class Exchange:
             origin=config.origin,
             clock=clock,
         )
+        await rotation.submit(self._secret_files, self._sequencer)
+        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
+        publisher.use_key(self._secrets.log_key)
         journal = Journal(sequencer=self._sequencer, store=store)
         await journal.refresh()
         self._spawn("publisher", publisher.run())
+        self._spawn("witnesses", publisher.run_witnesses())
+        if config.timestamp_url:
+            self._spawn("timestamps", self._stamp(publisher))
         self._spawn("journal", journal.run())
         auctioneer = Auctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
         settler = Settler(
-            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+            sequencer=self._sequencer,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+            spot_directory=config.data / "spot",
         )
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("settler", settler.run())
@@ -279,6 +317,16 @@ class Exchange:
         if (self.identity_directory(OPERATOR_ID) / SIGNING_FILE).exists():
             self.issue_identity(OPERATOR_ID)
         log.info("exchange started", target=self.target, http=self.http_url, data=str(config.data))
+
+    async def _stamp(self, publisher: Publisher) -> None:
+        from iso_exchange.publisher.timestamps import Timestamps  # noqa: PLC0415 - an extra
+
+        await Timestamps(
+            publisher=publisher,
+            url=self._config.timestamp_url,
+            seconds=self._config.timestamp_seconds,
+            directory=self._config.data / "log",
+        ).run()
 
     async def _open_store(self) -> LedgerStore:
         url = self._config.database_url
@@ -363,6 +411,7 @@ class Exchange:
         """What was acknowledged is under a signed checkpoint when the process ends in order."""
         if self._failure is None or not self._failure.done():
             await publisher.publish()
+            await publisher.collect()
 
     def _address(self) -> ExchangeAddress:
         return ExchangeAddress(

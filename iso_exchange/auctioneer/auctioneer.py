@@ -27,11 +27,15 @@ from iso_exchange.commands import (
     NotifyAward,
     PublishPrices,
     PublishResult,
+    ReleaseBook,
 )
 from iso_exchange.observability import metrics
+from iso_exchange.pseudonyms import names_of, pseudonymised
 from iso_exchange.publication import award_notice, prices_document
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.auctions import book_root, build_book
+from iso_exchange.sequencer.grants import payers_of
+from iso_exchange.sequencer.release import release_time
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
@@ -99,6 +103,9 @@ class Auctioneer:
         told = auction.spec.auction_id in self._told
         if auction.state in (AuctionState.PUBLISHED, AuctionState.SETTLED) and not told:
             return await self._notify(auction)
+        if told and not auction.released and now >= release_time(auction):
+            await self._release(auction)
+            return True
         return False
 
     async def _close(self, auction: Auction) -> None:
@@ -177,6 +184,7 @@ class Auctioneer:
             nomination_suppliers={
                 name: entitlement.supplier_id for name, entitlement in state.entitlements.items()
             },
+            payers=payers_of(state),
             order_holds={
                 order_id: hold
                 for order_id in auction.order_ids
@@ -201,6 +209,28 @@ class Auctioneer:
             ),
             prices,
         )
+
+    async def _release(self, auction: Auction) -> None:
+        assert auction.book is not None
+        assert auction.outcome is not None
+        name = auction.spec.auction_id
+        names = {who: self._secrets.pseudonym(name, who) for who in names_of(auction.book)}
+        book, outcome = pseudonymised(auction.book, auction.outcome, names)
+        documents = (
+            make_document("RELEASED_BOOK", codec.encode(book), public=True),
+            make_document("RELEASED_OUTCOME", codec.encode(outcome), public=True),
+        )
+        await self._signer.submit(
+            self._sequencer,
+            ReleaseBook(
+                header=self._signer.header(f"release/{name}"),
+                auction_id=name,
+                book_sha256=documents[0].sha256.hex(),
+                outcome_sha256=documents[1].sha256.hex(),
+            ),
+            *documents,
+        )
+        log.info("book released", auction=name)
 
     async def _notify(self, auction: Auction) -> bool:
         assert auction.outcome is not None

@@ -11,17 +11,24 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from clearing.shapes import LATER
 from iso_exchange.commands import (
     Command,
     IssueStatement,
     NotifyAward,
     PublishPrices,
     PublishResult,
+    ReleaseBook,
     SettleHour,
+)
+from iso_exchange.money_commands import (
+    CorrectHour,
+    PublishSpot,
+    RebateRents,
 )
 from settlement.ledger import tiles
 
@@ -31,6 +38,7 @@ OPENINGS_NAME: Final = "openings.jsonl"
 LOG_PREFIX: Final = "log/"
 CHECKPOINT_NAME: Final = "checkpoint"
 DOCUMENT_PREFIX: Final = "documents/"
+TIMESTAMP: Final = re.compile(r"log/timestamps/([1-9][0-9]{0,18})\.tsr")
 NOT_SEALED: Final = -1
 SHA256_HEX_LENGTH: Final = 64
 HEX_DIGITS: Final = frozenset("0123456789abcdef")
@@ -40,7 +48,11 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     PublishPrices: ("prices_sha256",),
     NotifyAward: ("notice_sha256",),
     SettleHour: ("delivered_sha256", "postings_sha256"),
+    PublishSpot: ("spot_sha256", "postings_sha256"),
+    CorrectHour: ("delivered_sha256", "postings_sha256"),
+    RebateRents: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
+    ReleaseBook: ("book_sha256", "outcome_sha256"),
 }
 
 
@@ -81,6 +93,8 @@ class Bundle:
             prices and is sealed until then; no entry from there on is opened. ``NOT_SEALED``
             where every entry is opened, and in every public bundle.
         files: Every other file, sorted by path.
+        first_vkey: Verifier key of the log's first batches, where a rotation replaced it; empty
+            where there was none.
     """
 
     format: str
@@ -90,6 +104,7 @@ class Bundle:
     size: int
     sealed_from: int
     files: tuple[BundleFile, ...]
+    first_vkey: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +176,18 @@ def documents_of(command: Command) -> tuple[str, ...]:
 def is_digest(text: str) -> bool:
     """Whether a text is a SHA-256 digest in lower-case hex."""
     return len(text) == SHA256_HEX_LENGTH and set(text) <= HEX_DIGITS
+
+
+def timestamps_of(bundle: Bundle) -> tuple[int, ...]:
+    """Sizes of the stamped checkpoints that a bundle lists, ascending."""
+    matches = (TIMESTAMP.fullmatch(file.path) for file in bundle.files)
+    sizes = {int(match[1]) for match in matches if match is not None}
+    return tuple(sorted(size for size in sizes if size <= bundle.size))
+
+
+def timestamp_paths(size: int) -> tuple[str, str]:
+    """Paths of a stamped checkpoint below ``log/``."""
+    return f"timestamps/{size}.checkpoint", f"timestamps/{size}.tsr"
 
 
 def log_paths(size: int) -> Iterator[str]:

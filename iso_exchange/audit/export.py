@@ -27,19 +27,21 @@ from iso_exchange.audit.bundle import (
     BundleKind,
     Opening,
     log_paths,
+    timestamp_paths,
 )
 from iso_exchange.authority import command_of
-from iso_exchange.commands import Command, PublishPrices, SubmitOrder
+from iso_exchange.commands import Command, PublishPrices, RotateLogKey, SubmitOrder
 from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.publisher.files import replace
 from iso_exchange.sequencer.refusals import Rejected
 from settlement.ledger.checkpoint import open_checkpoint
 from settlement.ledger.errors import LedgerFormatError
-from settlement.ledger.keys import parse_vkey
+from settlement.ledger.keys import NoteAlgorithm, NoteKey, parse_vkey
 from settlement.storage.store import Entry, LedgerStore
 
 PAGE_COUNT: Final = 1_000
+ROTATION_KIND: Final = ENTRY_KINDS[RotateLogKey].name
 PRICES_KIND: Final = ENTRY_KINDS[PublishPrices].name
 
 
@@ -68,6 +70,7 @@ async def export(
     kind: BundleKind,
     origin: str,
     vkey: str,
+    checkpoint_name: str = CHECKPOINT_NAME,
 ) -> Bundle:
     """Write a bundle of everything published.
 
@@ -80,6 +83,7 @@ async def export(
         directory: Created; must not exist or be empty. ``bundle.json`` is written last.
         origin: Name of the log.
         vkey: Verifier key of the log.
+        checkpoint_name: Another checkpoint of the directory, such as the last witnessed one.
 
     Raises:
         ExportError: with a stable code.
@@ -87,11 +91,16 @@ async def export(
     """
     _refuse_used(directory)
     # Read once: a working exchange may publish the next one meanwhile.
-    note, size = _checkpoint(log_directory, origin, vkey)
+    note, size = _checkpoint(log_directory / checkpoint_name, origin, vkey)
     files = [_write(directory, LOG_PREFIX + CHECKPOINT_NAME, note)]
     files.extend(
         _write(directory, LOG_PREFIX + path, _read_log(log_directory, path))
         for path in log_paths(size)
+    )
+    files.extend(
+        _write(directory, LOG_PREFIX + path, _read_log(log_directory, path))
+        for stamped in _stamped(log_directory, size)
+        for path in timestamp_paths(stamped)
     )
     sealed_from = NOT_SEALED
     opened = 0
@@ -99,7 +108,7 @@ async def export(
         sealed_from = await _sealed_from(store, size)
         opened = size if sealed_from == NOT_SEALED else sealed_from
         files.append(await _write_openings(store, directory, opened))
-    digests = await _digests(store, size, opened)
+    digests, first = await _digests(store, size, opened)
     files.extend([file async for file in _write_documents(store, directory, digests)])
     bundle = Bundle(
         format=FORMAT,
@@ -109,6 +118,7 @@ async def export(
         size=size,
         sealed_from=sealed_from,
         files=tuple(sorted(files, key=lambda file: file.path)),
+        first_vkey="" if first is None else _vkey(origin, first.old_public_key),
     )
     replace(directory / BUNDLE_NAME, codec.encode(bundle))
     return bundle
@@ -121,8 +131,7 @@ def _refuse_used(directory: Path) -> None:
         raise ExportError("DIRECTORY_NOT_EMPTY", f"{directory} exists and is no empty directory")
 
 
-def _checkpoint(log_directory: Path, origin: str, vkey: str) -> tuple[bytes, int]:
-    path = log_directory / CHECKPOINT_NAME
+def _checkpoint(path: Path, origin: str, vkey: str) -> tuple[bytes, int]:
     if not path.is_file():
         raise ExportError("NOTHING_PUBLISHED", f"there is no {path}")
     note = path.read_bytes()
@@ -133,6 +142,13 @@ def _checkpoint(log_directory: Path, origin: str, vkey: str) -> tuple[bytes, int
     if checkpoint.origin != origin:
         raise ExportError("CHECKPOINT_REFUSED", f"{path} is of {checkpoint.origin}, not {origin}")
     return note, checkpoint.size
+
+
+def _stamped(log_directory: Path, size: int) -> list[int]:
+    """Sizes of the checkpoints up to this one that a timestamp authority stamped."""
+    found = (path.stem for path in (log_directory / "timestamps").glob("*.tsr"))
+    sizes = (int(stem) for stem in found if stem.isascii() and stem.isdigit())
+    return sorted(stamped for stamped in sizes if 0 < stamped <= size)
 
 
 def _read_log(log_directory: Path, path: str) -> bytes:
@@ -180,13 +196,27 @@ def _command(entry: Entry) -> Command:
     return command
 
 
-async def _digests(store: LedgerStore, size: int, opened: int) -> dict[bytes, bool]:
-    """Documents that entries name, and whether an entry below ``opened`` names them."""
+async def _digests(
+    store: LedgerStore, size: int, opened: int
+) -> tuple[dict[bytes, bool], RotateLogKey | None]:
+    """Documents that entries name, and whether an entry below ``opened`` names them.
+
+    Beside them the first rotation of the log key.
+    """
     found: dict[bytes, bool] = {}
+    first: RotateLogKey | None = None
     async for entry in _entries(store, size):
+        if entry.kind == ROTATION_KIND and first is None:
+            command = _command(entry)
+            assert isinstance(command, RotateLogKey)
+            first = command
         for digest in entry.documents:
             found[digest] = found.get(digest, False) or entry.index < opened
-    return found
+    return found, first
+
+
+def _vkey(origin: str, public: bytes) -> str:
+    return NoteKey(name=origin, algorithm=NoteAlgorithm.ED25519, public=public).to_vkey()
 
 
 async def _write_openings(store: LedgerStore, directory: Path, opened: int) -> BundleFile:

@@ -25,6 +25,8 @@ from iso_exchange.audit.bundle import (
     is_digest,
     log_paths,
     read_opening,
+    timestamp_paths,
+    timestamps_of,
 )
 from iso_exchange.audit.report import Record, Step
 from settlement.ledger.merkle import TREE_SIZE_MAX
@@ -138,6 +140,8 @@ def check_files(record: Record, files: BundleFiles, bundle: Bundle) -> None:
         record.fail(Step.FILES, BUNDLE_NAME, "files are not sorted by path, each once")
     expected = {LOG_PREFIX + CHECKPOINT_NAME}
     expected.update(LOG_PREFIX + path for path in _log_paths(bundle, len(listed)))
+    for size in timestamps_of(bundle):
+        expected.update(LOG_PREFIX + path for path in timestamp_paths(size))
     if bundle.kind is BundleKind.AUDITOR:
         expected.add(OPENINGS_NAME)
     for path in sorted(expected - listed.keys()):

@@ -32,6 +32,7 @@ class Step(Enum):
     BALANCES = "debits equal credits, pots are empty, the laws of settlement hold"
     STATEMENTS = "statements and payouts are what moved each account"
     COMMUNITIES = "community totals are surcharge on delivered chip-seconds"
+    PREDECESSOR = "the log continues the one before it, and its balances"
 
     # Members are one object each. Enum's own hash is a call of Python, made a million times here.
     __hash__ = object.__hash__
@@ -95,6 +96,7 @@ class Report:
         statements: Statements recomputed.
         sealed_from: First entry that is sealed until its auction is published, -1 for none:
             replayed and checked is what comes before.
+        timestamps: What trusted timestamp authorities say: so many entries existed at that time.
     """
 
     kind: BundleKind | None
@@ -108,6 +110,7 @@ class Report:
     hours: int
     statements: int
     sealed_from: int
+    timestamps: tuple[str, ...]
     steps: tuple[StepReport, ...]
 
     @property

@@ -13,23 +13,30 @@ from typing import NamedTuple
 from clearing import codec
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles
+from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
+from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
 from iso_exchange.audit.seal import Seal
 from iso_exchange.audit.signatures import Signatures
+from iso_exchange.audit.succession import Succession
 from iso_exchange.authority import Claim, claim_of, command_of
 from iso_exchange.commands import (
     Command,
+    ContinueLog,
     CreateAuction,
     PublishChipTable,
     PublishPrices,
     RegisterMeter,
     RegisterParticipant,
     RegisterPool,
+    RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
     RevokeKey,
+    RotateKey,
+    RotateLogKey,
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
@@ -41,12 +48,15 @@ from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.errors import LedgerFormatError
-from settlement.ledger.keys import key_id
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
 
 PUBLIC_STATE = (
+    ContinueLog,
     RegisterParticipant,
     RevokeKey,
+    RotateKey,
+    RegisterRootKey,
+    RotateLogKey,
     SuspendParticipant,
     ReinstateParticipant,
     RegisterSite,
@@ -110,23 +120,25 @@ class Walk:
         files: BundleFiles,
         kind: BundleKind,
         origin: str,
-        log_key: bytes,
+        log_keys: LogKeys,
         sealed_from: int,
     ) -> None:
         """Start before the first leaf.
 
         Args:
-            log_key: Raw public key that must have signed every batch header.
+            log_keys: Whose keys must have signed the batch headers.
             sealed_from: As the bundle says; believed only where the log explains it.
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
         self.entries = 0
+        self.timestamps: tuple[str, ...] = ()
+        self.succession = Succession()
         self._record = record
         self._files = files
         self._kind = kind
         self._scope = "public " if kind is BundleKind.PUBLIC else ""
-        self._log_keys = {key_id(log_key): log_key}
+        self._log_keys = log_keys
         self._state = State(origin=origin)
         self._openings: Iterator[Opening] = iter(())
         if kind is BundleKind.AUDITOR:
@@ -137,6 +149,7 @@ class Walk:
         self._requests: set[tuple[str, str]] = set()
         self._named: set[str] = set()
         self._stopped = ""
+        self._released = ReleasedBooks(record=record)
         self._seal = Seal(record=record, kind=kind, first=sealed_from)
         self._signatures = Signatures(record)
         self._pauses = Pauses()
@@ -211,7 +224,7 @@ class Walk:
     def _header(self, leaf: _Leaf) -> None:
         """Check a batch header against the leaves before it."""
         with self._record.guard(Step.BATCHES, leaf.place):
-            envelope.verify(leaf.data, self._log_keys)
+            envelope.verify(leaf.data, self._log_keys.in_force)
         # A header of another key is a finding; its time is used all the same.
         header = codec.decode(envelope.decode(leaf.data).payload, BatchHeader)
         hashes = [entry.hash for entry in self._pending]
@@ -260,11 +273,13 @@ class Walk:
             documents=self._documents(leaf, command),
         )
         self._seal.see(command)
+        self.succession.see(command)
         if self._public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
                 auction = self._state.auctions.get(command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
+            self._released.take(command, entry)
             return
         self._apply(command, entry)
 
@@ -357,6 +372,9 @@ class Walk:
         if isinstance(answer, Accepted):
             self.results.after(command, entry)
             self.money.after(answer.transfers)
+            if isinstance(command, RotateLogKey):
+                with self._record.guard(Step.BATCHES, entry.place):
+                    self._log_keys.rotate(command)
             self._record.count(Step.REPLAY, f"{self._scope}entries")
             return
         if answer is not None:

@@ -12,7 +12,7 @@ import typer
 from clearing.types import AuctionSpec, PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange.api.v1 import auction_pb2, price_pb2
-from iso_exchange.cli import offline, output, sweep, values
+from iso_exchange.cli import offline, output, released_book, sweep, values
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -310,6 +310,7 @@ def watch(
 
 
 app.command("clear")(offline.clear)
+app.command("book")(released_book.book)
 app.command("verify")(offline.verify)
 app.command("sweep")(sweep.sweep)
 

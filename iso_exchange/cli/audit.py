@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from iso_exchange.cli import output
 from iso_exchange.cli.refusals import FAILURE, BadValue, Failure
 from iso_exchange.cli.session import OPERATOR_ID, Json, identity_directory, settings_of
+
+if TYPE_CHECKING:
+    from iso_exchange.audit.bundle import Bundle, BundleKind
+    from iso_exchange.audit.log_keys import Trust
 
 app: Final = typer.Typer(no_args_is_help=True, help="Audit bundles: export, verify.")
 
@@ -34,6 +40,9 @@ def export(
     log_key: Annotated[
         str, typer.Option("--log-key", help="Verifier key. Default: that of the operator.")
     ] = "",
+    witnessed: Annotated[
+        bool, typer.Option("--witnessed", help="End at the last witnessed checkpoint.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a bundle of everything published, reading the data directory of the exchange.
@@ -56,6 +65,7 @@ def export(
                 kind=kind,
                 database_url=database_url,
                 vkey=log_key or _operator_vkey(context),
+                witnessed=witnessed,
             )
         )
     except (ExportError, EmbeddedError, MigrationError, StoreError, UnsafeServerError) as error:
@@ -80,8 +90,29 @@ def export(
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Audit bundle.")],
     key: Annotated[
-        str, typer.Option("--key", help="Verifier key of the log, from a place you trust.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            "--key", help="Verifier key of the log, from a place you trust; repeated: all sign."
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="C2SP tlog-policy file: a log key, and witnesses' quorum."),
+    ] = None,
+    tsa_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tsa-root", help="PEM certificates of timestamp authorities' roots; may be repeated."
+        ),
+    ] = None,
+    previous: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--previous",
+            metavar="DIR",
+            help="Bundle of the log before; repeated: the latest first.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a bundle from its files alone, without server, database and network.
@@ -91,17 +122,10 @@ def verify(
     """
     from clearing import codec
     from iso_exchange.audit.verify import verify as verify_bundle
-    from settlement.ledger.errors import KeyFormatError
-    from settlement.ledger.keys import parse_vkey
 
     if not directory.is_dir():
         raise BadValue("DIR", "expected the directory of an audit bundle", got=str(directory))
-    if key:
-        try:
-            parse_vkey(key)
-        except KeyFormatError as error:
-            raise BadValue("--key", str(error), got=key) from error
-    report = verify_bundle(directory, key or None)
+    report = verify_bundle(directory, _trust(key or [], policy, tsa_root or [], previous or []))
     document: dict[str, Any] = json.loads(codec.encode(report))
     document |= {"ok": report.ok, "summary": report.summary()}
     lines = [report.summary()]
@@ -110,6 +134,7 @@ def verify(
     if report.not_checkable:
         numbers = ", ".join(str(step.number) for step in report.not_checkable)
         lines.append(f"not checkable: steps {numbers}")
+    lines.extend(f"stamped: {stamp}" for stamp in report.timestamps)
     lines.append("FAILED" if report.failed else "nothing failed")
     output.answer(
         document,
@@ -134,9 +159,18 @@ def verify(
         raise typer.Exit(FAILURE)
 
 
-async def _export(*, data: Path, out: Path, kind: Any, database_url: str, vkey: str) -> Any:  # noqa: ANN401 - imported late
+async def _export(
+    *,
+    data: Path,
+    out: Path,
+    kind: BundleKind,
+    database_url: str,
+    vkey: str,
+    witnessed: bool,
+) -> Bundle:
     from iso_exchange.audit.database import open_for_reading
     from iso_exchange.audit.export import export as write_bundle
+    from iso_exchange.publisher.publisher import CHECKPOINT_NAME, WITNESSED_NAME
     from settlement.ledger.keys import parse_vkey
 
     async with open_for_reading(data, database_url) as store:
@@ -147,7 +181,43 @@ async def _export(*, data: Path, out: Path, kind: Any, database_url: str, vkey: 
             kind=kind,
             origin=parse_vkey(vkey).name,
             vkey=vkey,
+            checkpoint_name=WITNESSED_NAME if witnessed else CHECKPOINT_NAME,
         )
+
+
+def _trust(
+    keys: list[str], policy: Path | None, tsa_roots: list[Path], previous: list[Path]
+) -> Trust:
+    from cryptography import x509
+
+    from iso_exchange.audit.log_keys import Trust
+    from settlement.ledger.checkpoint import check_log_key
+    from settlement.ledger.errors import KeyFormatError, PolicyError
+    from settlement.ledger.keys import parse_vkey
+    from settlement.ledger.policy import parse_policy
+
+    for key in keys:
+        try:
+            check_log_key(parse_vkey(key))
+        except KeyFormatError as error:
+            raise BadValue("--key", str(error), got=key) from error
+    if tsa_roots and find_spec("rfc3161_client") is None:
+        raise BadValue("--tsa-root", "install 'iso-exchange[timestamps]' to check timestamps")
+    try:
+        roots = [
+            certificate
+            for path in tsa_roots
+            for certificate in x509.load_pem_x509_certificates(path.read_bytes())
+        ]
+    except (OSError, ValueError) as error:
+        raise BadValue("--tsa-root", f"expected PEM certificates: {error}") from error
+    trust = Trust(vkeys=tuple(keys), timestamp_roots=tuple(roots), previous=tuple(previous))
+    if policy is None:
+        return trust
+    try:
+        return replace(trust, policy=parse_policy(policy.read_bytes()))
+    except (OSError, PolicyError) as error:
+        raise BadValue("--policy", str(error), got=str(policy)) from error
 
 
 def _operator_vkey(context: typer.Context) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from iso_exchange.cli import ledger_export, output
+from iso_exchange.cli import ledger_export, output, rollover
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -26,6 +26,7 @@ app: Final = typer.Typer(
     no_args_is_help=True, help="Transparency log: checkpoint, entry, proof, export."
 )
 app.command("export")(ledger_export.export)
+app.command("roll-over")(rollover.roll_over)
 
 EntryIndex = Annotated[int, typer.Argument(metavar="INDEX", min=0, help="Position in the log.")]
 LogKey = Annotated[

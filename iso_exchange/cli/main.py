@@ -22,7 +22,11 @@ from iso_exchange.cli import (
     clock,
     community,
     contract,
+    dispute,
     entitlement,
+    explain,
+    grant,
+    key,
     ledger,
     meter,
     offer,
@@ -36,6 +40,7 @@ from iso_exchange.cli import (
     site,
     statement,
     watch,
+    witness,
 )
 from iso_exchange.cli.refusals import FAILURE, OK, USAGE, BadValue, Failure, failure_of
 from iso_exchange.cli.session import Settings
@@ -97,18 +102,23 @@ for _name, _noun in (
     ("order", order.app),
     ("entitlement", entitlement.app),
     ("contract", contract.app),
+    ("grant", grant.app),
     ("outage", outage.app),
+    ("dispute", dispute.app),
     ("readings", readings.app),
     ("statement", statement.app),
     ("community", community.app),
+    ("key", key.app),
     ("ledger", ledger.app),
     ("clock", clock.app),
     ("audit", audit.app),
+    ("witness", witness.app),
 ):
     app.add_typer(_noun, name=_name)
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)
 

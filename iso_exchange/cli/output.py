@@ -39,13 +39,14 @@ def answer(document: object, *blocks: RenderableType, as_json: bool) -> None:
     if sys.stdout.isatty():
         console = Console(markup=False, highlight=False)
         for block in blocks:
-            console.print(block)
+            console.print(block, soft_wrap=isinstance(block, str))
         return
     # Off a terminal nothing is folded to 80 columns: the reader is a file or a program.
     page = io.StringIO()
     wide = Console(file=page, markup=False, highlight=False, width=WIDE_COLUMNS)
     for block in blocks:
-        wide.print(block)
+        # Lines of text stay whole: a verifier key is one word of up to 1,800 characters.
+        wide.print(block, soft_wrap=isinstance(block, str))
     for text in page.getvalue().splitlines():
         print(text.rstrip())
 

@@ -175,9 +175,7 @@ def revoke_key(
     context: typer.Context,
     name: Name,
     reason: Reason,
-    key_id: Annotated[
-        str, typer.Option("--key-id", help="Default: the key it was registered with.")
-    ] = "",
+    key_id: Annotated[str, typer.Option("--key-id", help="Default: the key in force.")] = "",
     as_json: Json = False,
 ) -> None:
     """Accept nothing more that is signed with a key."""
@@ -238,4 +236,4 @@ def _registered_key(context: typer.Context, name: str, *, as_json: bool) -> str:
         as_json=as_json,
         default=OPERATOR_ID,
     )
-    return key_id(view.participant.public_key)
+    return next(iter(view.key_ids), key_id(view.participant.public_key))

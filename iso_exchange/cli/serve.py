@@ -11,6 +11,34 @@ from iso_exchange import config as configuration
 from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import settings_of
 
+ServerName = Annotated[
+    list[str] | None,
+    typer.Option("--server-name", help="Further host name of the server certificate."),
+]
+DrainSeconds = Annotated[
+    float,
+    typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
+]
+WitnessPolicy = Annotated[
+    Path | None,
+    typer.Option("--witness-policy", help="C2SP tlog-policy file: witnesses and quorum."),
+]
+WitnessSeconds = Annotated[
+    float, typer.Option("--witness-seconds", help="Time for witnesses to answer.")
+]
+TimestampUrl = Annotated[
+    str, typer.Option("--timestamp-url", help="RFC 3161 authority that stamps checkpoints.")
+]
+TimestampSeconds = Annotated[
+    float, typer.Option("--timestamp-seconds", help="Time between two stamps.")
+]
+MlDsa = Annotated[
+    bool,
+    typer.Option(
+        "--ml-dsa/--no-ml-dsa", help="A new exchange signs checkpoints with ML-DSA-44 too."
+    ),
+]
+
 
 def serve(
     context: typer.Context,
@@ -37,14 +65,13 @@ def serve(
     origin: Annotated[
         str, typer.Option("--origin", help="Name of the log, part of everything that is signed.")
     ] = configuration.ORIGIN_DEFAULT,
-    server_name: Annotated[
-        list[str] | None,
-        typer.Option("--server-name", help="Further host name of the server certificate."),
-    ] = None,
-    drain_seconds: Annotated[
-        float,
-        typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
-    ] = configuration.DRAIN_SECONDS_DEFAULT,
+    server_name: ServerName = None,
+    drain_seconds: DrainSeconds = configuration.DRAIN_SECONDS_DEFAULT,
+    witness_policy: WitnessPolicy = None,
+    witness_seconds: WitnessSeconds = configuration.WITNESS_SECONDS_DEFAULT,
+    timestamp_url: TimestampUrl = "",
+    timestamp_seconds: TimestampSeconds = configuration.TIMESTAMP_SECONDS_DEFAULT,
+    ml_dsa: MlDsa = True,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
@@ -69,6 +96,11 @@ def serve(
             simulated_start_us=configuration.parse_clock(clock),
             drain_seconds=drain_seconds,
             log_level=log_level.upper(),
+            witness_policy=witness_policy,
+            witness_seconds=witness_seconds,
+            timestamp_url=timestamp_url,
+            timestamp_seconds=timestamp_seconds,
+            second_signature=ml_dsa,
         )
     except configuration.ConfigError as error:
         raise BadValue("serve", str(error)) from error

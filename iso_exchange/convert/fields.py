@@ -227,6 +227,15 @@ class Reader:
             limit=f"{length} bytes",
         )
 
+    def octets_or_none(self, name: str, *, length: int) -> bytes:
+        """Octets of one length, or none at all."""
+        value: bytes = self._get(name)
+        if len(value) not in (0, length):
+            raise malformed(
+                self.path(name), f"give {length} bytes or none", got=f"{len(value)} bytes"
+            )
+        return value
+
     def document(self, name: str, *, most: int) -> bytes:
         """Bytes of a document, not empty."""
         value: bytes = self._get(name)

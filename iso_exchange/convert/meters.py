@@ -71,6 +71,7 @@ def read_meter_batch(body: Reader) -> SubmitReadings:
             interval=Interval(start=body.instant("start_time"), end=body.instant("end_time")),
             sequence=body.bounded("sequence_number", 0),
             readings=tuple(readings),
+            corrects=body.bounded("corrected_sequence_number", 0),
         ),
     )
 
@@ -129,6 +130,7 @@ def write_meter_batch(command: SubmitReadings) -> meter_pb2.MeterBatch:
         start_time=timestamp(batch.interval.start),
         end_time=timestamp(batch.interval.end),
         sequence_number=batch.sequence,
+        corrected_sequence_number=batch.corrects,
         contracts=[
             meter_pb2.ContractReadings(
                 contract_id=contract_id,

@@ -9,8 +9,10 @@ from iso_exchange.api.v1 import participant_pb2
 from iso_exchange.commands import (
     CancelAllOrders,
     RegisterParticipant,
+    RegisterRootKey,
     ReinstateParticipant,
     RevokeKey,
+    RotateKey,
     SuspendParticipant,
 )
 from iso_exchange.convert import enums
@@ -68,6 +70,44 @@ def write_key_revocation(command: RevokeKey) -> participant_pb2.KeyRevocation:
         participant_id=command.participant_id,
         key_id=command.key_id,
         reason=command.reason,
+    )
+
+
+def read_key_rotation(body: Reader) -> RotateKey:
+    """Rotation of a key."""
+    return RotateKey(
+        header=read_header(body),
+        participant_id=body.reference("participant_id"),
+        old_key_id=body.matching(
+            "old_key_id", _KEY_ID, "give the 64 hex digits of the key's SHA-256"
+        ),
+        new_public_key=body.octets("new_public_key", length=PUBLIC_KEY_BYTES),
+        reason=body.reason(),
+    )
+
+
+def write_key_rotation(command: RotateKey) -> participant_pb2.KeyRotation:
+    """Body of a key's rotation."""
+    return participant_pb2.KeyRotation(
+        header=write_header(command.header),
+        participant_id=command.participant_id,
+        old_key_id=command.old_key_id,
+        new_public_key=command.new_public_key,
+        reason=command.reason,
+    )
+
+
+def read_root_key(body: Reader) -> RegisterRootKey:
+    """Statement of the root key."""
+    return RegisterRootKey(
+        header=read_header(body), public_key=body.octets("public_key", length=PUBLIC_KEY_BYTES)
+    )
+
+
+def write_root_key(command: RegisterRootKey) -> participant_pb2.RootKey:
+    """Body that states the root key."""
+    return participant_pb2.RootKey(
+        header=write_header(command.header), public_key=command.public_key
     )
 
 

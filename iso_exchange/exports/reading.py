@@ -26,16 +26,21 @@ from iso_exchange.audit.bundle import (
     documents_of,
 )
 from iso_exchange.audit.files import BundleFiles, check_files
+from iso_exchange.audit.log_keys import LogKeys, Trust
 from iso_exchange.audit.report import Record, Result, Step
-from iso_exchange.authority import authorise
+from iso_exchange.authority import authorise, command_of
 from iso_exchange.clock import MICROSECONDS
 from iso_exchange.commands import (
     Command,
     IssueStatement,
     PublishCommunityTotal,
     PublishPrices,
+    RotateLogKey,
     SettleHour,
 )
+from iso_exchange.exports.trace import Trace
+from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.money_commands import CorrectHour
 from iso_exchange.publication import PricesDocument
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
@@ -53,10 +58,11 @@ from settlement.exports.extract import (
     SiteFacts,
 )
 from settlement.ledger import envelope, merkle, proofs, tiles
-from settlement.ledger.checkpoint import Checkpoint, open_checkpoint
+from settlement.ledger.checkpoint import Checkpoint
 from settlement.ledger.errors import LedgerFormatError
-from settlement.ledger.keys import NoteKey, key_id, parse_vkey
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
+
+ROTATION_TYPE = ENTRY_KINDS[RotateLogKey].payload_type
 
 
 class BundleError(RuntimeError):
@@ -107,14 +113,30 @@ class ReadBundle:
         vkey: Key that signed the checkpoint.
         trusts_own_key: The key came out of the bundle.
         checkpoint: Signed note, verbatim.
+        trace: Where everything that a bill rests on stands in the log.
     """
 
     extract: Extract
     vkey: str
     trusts_own_key: bool
     checkpoint: bytes
+    trace: Trace
     _reader: tiles.TileReader
     _evidence: dict[int, EvidenceEntry]
+
+    def proves(self, index: int, leaf_hash: bytes) -> bool:
+        """Whether a leaf stands at an index under the bundle's checkpoint."""
+        try:
+            merkle.verify_inclusion(
+                index=index,
+                size=self.extract.size,
+                leaf=leaf_hash,
+                proof=self._reader.inclusion_proof(index),
+                root=bytes.fromhex(self.extract.root),
+            )
+        except LedgerFormatError:
+            return False
+        return True
 
     def evidence(self, indexes: tuple[int, ...]) -> tuple[EvidenceEntry, ...]:
         """Entries with their inclusion proofs, by index.
@@ -154,25 +176,25 @@ def read_bundle(directory: Path, vkey: str | None = None) -> ReadBundle:
         BundleError: with a stable code; nothing is exported from what cannot be checked.
         LedgerFormatError: ``vkey`` is no verifier key.
     """
-    key = parse_vkey(vkey) if vkey is not None else None
     files = BundleFiles(directory)
     bundle = _listing(files)
-    own = key is None
+    own = vkey is None
+    note = files.read_log(CHECKPOINT_NAME) or b""
+    keys = LogKeys(bundle, Trust(vkeys=() if vkey is None else (vkey,)))
     try:
-        trusted = parse_vkey(bundle.vkey) if key is None else key
-        note = files.read_log(CHECKPOINT_NAME) or b""
-        checkpoint = open_checkpoint(note, trusted).checkpoint
+        checkpoint = keys.open(note).checkpoint
     except LedgerFormatError as error:
         raise BundleError("CHECKPOINT_REFUSED", str(error)) from error
     if (checkpoint.origin, checkpoint.size) != (bundle.origin, bundle.size):
         detail = f"the checkpoint is of {checkpoint.origin} with {checkpoint.size} leaves"
         raise BundleError("CHECKPOINT_REFUSED", f"{detail}, {BUNDLE_NAME} says else")
     reader = tiles.TileReader(files.read_log, size=checkpoint.size, root=checkpoint.root)
-    replay = _Replay(files=files, bundle=bundle, log_key=trusted)
+    replay = _Replay(files=files, bundle=bundle, log_keys=keys)
     try:
         for index, leaf in reader.replay():
             replay.take(index, leaf)
         replay.finish()
+        keys.finish(note)
     except (LedgerFormatError, ValueError) as error:
         # DocumentError and unreadable openings are ValueErrors.
         raise BundleError("LOG_REFUSED", str(error)) from error
@@ -181,6 +203,7 @@ def read_bundle(directory: Path, vkey: str | None = None) -> ReadBundle:
         vkey=bundle.vkey if vkey is None else vkey,
         trusts_own_key=own,
         checkpoint=note,
+        trace=replay.trace,
         _reader=reader,
         _evidence=replay.evidence,
     )
@@ -202,17 +225,23 @@ def _listing(files: BundleFiles) -> Bundle:
     return bundle
 
 
+def _signed(state: State, leaf: bytes) -> Command | Rejected:
+    answer = authorise(state, leaf)
+    return answer if isinstance(answer, Rejected) else answer.command
+
+
 @dataclass(slots=True, kw_only=True)
 class _Replay:
     """State of one replay; entries wait for the header that says when they were accepted."""
 
     files: BundleFiles
     bundle: Bundle
-    log_key: NoteKey
+    log_keys: LogKeys
     evidence: dict[int, EvidenceEntry] = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
     _state: State = field(init=False)
     _openings: Iterator[Opening] = field(init=False)
-    _pending: list[tuple[int, bytes]] = field(default_factory=list)
+    _pending: list[tuple[int, bytes, str]] = field(default_factory=list)
     _time_us: int = 0
     _end_us: int = 0
     _sealed: bool = False
@@ -230,21 +259,29 @@ class _Replay:
         """Next leaf, verified against the root."""
         parsed = envelope.decode(leaf, allow_unsigned=True)
         if parsed.payload_type != BATCH_PAYLOAD_TYPE:
-            self._pending.append((index, leaf))
+            self._pending.append((index, leaf, parsed.payload_type))
             return
-        public = self.log_key.public
-        envelope.verify(leaf, {key_id(public): public})
+        envelope.verify(leaf, self.log_keys.in_force)
         header = codec.decode(parsed.payload, BatchHeader)
         if header.count != len(self._pending) or header.time_us < self._time_us:
             raise BundleError("LOG_REFUSED", f"batch header {index} does not fit its entries")
         self._time_us = header.time_us
-        for place, entry in self._pending:
+        for place, entry, payload_type in self._pending:
             if not self._sealed:
-                self._entry(place, entry)
+                self._entry(place, entry, payload_type)
+            if payload_type == ROTATION_TYPE:
+                self._rotate(place, entry)
         if not self._sealed:
             self._end_us = header.time_us
         self._pending.clear()
         self._state.books.release()
+
+    def _rotate(self, index: int, leaf: bytes) -> None:
+        """Follow the log key, also where entries are sealed."""
+        command = command_of(leaf) if not self._sealed else _signed(self._state, leaf)
+        if not isinstance(command, RotateLogKey):
+            raise BundleError("ENTRY_REFUSED", f"entry {index} is no rotation")
+        self.log_keys.rotate(command)
 
     def finish(self) -> None:
         """End of the log.
@@ -293,13 +330,13 @@ class _Replay:
             },
         )
 
-    def _entry(self, index: int, leaf: bytes) -> None:
+    def _entry(self, index: int, leaf: bytes, payload_type: str) -> None:
         if index == self.bundle.sealed_from:
             self._sealed = True
             return
         opening: Opening | None = None
         data = leaf
-        if envelope.decode(leaf, allow_unsigned=True).payload_type == COMMITMENT_PAYLOAD_TYPE:
+        if payload_type == COMMITMENT_PAYLOAD_TYPE:
             opening = next(self._openings, None)
             if opening is None or opening.index != index:
                 raise BundleError("ENTRY_REFUSED", f"entry {index} is not opened")
@@ -325,6 +362,7 @@ class _Replay:
             detail = f"the rules refuse entry {index}: {accepted.code.value}: {accepted.advice}"
             raise BundleError("ENTRY_REFUSED", detail)
         self._keep(index, command, accepted)
+        self.trace.keep(index, merkle.leaf_hash(leaf), command, documents)
         self._keep_evidence(index, leaf, command, opening, documents)
 
     def _documents(self, index: int, command: Command) -> dict[str, bytes]:
@@ -352,6 +390,16 @@ class _Replay:
         if isinstance(command, SettleHour):
             settled = self._state.delivered[command.auction_id, command.interval.start]
             self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in settled)
+        elif isinstance(command, CorrectHour):
+            latest = self._state.delivered[command.auction_id, command.interval.start]
+            names = {item.contract_id for item in latest}
+            self._hours = [
+                item
+                for item in self._hours
+                if item.delivered.interval != command.interval
+                or item.delivered.contract_id not in names
+            ]
+            self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in latest)
         elif isinstance(command, IssueStatement):
             self._statements.append(
                 IssuedStatement(

@@ -1,12 +1,14 @@
 """Plain HTTP: metrics for Prometheus and the public log as static files.
 
 Nothing here is secret and nothing can be changed: ``GET`` and ``HEAD`` of ``/metrics``,
-``/healthz``, ``/log/checkpoint`` and ``/log/tile/...`` (C2SP tlog-tiles). Put TLS and caching
-in front of it.
+``/healthz``, ``/log/checkpoint``, ``/log/checkpoint.witnessed``, ``/log/tile/...`` (C2SP
+tlog-tiles), ``/log/proof/<index>.tlog-proof`` and ``/log/timestamps/<size>.tsr``. Put TLS and
+caching in front of it.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +19,14 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from iso_exchange.config import Listen
+from settlement.ledger.checkpoint import parse_checkpoint, parse_note
 from settlement.ledger.errors import TileError
-from settlement.ledger.tiles import parse_path
+from settlement.ledger.proofs import LogProof, encode_proof
+from settlement.ledger.tiles import TileReader, parse_path
 
 _LOG: Final = "/log/"
+_STAMP: Final = re.compile(r"/log/timestamps/[1-9][0-9]{0,18}\.(?:tsr|checkpoint)", re.ASCII)
+_PROOF: Final = re.compile(r"/log/proof/(0|[1-9][0-9]{0,18})\.tlog-proof", re.ASCII)
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.05
@@ -85,10 +91,46 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(generate_latest(), CONTENT_TYPE_LATEST, "no-store", with_body=with_body)
         elif path == "/healthz":
             self._send(b"ok\n", "text/plain", "no-store", with_body=with_body)
-        elif path == f"{_LOG}checkpoint":
-            self._file("checkpoint", "text/plain; charset=utf-8", "no-cache", with_body=with_body)
+        elif path in (f"{_LOG}checkpoint", f"{_LOG}checkpoint.witnessed"):
+            name = path.removeprefix(_LOG)
+            self._file(name, "text/plain; charset=utf-8", "no-cache", with_body=with_body)
+        elif (match := _PROOF.fullmatch(path)) is not None:
+            self._proof(int(match[1]), with_body=with_body)
+        elif _STAMP.fullmatch(path) is not None:
+            name = path.removeprefix(_LOG)
+            self._file(name, "application/timestamp-reply", _IMMUTABLE, with_body=with_body)
         else:
             self._tile(path, with_body=with_body)
+
+    def _proof(self, index: int, *, with_body: bool) -> None:
+        """Proof of one entry under the checkpoint of this moment, made from the files.
+
+        A checkpoint that witnesses cosigned is preferred where it covers the entry.
+        """
+        for name in ("checkpoint.witnessed", "checkpoint"):
+            try:
+                note = (self.directory / name).read_bytes()
+            except FileNotFoundError:
+                continue
+            checkpoint = parse_checkpoint(parse_note(note).text)
+            if index >= checkpoint.size:
+                continue
+            reader = TileReader(self._read, size=checkpoint.size, root=checkpoint.root)
+            try:
+                proof = LogProof(index=index, path=reader.inclusion_proof(index), checkpoint=note)
+            except TileError as error:
+                log.error("no proof", index=index, reason=str(error))  # noqa: TRY400 - no bug
+                continue
+            body = encode_proof(proof)
+            self._send(body, "text/plain; charset=utf-8", "no-cache", with_body=with_body)
+            return
+        self._missing(with_body=with_body)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return (self.directory / name).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _tile(self, path: str, *, with_body: bool) -> None:
         """Serve a tile or bundle; a path has one spelling, so none leads out of the directory."""

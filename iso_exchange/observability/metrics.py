@@ -7,6 +7,11 @@ from prometheus_client import Counter, Gauge, Histogram
 entries = Counter("iso_ledger_entries_total", "Log entries committed by this process")
 log_size = Gauge("iso_ledger_size", "Committed log entries")
 published_size = Gauge("iso_ledger_published_size", "Entries under the last signed checkpoint")
+witness_answers = Counter(
+    "iso_witness_answers_total",
+    "Answers of witnesses, by witness and finding",
+    ["witness", "finding"],
+)
 refusals = Counter("iso_refusals_total", "Commands refused, by reason code", ["code"])
 requests = Counter(
     "iso_requests_total", "gRPC requests, by method and status", ["method", "status"]

@@ -11,9 +11,21 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands
+from iso_exchange import commands, money_commands
 from iso_exchange.commands import Command
-from iso_exchange.sequencer import auctions, base_load, deliveries, orders, registry
+from iso_exchange.sequencer import (
+    after_auction,
+    auctions,
+    base_load,
+    deliveries,
+    disputes,
+    grants,
+    keys,
+    orders,
+    registry,
+    release,
+    succession,
+)
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
@@ -23,6 +35,11 @@ Handler = Callable[[State, Any, Meta], Accepted | Rejected]
 HANDLERS: Final[dict[type, Handler]] = {
     commands.RegisterParticipant: registry.register_participant,
     commands.RevokeKey: registry.revoke_key,
+    commands.RotateKey: keys.rotate_key,
+    commands.RegisterRootKey: keys.register_root_key,
+    commands.RotateLogKey: keys.rotate_log_key,
+    commands.CloseLog: succession.close_log,
+    commands.ContinueLog: succession.continue_log,
     commands.SuspendParticipant: registry.suspend_participant,
     commands.ReinstateParticipant: registry.reinstate_participant,
     commands.CancelAllOrders: orders.cancel_all_orders,
@@ -47,7 +64,14 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.FailAuction: auctions.fail_auction,
     commands.SettleHour: deliveries.settle_hour,
     commands.IssueStatement: deliveries.issue_statement,
+    commands.ReleaseBook: release.release_book,
     commands.PublishCommunityTotal: deliveries.publish_community_total,
+    money_commands.PublishSpot: after_auction.publish_spot,
+    money_commands.CorrectHour: after_auction.correct_hour,
+    money_commands.RebateRents: after_auction.rebate_rents,
+    money_commands.DisputeHour: disputes.dispute_hour,
+    money_commands.DecideDispute: disputes.decide_dispute,
+    money_commands.RegisterGrant: grants.register_grant,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
 
@@ -74,5 +98,13 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             advice="sign for this exchange",
             got=command.header.origin,
             limit=state.origin,
+        )
+    if state.closed and not isinstance(command, commands.ReleaseBook):
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="header.origin",
+            advice="this log is closed: use the one that continues it",
+            got=state.origin,
+            limit=state.closed,
         )
     return handler(state, command, meta)

@@ -44,7 +44,7 @@ def register_participant(
     state: State, command: RegisterParticipant, _: Meta
 ) -> Accepted | Rejected:
     """Admit a participant; the very first one is the operator, signed by itself."""
-    refused = _refuse_identifier("participant_id", command.participant_id) or _refuse_key(
+    refused = _refuse_identifier("participant_id", command.participant_id) or refuse_key(
         command.public_key
     )
     if refused:
@@ -60,7 +60,7 @@ def register_participant(
             field="roles",
             advice="the first participant of an exchange is its operator",
         )
-    if _key_holder(state, command.public_key) is not None:
+    if is_key_known(state, command.public_key):
         return _exists("public_key", command.public_key.hex())
     state.participants[command.participant_id] = Participant(
         participant_id=command.participant_id,
@@ -207,7 +207,7 @@ def register_pool(state: State, command: RegisterPool, _: Meta) -> Accepted | Re
 
 def register_meter(state: State, command: RegisterMeter, _: Meta) -> Accepted | Rejected:
     """Add the meter of a pool: one key per pool; a new one once that of the last is revoked."""
-    refused = _refuse_identifier("meter_id", command.meter_id) or _refuse_key(command.public_key)
+    refused = _refuse_identifier("meter_id", command.meter_id) or refuse_key(command.public_key)
     if refused:
         return refused
     if command.pool_id not in state.pools:
@@ -217,7 +217,7 @@ def register_meter(state: State, command: RegisterMeter, _: Meta) -> Accepted | 
     present = state.meter_of_pool.get(command.pool_id)
     if present is not None and state.participants[present].keys:
         return _exists("pool_id", command.pool_id)
-    if _key_holder(state, command.public_key) is not None:
+    if is_key_known(state, command.public_key):
         return _exists("public_key", command.public_key.hex())
     state.participants[command.meter_id] = Participant(
         participant_id=command.meter_id,
@@ -377,12 +377,15 @@ def _refuse_pool_figures(command: RegisterPool) -> Rejected | None:
     return None
 
 
-def _key_holder(state: State, public_key: bytes) -> Participant | None:
+def is_key_known(state: State, public_key: bytes) -> bool:
+    """Whether a key is, or was, somebody's: a participant's, the root key or a log key."""
+    if public_key == state.root_key or public_key in state.log_keys:
+        return True
     wanted = key_id(public_key)
-    for participant in state.participants.values():
-        if wanted in participant.keys or wanted in participant.revoked:
-            return participant
-    return None
+    return any(
+        wanted in participant.keys or wanted in participant.revoked
+        for participant in state.participants.values()
+    )
 
 
 def _refuse_identifier(field: str, value: str) -> Rejected | None:
@@ -401,13 +404,14 @@ def _refuse_identifier(field: str, value: str) -> Rejected | None:
     )
 
 
-def _refuse_key(public_key: bytes) -> Rejected | None:
+def refuse_key(public_key: bytes, field: str = "public_key") -> Rejected | None:
+    """Refuse what is no usable Ed25519 public key."""
     try:
         load_public_key(public_key)
     except KeyFormatError as error:
         return Rejected(
             code=Code.INVALID_VALUE,
-            field="public_key",
+            field=field,
             advice="send the raw Ed25519 public key, 32 bytes",
             got=str(error),
         )

@@ -21,7 +21,13 @@ from clearing import codec
 from clearing.errors import InvariantError
 from iso_exchange.authority import authorise
 from iso_exchange.clock import Clock
-from iso_exchange.commands import Command, RegisterEntitlement
+from iso_exchange.commands import (
+    Command,
+    RegisterEntitlement,
+    RegisterRootKey,
+    RotateKey,
+    RotateLogKey,
+)
 from iso_exchange.kinds import ENTRY_KINDS, EntryKind
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.effects import Meta
@@ -49,9 +55,12 @@ BUSY_DRAIN_SECONDS: Final = 0.010
 """After a batch of ``BUSY_COUNT``: a commit has a price of its own, and many wait for it."""
 BUSY_COUNT: Final = 40
 QUEUE_COUNT_MAX: Final = 20_000
+KEY_EVENTS: Final = (RotateKey, RegisterRootKey, RotateLogKey)
 
 Follower = Callable[[Sequence[Entry]], None]
 """Takes entries that were committed."""
+CLOCK_BEHIND_US: Final = 1_000_000
+"""A clock that is further behind the last entry was set back, and the start says so."""
 
 log = structlog.get_logger("sequencer")
 
@@ -101,9 +110,11 @@ class _Batch:
     Attributes:
         time_us: Time of every entry in it: the signed batch header is the only place in the
             log that says when something was accepted, so all of a batch share its time.
+        log_key: Signs that header.
     """
 
     time_us: int
+    log_key: SigningKey
     accepted: list[_Taken] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     transfers: list[AppliedTransfer] = field(default_factory=list)
@@ -113,6 +124,10 @@ class _Batch:
 
 class StoppedError(RuntimeError):
     """The sequencer stopped; the process must exit and be started again."""
+
+
+class LogKeyError(RuntimeError):
+    """The log is signed with another key than the one at hand."""
 
 
 class Sequencer:
@@ -125,17 +140,21 @@ class Sequencer:
         clock: Clock,
         origin: str,
         log_key: SigningKey,
+        next_log_key: SigningKey | None = None,
         new_salt: Callable[[int], bytes],
         code_version: str,
     ) -> None:
         """Wire the parts; nothing happens before ``start``.
 
         Args:
+            log_key: Signs batch headers until the log names another.
+            next_log_key: Signs them once the log names it (``RotateLogKey``).
             new_salt: Source of unpredictable bytes (``secrets.token_bytes``; a test may seed it).
         """
         self._store = store
         self._clock = clock
         self._log_key = log_key
+        self._next_log_key = next_log_key
         self._new_salt = new_salt
         self._code_version = code_version
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=QUEUE_COUNT_MAX)
@@ -151,9 +170,21 @@ class Sequencer:
         self.changed = asyncio.Condition()
 
     async def start(self) -> None:
-        """Take the log over (fencing any older sequencer) and rebuild the state from it."""
+        """Take the log over (fencing any older sequencer) and rebuild the state from it.
+
+        Raises:
+            StoreError: ``ROLLED_BACK``.
+            LogKeyError: the log names a key that was not given.
+        """
         head = await self._store.take_over()
         self._loaded = await load(self._store, self._origin, head)
+        self._log_key_in_force()
+        behind_us = self._loaded.time_us - self._clock.now_us()
+        if behind_us > CLOCK_BEHIND_US:
+            log.warning(
+                "the clock is behind the log: time stands still until it has caught up",
+                seconds=behind_us // 1_000_000,
+            )
         log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
 
     @property
@@ -241,7 +272,11 @@ class Sequencer:
     async def _work(self) -> None:
         while True:
             waiting = await self._drain()
-            batch = _Batch(time_us=max(self._clock.now_us(), self._ready().time_us))
+            batch = _Batch(
+                time_us=max(self._clock.now_us(), self._ready().time_us),
+                # The one before the batch: a rotation takes effect with the next one.
+                log_key=self._log_key_in_force(),
+            )
             self._begun += 1
             try:
                 with self._pauses.none():
@@ -350,7 +385,7 @@ class Sequencer:
         loaded = self._ready()
         accepted = _entries(batch.accepted)
         header = batch_entry(
-            accepted, loaded.time_us, loaded.head.epoch, self._code_version, self._log_key
+            accepted, loaded.time_us, loaded.head.epoch, self._code_version, batch.log_key
         )
         entries = (*accepted, header)
         frontier = loaded.frontier.extend(entry.leaf_hash for entry in entries)
@@ -373,6 +408,14 @@ class Sequencer:
         metrics.entries.inc(len(entries))
         metrics.log_size.set(head.size)
 
+    def _log_key_in_force(self) -> SigningKey:
+        named = self.state.log_keys
+        for key in (self._log_key, self._next_log_key):
+            if key is not None and (not named or key.public == named[-1]):
+                return key
+        detail = f"the log is signed with {named[-1].hex()}, restore that key from your backup"
+        raise LogKeyError(detail)
+
     def _ready(self) -> Loaded:
         if self._loaded is None:
             message = "the sequencer is not started"
@@ -386,11 +429,9 @@ def _refuse_revoked(state: State, submission: Submission) -> Rejected | None:
     signers = [command.header.signer_id]
     if isinstance(command, RegisterEntitlement):
         signers.append(command.supplier_id)
-    for name in signers:
-        participant = state.participants.get(name)
-        if participant is not None and participant.revoked:
-            break
-    else:
+    known = (state.participants.get(name) for name in signers)
+    lost = any(participant.revoked for participant in known if participant is not None)
+    if not lost and not isinstance(command, KEY_EVENTS):
         return None
     answer = authorise(state, submission.envelope)
     return answer if isinstance(answer, Rejected) else None

@@ -23,7 +23,7 @@ from clearing.types import (
     StepBid,
     WorkBid,
 )
-from clearing.units import MicroUsd, Ppm, UnixSeconds
+from clearing.units import ChipSeconds, MicroUsd, Ppm, UnixSeconds
 from clearing.validation.desk import Desk
 from iso_exchange.commands import (
     CreateAuction,
@@ -32,9 +32,15 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
+from iso_exchange.money_commands import (
+    DecideDispute,
+    DisputeHour,
+    RegisterGrant,
+)
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
+from settlement.spot.result import SpotResult
 from settlement.storage.store import AppliedTransfer
 from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Statement, Transfer
 
@@ -117,6 +123,30 @@ class Ties:
     stays: Members = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledWith:
+    """What an interval was settled with, so that a correction is worked out at original prices."""
+
+    pool_balance: int
+    table_version: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispute:
+    """A contested contract-hour.
+
+    Attributes:
+        payer_id: Whose money is frozen.
+        frozen: Micro-USD in ``dispute:<contract>`` while it is open.
+    """
+
+    opened: DisputeHour
+    auction_id: str
+    payer_id: str
+    frozen: MicroUsd
+    decision: DecideDispute | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Auction:
     """One auction and everything that came of it.
@@ -161,10 +191,21 @@ class Auction:
     unstated: set[tuple[str, str]] = field(default_factory=set)
     totals: set[str] = field(default_factory=set)
     certified_gap_ppb: int = 0
+    released: bool = False
+    """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
+    spot: list[SpotResult] = field(default_factory=list)
+    """Spot results that move its contracts, in order of publication."""
+    settled_with: dict[int, SettledWith] = field(default_factory=dict)
+    """What each settled interval was worked out with besides readings, by start."""
+    corrections: dict[int, list[Postings]] = field(default_factory=dict)
+    """Corrections of settled intervals, by start."""
+    due: set[int] = field(default_factory=set)
+    """Starts of settled intervals whose readings changed and that are to be corrected."""
+    rebated: bool = False
 
 
 class OrderState(Enum):
@@ -213,6 +254,10 @@ class State:
     Attributes:
         activity: Transfers that moved an (account, asset) since its last statement.
         openings: Closing balance of the last statement per (account, asset).
+        root_key: Raw public key, empty before one is registered.
+        log_keys: Raw public log keys in the order of their use; empty before the first rotation.
+        closed: Log that continues this one, empty while it is open.
+        predecessor: Log that this one continues, empty for the first.
     """
 
     origin: str
@@ -238,6 +283,15 @@ class State:
     activity: dict[tuple[str, str], list[AppliedTransfer]] = field(default_factory=dict)
     openings: dict[tuple[str, str], MicroUsd] = field(default_factory=dict)
     bank_references: set[str] = field(default_factory=set)
+    root_key: bytes = b""
+    log_keys: list[bytes] = field(default_factory=list)
+    closed: str = ""
+    predecessor: str = ""
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    upheld: dict[tuple[str, UnixSeconds], ChipSeconds] = field(default_factory=dict)
+    """Healthy chip-seconds of (contract, metering interval) that a decision put in the place of
+    the meter's."""
+    grants: dict[str, RegisterGrant] = field(default_factory=dict)
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

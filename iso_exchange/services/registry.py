@@ -21,9 +21,11 @@ from iso_exchange.commands import (
     RegisterMeter,
     RegisterParticipant,
     RegisterPool,
+    RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
     RevokeKey,
+    RotateKey,
     SuspendParticipant,
 )
 from iso_exchange.convert import body_of, enums, views
@@ -108,6 +110,25 @@ class RegistryService(RegistryServiceServicer):
         return registry_service_pb2.RevokeKeyResponse(
             receipt=receipt,
             key_revocation=participant_pb2.KeyRevocation.FromString(body_of(command)),
+        )
+
+    async def RotateKey(
+        self, request: registry_service_pb2.RotateKeyRequest, context: Context
+    ) -> registry_service_pb2.RotateKeyResponse:
+        """Replace a key."""
+        command, receipt = await self._accept(request, context, RotateKey)
+        return registry_service_pb2.RotateKeyResponse(
+            receipt=receipt,
+            key_rotation=participant_pb2.KeyRotation.FromString(body_of(command)),
+        )
+
+    async def RegisterRootKey(
+        self, request: registry_service_pb2.RegisterRootKeyRequest, context: Context
+    ) -> registry_service_pb2.RegisterRootKeyResponse:
+        """State or replace the root key."""
+        command, receipt = await self._accept(request, context, RegisterRootKey)
+        return registry_service_pb2.RegisterRootKeyResponse(
+            receipt=receipt, root_key=participant_pb2.RootKey.FromString(body_of(command))
         )
 
     async def SuspendParticipant(

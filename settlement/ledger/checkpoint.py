@@ -11,16 +11,21 @@ Source: C2SP signed-note, tlog-checkpoint and tlog-cosignature (c2sp.org).
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from settlement.ledger.base64_strict import decode_base64, encode_base64
+from settlement.ledger.cosignature import (
+    check_time,
+    cosignature_message,
+    decode_timestamped,
+    encode_timestamped,
+    subtree_message,
+)
 from settlement.ledger.errors import CheckpointError, KeyFormatError, LedgerErrorCode
 from settlement.ledger.keys import (
     KEY_HASH_BYTES,
-    SIGNATURE_BYTES,
     NoteAlgorithm,
     NoteKey,
     SigningKey,
@@ -28,16 +33,15 @@ from settlement.ledger.keys import (
     verify_signature,
 )
 from settlement.ledger.merkle import EMPTY_ROOT, HASH_BYTES, TREE_SIZE_MAX
+from settlement.ledger.mldsa import MlDsaKey, verify_mldsa
 
 NOTE_BYTES_MAX: Final = 256 * 1024
 NOTE_SIGNATURES_MAX: Final = 100
-TIMESTAMP_SECONDS_MAX: Final = 2**63 - 1
 
 _SIGNATURE_PREFIX: Final = "\u2014 "
 _BODY_LINES: Final = 3  # origin, size, root
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
-_COSIGNATURE_BYTES: Final = 8 + SIGNATURE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,8 @@ class VerifiedSignature:
 
     Attributes:
         key: Which known key signed.
-        time_seconds: POSIX time inside a cosignature, None for a plain signature.
+        time_seconds: POSIX time inside a cosignature or an ML-DSA-44 line, None for a plain
+            signature.
     """
 
     key: NoteKey
@@ -177,50 +182,82 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
 
 
 def open_checkpoint(
-    note: bytes, log_key: NoteKey, *, witnesses: Sequence[NoteKey] = (), witness_count_min: int = 0
+    note: bytes,
+    log_key: NoteKey,
+    *,
+    further_log_keys: Sequence[NoteKey] = (),
+    witnesses: Sequence[NoteKey] = (),
+    witness_count_min: int = 0,
 ) -> OpenedCheckpoint:
     """Verify a checkpoint note of one log.
 
     Args:
         note: As served under ``checkpoint``.
-        log_key: Key of the log; its name is the origin that the text must carry.
+        log_key: Key of the log, Ed25519 or ML-DSA-44; its name is the origin that the text
+            must carry.
+        further_log_keys: Keys of the same log that must have signed too. For "one or the
+            other" see :mod:`settlement.ledger.policy`.
         witnesses: Keys whose cosignatures count. Others are ignored.
-        witness_count_min: How many different witnesses must have cosigned.
+        witness_count_min: How many different witnesses must have cosigned; keys under one
+            name are one witness, and so are names with one key.
 
     Raises:
         CheckpointError: ``NOTE_*``, ``CHECKPOINT_*``, ``COSIGNATURE_MALFORMED``.
         KeyFormatError: ``KEY_ALGORITHM`` when the log's key is a cosignature key.
     """
-    if log_key.algorithm is not NoteAlgorithm.ED25519:
-        raise KeyFormatError(LedgerErrorCode.KEY_ALGORITHM, "not a plain note key")
+    log_keys = (log_key, *further_log_keys)
+    for key in log_keys:
+        check_log_key(key)
     parsed = parse_note(note)
-    verified = verify_note(parsed, (log_key, *witnesses))
-    if all(line.key != log_key for line in verified):
-        raise CheckpointError(
-            LedgerErrorCode.NOTE_UNVERIFIED, "not signed by the log", place=log_key.name
-        )
+    verified = verify_note(parsed, (*log_keys, *witnesses))
+    signed = {line.key.key_hash for line in verified if line.key in log_keys}
+    for key in log_keys:
+        if key.key_hash not in signed:
+            raise CheckpointError(
+                LedgerErrorCode.NOTE_UNVERIFIED, "not signed by the log", place=key.name
+            )
     checkpoint = parse_checkpoint(parsed.text)
     if checkpoint.origin != log_key.name:
         raise CheckpointError(
             LedgerErrorCode.CHECKPOINT_ORIGIN,
             f"expected {log_key.name}, the text says {checkpoint.origin}",
         )
-    latest: dict[bytes, VerifiedSignature] = {}
-    for line in verified:
-        # One party under several names is still one witness, and the log is none.
-        if line.time_seconds is None or line.key.public == log_key.public:
-            continue
-        known = latest.get(line.key.public)
-        if known is None or known.time_seconds is None or known.time_seconds < line.time_seconds:
-            latest[line.key.public] = line
-    if len(latest) < witness_count_min:
+    latest = latest_cosignatures(verified, log_keys)
+    # One party under several names is one witness, and so is one name with several keys.
+    count = min(len(latest), len({line.key.name for line in latest}))
+    if count < witness_count_min:
         raise CheckpointError(
             LedgerErrorCode.NOTE_TOO_FEW_WITNESSES,
-            f"{len(latest)} of at least {witness_count_min} witnesses cosigned",
+            f"{count} of at least {witness_count_min} witnesses cosigned",
         )
-    return OpenedCheckpoint(
-        checkpoint=checkpoint, text=parsed.text, cosignatures=tuple(latest.values())
-    )
+    return OpenedCheckpoint(checkpoint=checkpoint, text=parsed.text, cosignatures=latest)
+
+
+def check_log_key(key: NoteKey) -> None:
+    """Refuse a key with which a log cannot sign a checkpoint.
+
+    Raises:
+        KeyFormatError: ``KEY_ALGORITHM`` for an Ed25519 cosignature key.
+    """
+    if key.algorithm is NoteAlgorithm.COSIGNATURE_V1:
+        raise KeyFormatError(
+            LedgerErrorCode.KEY_ALGORITHM, "the key of a witness, not of a log", place=key.name
+        )
+
+
+def latest_cosignatures(
+    verified: Iterable[VerifiedSignature], log_keys: Sequence[NoteKey]
+) -> tuple[VerifiedSignature, ...]:
+    """Cosignatures among checked lines: the latest of each key, none of the log's own."""
+    own = {key.public for key in log_keys}
+    latest: dict[bytes, VerifiedSignature] = {}
+    for line in verified:
+        if line.time_seconds is None or line.key.public in own:
+            continue
+        known = latest.get(line.key.public)
+        if known is None or (known.time_seconds or 0) < line.time_seconds:
+            latest[line.key.public] = line
+    return tuple(latest.values())
 
 
 def sign_note(text: bytes, signers: Sequence[tuple[str, SigningKey]]) -> bytes:
@@ -240,28 +277,34 @@ def sign_note(text: bytes, signers: Sequence[tuple[str, SigningKey]]) -> bytes:
     return note
 
 
-def cosign(text: bytes, name: str, key: SigningKey, time_seconds: int) -> bytes:
+def cosign(text: bytes, name: str, key: SigningKey | MlDsaKey, time_seconds: int) -> bytes:
     """Cosignature line over the text of a checkpoint.
 
     The caller has verified the checkpoint and its consistency with what it cosigned
-    before: that is what the line states.
+    before: that is what the line states. A log signs its own checkpoints with an ML-DSA-44
+    key in the same form, under its origin as name.
 
     Args:
         text: Note text, as in :attr:`OpenedCheckpoint.text`.
         name: Key name of the witness.
-        key: Used for nothing else and under no other name: the message has no name in it.
+        key: An Ed25519 key is used for nothing else and under no other name: its message
+            has no name in it.
         time_seconds: POSIX time, 0 to 2**63 - 1.
 
     Raises:
         CheckpointError: ``CHECKPOINT_MALFORMED``, ``COSIGNATURE_MALFORMED``.
         KeyFormatError: ``KEY_NAME``.
     """
-    parse_checkpoint(text)
-    if not 0 <= time_seconds <= TIMESTAMP_SECONDS_MAX:
-        raise CheckpointError(LedgerErrorCode.COSIGNATURE_MALFORMED, "time out of range")
-    public = NoteKey(name=name, algorithm=NoteAlgorithm.COSIGNATURE_V1, public=key.public)
-    signature = key.sign(cosignature_message(text, time_seconds))
-    return _signature_line(public, struct.pack(">Q", time_seconds) + signature)
+    checkpoint = parse_checkpoint(text)
+    check_time(time_seconds)
+    if isinstance(key, MlDsaKey):
+        algorithm = NoteAlgorithm.ML_DSA_44
+        message = _subtree_message(name, time_seconds, checkpoint)
+    else:
+        algorithm = NoteAlgorithm.COSIGNATURE_V1
+        message = cosignature_message(text, time_seconds)
+    public = NoteKey(name=name, algorithm=algorithm, public=key.public)
+    return _signature_line(public, encode_timestamped(time_seconds, key.sign(message)))
 
 
 def add_signature_lines(note: bytes, lines: Iterable[bytes]) -> bytes:
@@ -275,14 +318,6 @@ def add_signature_lines(note: bytes, lines: Iterable[bytes]) -> bytes:
     if parse_note(extended).text != text:
         raise CheckpointError(LedgerErrorCode.NOTE_MALFORMED, "not a signature line")
     return extended
-
-
-def cosignature_message(text: bytes, time_seconds: int) -> bytes:
-    """The bytes that a witness signs.
-
-    Source: C2SP tlog-cosignature, "Ed25519 signed message".
-    """
-    return b"cosignature/v1\ntime %d\n" % time_seconds + text
 
 
 def parse_note(note: bytes) -> Note:
@@ -348,27 +383,27 @@ def verify_note(note: Note, keys: Sequence[NoteKey]) -> tuple[VerifiedSignature,
 
 
 def _verify_line(text: bytes, line: NoteSignature, key: NoteKey, place: str) -> VerifiedSignature:
-    message, signature, time_seconds = text, line.signature, None
-    if key.algorithm is NoteAlgorithm.COSIGNATURE_V1:
-        if len(signature) != _COSIGNATURE_BYTES:
-            raise CheckpointError(
-                LedgerErrorCode.COSIGNATURE_MALFORMED,
-                f"{len(signature)} bytes, expected {_COSIGNATURE_BYTES}",
-                place=place,
-            )
-        time_seconds = int.from_bytes(signature[:8], "big")
-        if time_seconds > TIMESTAMP_SECONDS_MAX:
-            raise CheckpointError(
-                LedgerErrorCode.COSIGNATURE_MALFORMED, "time out of range", place=place
-            )
-        message, signature = cosignature_message(text, time_seconds), signature[8:]
-    if not verify_signature(key.public, signature, message):
+    time_seconds: int | None = None
+    if key.algorithm is NoteAlgorithm.ED25519:
+        holds = verify_signature(key.public, line.signature, text)
+    else:
+        time_seconds, signature = decode_timestamped(line.signature, key.algorithm, place)
+        if key.algorithm is NoteAlgorithm.ML_DSA_44:
+            message = _subtree_message(key.name, time_seconds, parse_checkpoint(text))
+            holds = verify_mldsa(key.public, signature, message)
+        else:
+            holds = verify_signature(key.public, signature, cosignature_message(text, time_seconds))
+    if not holds:
         raise CheckpointError(
             LedgerErrorCode.NOTE_BAD_SIGNATURE,
             f"the line of {line.name} does not hold",
             place=place,
         )
     return VerifiedSignature(key=key, time_seconds=time_seconds)
+
+
+def _subtree_message(name: str, time_seconds: int, checkpoint: Checkpoint) -> bytes:
+    return subtree_message(name, time_seconds, checkpoint.origin, checkpoint.size, checkpoint.root)
 
 
 def _signature_line(key: NoteKey, signature: bytes) -> bytes:

@@ -61,6 +61,15 @@ class LedgerErrorCode(enum.StrEnum):
     CHECKPOINT_ORIGIN = "CHECKPOINT_ORIGIN"
     COSIGNATURE_MALFORMED = "COSIGNATURE_MALFORMED"
 
+    # Trust policy and witness request
+    POLICY_TOO_LARGE = "POLICY_TOO_LARGE"
+    POLICY_MALFORMED = "POLICY_MALFORMED"
+    POLICY_KEY = "POLICY_KEY"
+    POLICY_DUPLICATE_KEY = "POLICY_DUPLICATE_KEY"
+    POLICY_NAME = "POLICY_NAME"
+    POLICY_QUORUM = "POLICY_QUORUM"
+    WITNESS_REQUEST = "WITNESS_REQUEST"
+
     # Tiles and entry bundles
     TILE_PATH = "TILE_PATH"
     TILE_MISSING = "TILE_MISSING"
@@ -117,6 +126,14 @@ class MerkleError(LedgerFormatError):
 
 class CheckpointError(LedgerFormatError):
     """A signed note, checkpoint or cosignature was refused."""
+
+
+class PolicyError(LedgerFormatError):
+    """A trust policy was refused; the place is its line."""
+
+
+class WitnessRequestError(LedgerFormatError):
+    """A request to a witness was refused."""
 
 
 class TileError(LedgerFormatError):

@@ -1,9 +1,9 @@
 """Ed25519 keys of the ledger: seeds, PEM, key identifiers and C2SP verifier keys.
 
 A seed is an argument: where randomness comes from is the caller's business. Public keys
-are 32 raw bytes everywhere (RFC 8032, section 5.1.5) and are checked once, on first use:
-a key of small order would accept one signature for every message, so its owner could
-later deny what it signed.
+are 32 raw bytes everywhere (RFC 8032, section 5.1.5), those of ML-DSA-44 apart
+(``settlement.ledger.mldsa``), and are checked once, on first use: a key of small order
+would accept one signature for every message, so its owner could later deny what it signed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 from settlement.ledger.base64_strict import decode_base64, encode_base64
 from settlement.ledger.errors import KeyFormatError, LedgerErrorCode
+from settlement.ledger.mldsa import load_mldsa_key
 
 SEED_BYTES: Final = 32
 PUBLIC_KEY_BYTES: Final = 32
@@ -36,6 +37,9 @@ class NoteAlgorithm(enum.IntEnum):
 
     ED25519 = 0x01
     COSIGNATURE_V1 = 0x04
+    """Ed25519 with a time, of a witness."""
+    ML_DSA_44 = 0x06
+    """ML-DSA-44 with a time, of a log or of a witness."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,7 @@ class NoteKey:
     Attributes:
         name: Non-empty, without white space and ``+``; for a log, its origin.
         algorithm: What its signature lines contain.
-        public: Raw public key, 32 bytes.
+        public: Raw public key: 32 bytes of Ed25519, 1,312 of ML-DSA-44.
         key_hash: First four bytes of SHA-256(name || 0x0A || algorithm || public).
 
     Source: C2SP signed-note, "Signature types"; C2SP tlog-cosignature, "Format".
@@ -118,7 +122,10 @@ class NoteKey:
     def __post_init__(self) -> None:
         """Refuse a bad name or key, derive the hash."""
         check_key_name(self.name)
-        load_public_key(self.public)
+        if self.algorithm is NoteAlgorithm.ML_DSA_44:
+            load_mldsa_key(self.public)
+        else:
+            load_public_key(self.public)
         preimage = self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public
         object.__setattr__(self, "key_hash", hashlib.sha256(preimage).digest()[:KEY_HASH_BYTES])
 

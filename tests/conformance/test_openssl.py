@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from settlement.ledger import checkpoint, envelope, keys
+from settlement.ledger.cosignature import cosignature_message
 from tests.conformance import sample_log
 
 
@@ -66,9 +67,9 @@ def test_openssl_verifies_a_cosignature(tmp_path: Path) -> None:
     line = note.signatures[1].signature
     time_seconds, signature = int.from_bytes(line[:8], "big"), line[8:]
     public = sample_log.WITNESS_KEY.public
-    message = checkpoint.cosignature_message(note.text, time_seconds)
+    message = cosignature_message(note.text, time_seconds)
     assert accepts(tmp_path, public, message, signature)
-    later = checkpoint.cosignature_message(note.text, time_seconds + 1)
+    later = cosignature_message(note.text, time_seconds + 1)
     assert not accepts(tmp_path, public, later, signature)
 
 

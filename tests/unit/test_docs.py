@@ -28,13 +28,14 @@ from iso_exchange.cli.catalogue import catalogue
 from iso_exchange.commands import RegisterPool
 from iso_exchange.observability import metrics
 from iso_exchange.publisher import publisher
-from iso_exchange.sequencer import auctions, sequencer
+from iso_exchange.sequencer import auctions, release, sequencer
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.services import mutations
 from iso_exchange.services.errors import STATUS
 from iso_exchange.settler import settler
 from settlement.ledger import envelope
 from settlement.metering import billable
+from settlement.postings import correction
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -89,6 +90,8 @@ def published_numbers() -> dict[str, object]:
         "derate_ppm": record["derate_ppm"],
         "METERING_INTERVAL_S": billable.METERING_INTERVAL_S,
         "READINGS_CLOSE_SECONDS": settler.READINGS_CLOSE_SECONDS,
+        "BOOK_LAG_SECONDS": release.BOOK_LAG_SECONDS,
+        "CORRECTION_SECONDS_MAX": correction.CORRECTION_SECONDS_MAX,
         "MICRO_USD_PER_CENT": MICRO_USD_PER_CENT,
         "INTERVAL_COUNT_MAX": auctions.INTERVAL_COUNT_MAX,
         "INTERVAL_SECONDS_MIN": auctions.INTERVAL_SECONDS_MIN,

@@ -25,27 +25,31 @@ _sym_db = _symbol_database.Default()
 from iso_exchange.api.v1 import header_pb2 as iso__exchange_dot_api_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%iso_exchange/api/v1/participant.proto\x12\x13iso_exchange.api.v1\x1a iso_exchange/api/v1/header.proto\"\xdd\x01\n\x0bParticipant\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12(\n\x05roles\x18\x04 \x03(\x0e\x32\x19.iso_exchange.api.v1.Role\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ountry_code\x18\x06 \x01(\t\x12\x1f\n\x17legal_entity_identifier\x18\x07 \x01(\t\"t\n\rKeyRevocation\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"a\n\nSuspension\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"d\n\rReinstatement\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"`\n\tCancelAll\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xc1\x01\n\x0fParticipantView\x12\x35\n\x0bparticipant\x18\x01 \x01(\x0b\x32 .iso_exchange.api.v1.Participant\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.iso_exchange.api.v1.ParticipantState\x12\x17\n\x0frevoked_key_ids\x18\x03 \x03(\t\x12\x18\n\x0b\x65ntry_index\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_entry_index*\x9b\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_SUPPLIER\x10\x01\x12\x0e\n\nROLE_BUYER\x10\x02\x12\x0e\n\nROLE_METER\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04\x12\x11\n\rROLE_OPERATOR\x10\x05\x12\x12\n\x0eROLE_COMMUNITY\x10\x06\x12\x11\n\rROLE_EXCHANGE\x10\x07*t\n\x10ParticipantState\x12!\n\x1dPARTICIPANT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PARTICIPANT_STATE_ACTIVE\x10\x01\x12\x1f\n\x1bPARTICIPANT_STATE_SUSPENDED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%iso_exchange/api/v1/participant.proto\x12\x13iso_exchange.api.v1\x1a iso_exchange/api/v1/header.proto\"\xdd\x01\n\x0bParticipant\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12(\n\x05roles\x18\x04 \x03(\x0e\x32\x19.iso_exchange.api.v1.Role\x12\x12\n\npublic_key\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ountry_code\x18\x06 \x01(\t\x12\x1f\n\x17legal_entity_identifier\x18\x07 \x01(\t\"t\n\rKeyRevocation\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x8e\x01\n\x0bKeyRotation\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x12\n\nold_key_id\x18\x03 \x01(\t\x12\x16\n\x0enew_public_key\x18\x04 \x01(\x0c\x12\x0e\n\x06reason\x18\x05 \x01(\t\"J\n\x07RootKey\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"a\n\nSuspension\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"d\n\rReinstatement\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"`\n\tCancelAll\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x16\n\x0eparticipant_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xd2\x01\n\x0fParticipantView\x12\x35\n\x0bparticipant\x18\x01 \x01(\x0b\x32 .iso_exchange.api.v1.Participant\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.iso_exchange.api.v1.ParticipantState\x12\x17\n\x0frevoked_key_ids\x18\x03 \x03(\t\x12\x18\n\x0b\x65ntry_index\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07key_ids\x18\x05 \x03(\tB\x0e\n\x0c_entry_index*\x9b\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_SUPPLIER\x10\x01\x12\x0e\n\nROLE_BUYER\x10\x02\x12\x0e\n\nROLE_METER\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04\x12\x11\n\rROLE_OPERATOR\x10\x05\x12\x12\n\x0eROLE_COMMUNITY\x10\x06\x12\x11\n\rROLE_EXCHANGE\x10\x07*t\n\x10ParticipantState\x12!\n\x1dPARTICIPANT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PARTICIPANT_STATE_ACTIVE\x10\x01\x12\x1f\n\x1bPARTICIPANT_STATE_SUSPENDED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.participant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=934
-  _globals['_ROLE']._serialized_end=1089
-  _globals['_PARTICIPANTSTATE']._serialized_start=1091
-  _globals['_PARTICIPANTSTATE']._serialized_end=1207
+  _globals['_ROLE']._serialized_start=1172
+  _globals['_ROLE']._serialized_end=1327
+  _globals['_PARTICIPANTSTATE']._serialized_start=1329
+  _globals['_PARTICIPANTSTATE']._serialized_end=1445
   _globals['_PARTICIPANT']._serialized_start=97
   _globals['_PARTICIPANT']._serialized_end=318
   _globals['_KEYREVOCATION']._serialized_start=320
   _globals['_KEYREVOCATION']._serialized_end=436
-  _globals['_SUSPENSION']._serialized_start=438
-  _globals['_SUSPENSION']._serialized_end=535
-  _globals['_REINSTATEMENT']._serialized_start=537
-  _globals['_REINSTATEMENT']._serialized_end=637
-  _globals['_CANCELALL']._serialized_start=639
-  _globals['_CANCELALL']._serialized_end=735
-  _globals['_PARTICIPANTVIEW']._serialized_start=738
-  _globals['_PARTICIPANTVIEW']._serialized_end=931
+  _globals['_KEYROTATION']._serialized_start=439
+  _globals['_KEYROTATION']._serialized_end=581
+  _globals['_ROOTKEY']._serialized_start=583
+  _globals['_ROOTKEY']._serialized_end=657
+  _globals['_SUSPENSION']._serialized_start=659
+  _globals['_SUSPENSION']._serialized_end=756
+  _globals['_REINSTATEMENT']._serialized_start=758
+  _globals['_REINSTATEMENT']._serialized_end=858
+  _globals['_CANCELALL']._serialized_start=860
+  _globals['_CANCELALL']._serialized_end=956
+  _globals['_PARTICIPANTVIEW']._serialized_start=959
+  _globals['_PARTICIPANTVIEW']._serialized_end=1169
 # @@protoc_insertion_point(module_scope)

@@ -181,6 +181,80 @@ class KeyRevocation(_message.Message):
 Global___KeyRevocation: _TypeAlias = KeyRevocation  # noqa: Y015
 
 @_typing.final
+class KeyRotation(_message.Message):
+    """KeyRotation is the signed body that replaces a key of a participant, a meter or the exchange's services. Signed by
+    the owner with the old key and with the new one; where the old key is lost, by the operator, the root key and
+    the new key. Public. Payload type application/vnd.iso-exchange.key-rotation.v1+protobuf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    PARTICIPANT_ID_FIELD_NUMBER: _builtins.int
+    OLD_KEY_ID_FIELD_NUMBER: _builtins.int
+    NEW_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    participant_id: _builtins.str
+    """Participant or meter whose key it is. Required."""
+    old_key_id: _builtins.str
+    """Lower-case hex SHA-256 of the raw public key that is replaced, 64 digits. Required."""
+    new_public_key: _builtins.bytes
+    """Raw Ed25519 public key, 32 bytes. Required; a key belongs to one participant or meter."""
+    reason: _builtins.str
+    """Why, 1 to 500 characters. Required; public."""
+    @_builtins.property
+    def header(self) -> _header_pb2.Header:
+        """Who signs, for which exchange, under which request id. Required."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.Header | None = ...,
+        participant_id: _builtins.str = ...,
+        old_key_id: _builtins.str = ...,
+        new_public_key: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "new_public_key", b"new_public_key", "old_key_id", b"old_key_id", "participant_id", b"participant_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRotation: _TypeAlias = KeyRotation  # noqa: Y015
+
+@_typing.final
+class RootKey(_message.Message):
+    """RootKey is the signed body that states the root key of the exchange, or replaces it. Signed by the operator, by
+    the root key itself and by the root key it replaces. Public. Payload type
+    application/vnd.iso-exchange.root-key.v1+protobuf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.bytes
+    """Raw Ed25519 public key, 32 bytes. Required; belongs to no participant."""
+    @_builtins.property
+    def header(self) -> _header_pb2.Header:
+        """Who signs, for which exchange, under which request id. Required."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.Header | None = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootKey: _TypeAlias = RootKey  # noqa: Y015
+
+@_typing.final
 class Suspension(_message.Message):
     """Suspension is the signed body after which new orders of a participant are refused. Signed by the operator;
     public. Payload type application/vnd.iso-exchange.suspension.v1+protobuf.
@@ -292,6 +366,7 @@ class ParticipantView(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REVOKED_KEY_IDS_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    KEY_IDS_FIELD_NUMBER: _builtins.int
     state: Global___ParticipantState.ValueType
     """Whether it may act."""
     entry_index: _builtins.int
@@ -304,6 +379,10 @@ class ParticipantView(_message.Message):
     def revoked_key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Key identifiers that were revoked, in order of revocation; empty when none was."""
 
+    @_builtins.property
+    def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Key identifiers in force, in order of registration; empty when all were revoked."""
+
     def __init__(
         self,
         *,
@@ -311,10 +390,11 @@ class ParticipantView(_message.Message):
         state: Global___ParticipantState.ValueType = ...,
         revoked_key_ids: _abc.Iterable[_builtins.str] | None = ...,
         entry_index: _builtins.int | None = ...,
+        key_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "entry_index", b"entry_index", "key_ids", b"key_ids", "participant", b"participant", "revoked_key_ids", b"revoked_key_ids", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
     _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015

@@ -70,6 +70,16 @@ class RegistryServiceStub:
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/iso_exchange.api.v1.RegistryService/RotateKey',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.RegisterRootKey = channel.unary_unary(
+                '/iso_exchange.api.v1.RegistryService/RegisterRootKey',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyResponse.FromString,
+                _registered_method=True)
         self.SuspendParticipant = channel.unary_unary(
                 '/iso_exchange.api.v1.RegistryService/SuspendParticipant',
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.SuspendParticipantRequest.SerializeToString,
@@ -169,6 +179,21 @@ class RegistryServiceServicer:
 
     def RevokeKey(self, request, context):
         """Revokes a key: from this entry on nothing signed with it is accepted. Operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Replaces a key. The owner with old and new key, or the operator with root and new key. NOT_FOUND when the old
+        key is none of the participant's; ALREADY_EXISTS when the new one is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterRootKey(self, request, context):
+        """States or replaces the root key. Operator, with the root key and the one it replaces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,6 +301,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyRequest.FromString,
                     response_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RegisterRootKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterRootKey,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyResponse.SerializeToString,
             ),
             'SuspendParticipant': grpc.unary_unary_rpc_method_handler(
                     servicer.SuspendParticipant,
@@ -513,6 +548,60 @@ class RegistryService:
             '/iso_exchange.api.v1.RegistryService/RevokeKey',
             iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyRequest.SerializeToString,
             iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.RegistryService/RotateKey',
+            iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterRootKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.RegistryService/RegisterRootKey',
+            iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_registry__service__pb2.RegisterRootKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,12 @@ class RegistryServiceStub:
     """Books collateral received at the bank. Operator. ALREADY_EXISTS when the bank reference is booked."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RevokeKeyRequest, _registry_service_pb2.RevokeKeyResponse]
     """Revokes a key: from this entry on nothing signed with it is accepted. Operator."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RotateKeyRequest, _registry_service_pb2.RotateKeyResponse]
+    """Replaces a key. The owner with old and new key, or the operator with root and new key. NOT_FOUND when the old
+    key is none of the participant's; ALREADY_EXISTS when the new one is taken.
+    """
+    RegisterRootKey: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RegisterRootKeyRequest, _registry_service_pb2.RegisterRootKeyResponse]
+    """States or replaces the root key. Operator, with the root key and the one it replaces."""
     SuspendParticipant: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.SuspendParticipantRequest, _registry_service_pb2.SuspendParticipantResponse]
     """Refuses new orders of a participant until it is reinstated. Operator. FAILED_PRECONDITION when it is
     suspended already.
@@ -127,6 +133,24 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_registry_service_pb2.RevokeKeyRequest, _abc.Awaitable[_registry_service_pb2.RevokeKeyResponse]],
     ) -> _abc.Awaitable[_registry_service_pb2.RevokeKeyResponse]:
         """Revokes a key: from this entry on nothing signed with it is accepted. Operator."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _registry_service_pb2.RotateKeyRequest,
+        context: _aio.ServicerContext[_registry_service_pb2.RotateKeyRequest, _abc.Awaitable[_registry_service_pb2.RotateKeyResponse]],
+    ) -> _abc.Awaitable[_registry_service_pb2.RotateKeyResponse]:
+        """Replaces a key. The owner with old and new key, or the operator with root and new key. NOT_FOUND when the old
+        key is none of the participant's; ALREADY_EXISTS when the new one is taken.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterRootKey(
+        self,
+        request: _registry_service_pb2.RegisterRootKeyRequest,
+        context: _aio.ServicerContext[_registry_service_pb2.RegisterRootKeyRequest, _abc.Awaitable[_registry_service_pb2.RegisterRootKeyResponse]],
+    ) -> _abc.Awaitable[_registry_service_pb2.RegisterRootKeyResponse]:
+        """States or replaces the root key. Operator, with the root key and the one it replaces."""
 
     @_abc_1.abstractmethod
     def SuspendParticipant(

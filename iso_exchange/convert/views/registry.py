@@ -44,6 +44,7 @@ def participant_view(
             else participant_pb2.PARTICIPANT_STATE_ACTIVE
         ),
         revoked_key_ids=tuple(participant.revoked),
+        key_ids=tuple(participant.keys),
         entry_index=entry_index,
     )
 

@@ -11,7 +11,7 @@ from iso_exchange.cli.catalogue import catalogue, page
 from iso_exchange.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[3]
-WITHOUT_JSON = {"iso serve"}
+WITHOUT_JSON = {"iso serve", "iso witness serve"}
 
 
 def test_every_command_has_json() -> None:

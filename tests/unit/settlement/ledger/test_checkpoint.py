@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from settlement.ledger import checkpoint as notes
 from settlement.ledger.checkpoint import Checkpoint
+from settlement.ledger.cosignature import cosignature_message
 from settlement.ledger.errors import CheckpointError, KeyFormatError, LedgerErrorCode
 from settlement.ledger.keys import NoteAlgorithm, NoteKey, SigningKey, parse_vkey
 from settlement.ledger.merkle import EMPTY_ROOT
@@ -208,7 +209,7 @@ def test_a_cosignature_carries_its_time() -> None:
     note = notes.add_signature_lines(NOTE, [notes.cosign(TEXT, "w", WITNESS, 1_679_315_147)])
     opened = notes.open_checkpoint(note, LOG_KEY, witnesses=[WITNESS_KEY], witness_count_min=1)
     assert [line.time_seconds for line in opened.cosignatures] == [1_679_315_147]
-    assert notes.cosignature_message(TEXT, 7) == b"cosignature/v1\ntime 7\n" + TEXT
+    assert cosignature_message(TEXT, 7) == b"cosignature/v1\ntime 7\n" + TEXT
 
 
 def test_the_latest_cosignature_of_a_witness_counts_once() -> None:
@@ -241,7 +242,7 @@ def test_a_cosignature_over_another_checkpoint_is_refused() -> None:
 
 
 def test_a_cosignature_with_another_time_is_refused() -> None:
-    signature = WITNESS.sign(notes.cosignature_message(TEXT, 7))
+    signature = WITNESS.sign(cosignature_message(TEXT, 7))
     for time, code in (
         (8, LedgerErrorCode.NOTE_BAD_SIGNATURE),
         (2**63, LedgerErrorCode.COSIGNATURE_MALFORMED),

@@ -1,0 +1,1 @@
+"""A witness: cosigns checkpoints of logs that only ever grow."""
