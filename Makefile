@@ -85,7 +85,7 @@ bench-ledger: $(STAMP) ## Accept signed orders, verify a million entries, prove 
 	$(BIN)/python -m tests.benchmarks orders ledger --all $(ARGS)
 
 bench-settlement: $(STAMP) ## Settle one hour of a 1.2 GW grid, from signed readings on
-	$(BIN)/python -m tests.benchmarks settlement $(ARGS)
+	$(BIN)/python -m tests.benchmarks settlement --all $(ARGS)
 
 bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and intervals
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)

@@ -34,6 +34,9 @@ class Step(Enum):
     COMMUNITIES = "community totals are surcharge on delivered chip-seconds"
     PREDECESSOR = "the log continues the one before it, and its balances"
 
+    # Members are one object each. Enum's own hash is a call of Python, made a million times here.
+    __hash__ = object.__hash__
+
     @property
     def number(self) -> int:
         """Position, from 1."""
@@ -203,8 +206,9 @@ class Record:
 
     def count(self, step: Step, unit: str, count: int = 1) -> None:
         """Something more was looked at."""
-        self._steps[step].checked += count
-        self._steps[step].unit = unit
+        record = self._steps[step]
+        record.checked += count
+        record.unit = unit
 
     def fail(self, step: Step, place: str, detail: str) -> None:
         """Something is wrong; the first finding of a step is shown."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from iso_exchange.audit.report import Record, Step
@@ -37,10 +38,16 @@ class Signatures:
         self._queue: queue.Queue[Batch | None] = queue.Queue(BATCHES_WAITING_MAX)
         self._wrong: list[str] = []
         self._left: list[Batch] = []
+        self._taken: list[Batch] = []
+        self._ended = False
         self._thread: threading.Thread | None = None
+        self._added = 0
+        self._judged = 0
+        self._lock = threading.Lock()
 
     def add(self, place: str, checks: Sequence[SignatureCheck]) -> None:
         """Check these signatures, now or later."""
+        self._added += len(checks)
         for check in checks:
             self._places.append(place)
             self._checks.append(check)
@@ -56,6 +63,9 @@ class Signatures:
         for batch in (*self._left, (self._places, self._checks)):
             self._check(batch)
         self._left, self._places, self._checks = [], [], []
+        if self._judged != self._added:
+            detail = f"{self._added - self._judged} of {self._added} were not checked"
+            self._record.fail(Step.SIGNATURES, "signatures", detail)
         for place in sorted(self._wrong, key=_number):
             detail = "BAD_SIGNATURE envelope.signatures: the signature does not hold"
             self._record.fail(Step.SIGNATURES, place, detail)
@@ -74,25 +84,42 @@ class Signatures:
 
     def _serve(self) -> None:
         """Feed the other process; what it does not answer is left for ``finish``."""
-        batch: Batch | None = None
-        try:
-            with subprocess.Popen(
-                [sys.executable, "-m", "iso_exchange.signature_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            ) as process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                while (batch := self._queue.get()) is not None:
-                    process.stdin.write(frame_of(batch[1]))
-                    process.stdin.flush()
-                    (count,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
-                    self._note(batch, [byte == 1 for byte in process.stdout.read(count)])
-                process.stdin.close()
-        except (OSError, ValueError, struct.error):
-            while batch is not None:
-                self._left.append(batch)
-                batch = self._queue.get()
+        with suppress(OSError, ValueError, struct.error):
+            self._feed()
+        # After a failure whoever adds must not wait for ever, and nothing may be forgotten.
+        while not self._ended:
+            self._next()
+            self._left += self._taken
+            self._taken = []
+
+    def _feed(self) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-m", "iso_exchange.signature_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            while True:
+                self._next()
+                if self._ended:
+                    process.stdin.close()
+                    return
+                (batch,) = self._taken
+                process.stdin.write(frame_of(batch[1]))
+                process.stdin.flush()
+                (count,) = LENGTH.unpack(process.stdout.read(LENGTH.size))
+                self._note(batch, [byte == 1 for byte in process.stdout.read(count)])
+                self._taken = []
+
+    def _next(self) -> None:
+        """Take a batch; one that was taken and not answered is left for ``finish``."""
+        self._left += self._taken
+        self._taken = []
+        batch = self._queue.get()
+        self._ended = batch is None
+        if batch is not None:
+            self._taken = [batch]
 
     def _check(self, batch: Batch) -> None:
         self._note(batch, [holds(check) for check in batch[1]])
@@ -101,7 +128,10 @@ class Signatures:
         if len(found) != len(batch[1]):
             message = "the answer is short"
             raise ValueError(message)
-        self._wrong += [place for place, held in zip(batch[0], found, strict=True) if not held]
+        wrong = [place for place, held in zip(batch[0], found, strict=True) if not held]
+        with self._lock:  # both sides come here
+            self._judged += len(found)
+            self._wrong += wrong
 
 
 def _number(place: str) -> int:

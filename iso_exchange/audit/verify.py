@@ -19,6 +19,7 @@ from iso_exchange.audit.log_keys import LogKeys, Trust
 from iso_exchange.audit.report import Record, Report, Result, Step
 from iso_exchange.audit.succession import Succession, balance_findings, findings
 from iso_exchange.audit.walk import Walk
+from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.state import State
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import Checkpoint, parse_checkpoint, parse_note
@@ -84,7 +85,10 @@ def _verified(directory: Path, trust: Trust) -> tuple[Report, Bundle | None, Wal
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
-    walk = _walk(record, files, bundle, trust)
+    try:
+        walk = _walk(record, files, bundle, trust)
+    finally:
+        Pauses().end()
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
     else:
@@ -177,6 +181,7 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> W
         with record.guard(Step.TREE, LOG_PREFIX):
             _read_leaves(record, files, checkpoint, walk)
             _check_documents(record, bundle, walk)
+        walk.close()
         if trust.timestamp_roots:
             from iso_exchange.audit.timestamps import check_timestamps  # noqa: PLC0415 - an extra
 

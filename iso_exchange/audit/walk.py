@@ -93,24 +93,31 @@ AFTER_REPLAY = (
 
 
 class _Leaf(NamedTuple):
+    """A leaf and what is asked of it more than once.
+
+    Attributes:
+        place: How a finding names it.
+        hash: Leaf hash.
+        commitment: What it commits to; None when it is not in the form of a commitment.
+    """
+
     number: int
     data: bytes
     payload_type: str
-
-    @property
-    def place(self) -> str:
-        return f"entry {self.number}"
+    place: str
+    hash: bytes
+    commitment: bytes | None
 
 
 _COMMITMENT_END = f'","payloadType":"{COMMITMENT_PAYLOAD_TYPE}","signatures":[]}}'.encode()
 
 
-def _is_commitment(data: bytes) -> bool:
-    """Whether a leaf has the form of a commitment, which is checked when it is opened."""
+def _commitment(data: bytes) -> bytes | None:
+    """What a leaf commits to, or None when it is not in the form of a commitment."""
     try:
-        return data.endswith(_COMMITMENT_END) and bool(proofs.parse_commitment_leaf(data))
+        return proofs.parse_commitment_leaf(data) if data.endswith(_COMMITMENT_END) else None
     except LedgerFormatError:
-        return False
+        return None
 
 
 class Walk:
@@ -180,15 +187,17 @@ class Walk:
     def take(self, index: int, data: bytes) -> None:
         """Next leaf, already verified against the root."""
         self.entries = index + 1
-        if _is_commitment(data):
-            self._pending.append(_Leaf(index, data, COMMITMENT_PAYLOAD_TYPE))
+        place, leaf_hash, commitment = f"entry {index}", merkle.leaf_hash(data), _commitment(data)
+        if commitment is not None:
+            kind = COMMITMENT_PAYLOAD_TYPE
+            self._pending.append(_Leaf(index, data, kind, place, leaf_hash, commitment))
             return
         try:
             payload_type = envelope.decode(data, allow_unsigned=True).payload_type
         except LedgerFormatError as error:
-            self._record.fail(Step.SIGNATURES, f"entry {index}", str(error))
+            self._record.fail(Step.SIGNATURES, place, str(error))
             payload_type = ""
-        leaf = _Leaf(number=index, data=data, payload_type=payload_type)
+        leaf = _Leaf(index, data, payload_type, place, leaf_hash, None)
         if payload_type != BATCH_PAYLOAD_TYPE:
             self._pending.append(leaf)
             return
@@ -207,7 +216,7 @@ class Walk:
             detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
             self._record.fail(Step.BATCHES, first.place, detail)
             self._stop(first.place, "no batch header says when it was accepted")
-        self._signatures.finish()
+        self.close()
         self._seal.finish(self.entries)
         if self._kind is BundleKind.PUBLIC:
             return
@@ -218,13 +227,17 @@ class Walk:
                 detail = "opens no commitment of the log"
                 self._record.fail(Step.COMMITMENTS, f"entry {extra.index}", detail)
 
+    def close(self) -> None:
+        """Wait for the verdict on every signature that was met, also after a walk cut short."""
+        self._signatures.finish()
+
     def _header(self, leaf: _Leaf) -> None:
         """Check a batch header against the leaves before it."""
         with self._record.guard(Step.BATCHES, leaf.place):
             envelope.verify(leaf.data, self._log_keys.in_force)
         # A header of another key is a finding; its time is used all the same.
         header = codec.decode(envelope.decode(leaf.data).payload, BatchHeader)
-        hashes = [merkle.leaf_hash(entry.data) for entry in self._pending]
+        hashes = [entry.hash for entry in self._pending]
         root = merkle.Frontier().extend(hashes).root().hex()
         for said, found, what in (
             (header.first_index, leaf.number - len(hashes), "first index"),
@@ -266,7 +279,7 @@ class Walk:
         self._visible(leaf, command, opening)
         entry = EntryContext(
             index=leaf.number,
-            leaf_hash=merkle.leaf_hash(leaf.data),
+            leaf_hash=leaf.hash,
             documents=self._documents(leaf, command),
         )
         self._seal.see(command, entry.index)
@@ -298,7 +311,7 @@ class Walk:
         Decoded once: it is needed to open and to read.
         """
         with self._record.guard(Step.COMMITMENTS, leaf.place):
-            commitment = proofs.parse_commitment_leaf(leaf.data)
+            commitment = leaf.commitment or proofs.parse_commitment_leaf(leaf.data)
             opening = next(self._openings, None)
             if opening is None or opening.index != leaf.number:
                 found = "none" if opening is None else f"one for entry {opening.index}"

@@ -337,6 +337,11 @@ class Reader:
         value: Message = self._get(name)
         return self._adopt(value, name) if self._message.HasField(name) else None
 
+    def plain(self, name: str) -> Any:  # noqa: ANN401 - the field decides
+        """A message whose fields the caller reads all by itself, None when it is unset."""
+        value = self._get(name)
+        return value if self._message.HasField(name) else None
+
     def bytes_of(self, name: str) -> bytes:
         """Bytes that state a message, empty when it is unset; they count as read."""
         value: Message = self._get(name)

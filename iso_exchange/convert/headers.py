@@ -6,13 +6,44 @@ Origin and request id may be empty here: the refusals of those have codes of the
 
 from __future__ import annotations
 
+from typing import Final
+
+from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import header_pb2
 from iso_exchange.commands import Header
-from iso_exchange.convert.fields import REFERENCE_LENGTH_MAX, Reader, timestamp
+from iso_exchange.convert.fields import INSTANT_MAX, REFERENCE_LENGTH_MAX, Reader, timestamp
+
+_IS_ALL: Final = {field.name for field in header_pb2.Header.DESCRIPTOR.fields} == {
+    "origin",
+    "signer_id",
+    "request_id",
+    "create_time",
+}
+"""Whether the fields that are read directly are all that a header can have."""
 
 
 def read_header(body: Reader) -> Header:
     """The field ``header`` of a body."""
+    message = body.plain("header") if _IS_ALL else None
+    if message is not None:
+        origin, signer, request = message.origin, message.signer_id, message.request_id
+        time = message.create_time
+        if (
+            len(origin) <= REFERENCE_LENGTH_MAX
+            and 0 < len(signer) <= REFERENCE_LENGTH_MAX
+            and len(request) <= REFERENCE_LENGTH_MAX
+            and (origin + signer + request).isprintable()
+            and message.HasField("create_time")
+            and time.nanos == 0
+            and 0 <= time.seconds <= INSTANT_MAX
+        ):
+            return Header(
+                origin=origin,
+                signer_id=signer,
+                request_id=request,
+                create_time=UnixSeconds(time.seconds),
+            )
+    # Something is wrong with it, or unusual: field by field, to the first fault.
     header = body.child("header")
     return Header(
         origin=header.text("origin", longest=REFERENCE_LENGTH_MAX, shortest=0),

@@ -44,6 +44,10 @@ class Pauses:
         if self._entries >= ENTRY_COUNT:
             self.now()
 
+    def end(self) -> None:
+        """What was taken out of sight is looked at again, by whoever uses the process next."""
+        gc.unfreeze()
+
     def now(self) -> None:
         """Collect garbage and take everything else out of sight."""
         self._entries = 0

@@ -179,7 +179,6 @@ class Sequencer:
         head = await self._store.take_over()
         self._loaded = await load(self._store, self._origin, head)
         self._log_key_in_force()
-        self._pauses.now()
         behind_us = self._loaded.time_us - self._clock.now_us()
         if behind_us > CLOCK_BEHIND_US:
             log.warning(
@@ -264,6 +263,13 @@ class Sequencer:
         Raises:
             StoppedError: a commit failed, its outcome is unknown, or a command met a bug.
         """
+        self._pauses.now()
+        try:
+            await self._work()
+        finally:
+            self._pauses.end()
+
+    async def _work(self) -> None:
         while True:
             waiting = await self._drain()
             batch = _Batch(

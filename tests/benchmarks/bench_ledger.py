@@ -84,9 +84,10 @@ SIZES: Final[tuple[LedgerSize, ...]] = (
     ProofSize(name="proof, 100,000,000 leaves", leaves=100_000_000, repeated=True),
 )
 SLOW: Final[tuple[LedgerSize, ...]] = (
+    AuditSize(name="audit, 250,000 entries", entries=250_000),
     AuditSize(name="audit, 1,000,000 entries", entries=1_000_000),
 )
-"""Its bundle takes minutes to make, once."""
+"""Their bundles take minutes to make, once."""
 TINY: Final[tuple[LedgerSize, ...]] = (
     CommitSize(name="commit, tiny", entries=5, commits=2),
     AuditSize(name="audit, tiny", entries=300),
@@ -292,20 +293,16 @@ def _proved(
     cold = "reads the edge of the tree and checks it against the root"
     if size.leaves >= GOAL_LEAVES:
         yield at_most(size.name, "first proof", took_ms[0], "ms", goal=GOAL_PROOF_MS, note=cold)
-        slowest = max(took_ms)
-        yield at_most(size.name, "slowest proof", slowest, "ms", goal=GOAL_PROOF_MS)
     else:
         yield Row(size=size.name, phase="first proof", value=took_ms[0], unit="ms", note=cold)
     for name, values in (("proof", took_ms), ("verified", checked_ms)):
         for share in (0.5, 0.99):
-            value = percentile(values, share)
-            yield Row(
-                size=size.name,
-                phase=f"{name}, p{share * 100:.0f}",
-                value=value,
-                unit="ms",
-                note=note if (name, share) == ("proof", 0.5) else "",
-            )
+            value, phase = percentile(values, share), f"{name}, p{share * 100:.0f}"
+            said = note if (name, share) == ("proof", 0.5) else ""
+            if size.leaves >= GOAL_LEAVES and phase == "proof, p99":
+                yield at_most(size.name, phase, value, "ms", goal=GOAL_PROOF_MS)
+            else:
+                yield Row(size=size.name, phase=phase, value=value, unit="ms", note=said)
 
 
 def _repeated_tree(leaves: int, indexes: Sequence[int], directory: Path) -> tuple[bytes, int]:

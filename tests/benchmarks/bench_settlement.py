@@ -34,6 +34,8 @@ SIZES: Final[tuple[SettlementSize, ...]] = (
     WholeGrid(
         name="120 MW, whole path", pools=50, nodes=12_600, contracts=200, suppliers=20, sites=4
     ),
+)
+SLOW: Final[tuple[SettlementSize, ...]] = (
     WholeGrid(
         name="1.2 GW, whole path",
         pools=500,
@@ -206,6 +208,7 @@ BENCHMARK: Final = Benchmark(
     title=f"one delivery hour of a generated grid, twelve readings a node: in memory, median of "
     f"{ROUNDS} rounds; and whole, from signed batches to durable postings and statements",
     sizes=SIZES,
+    slow=SLOW,
     tiny=TINY,
     run=run,
 )

@@ -206,11 +206,16 @@ async def _open(day: MarketDay, size: WholeGrid) -> None:
     await _send(day, list(_orders(size)))
 
 
-def _registry(day: MarketDay, size: WholeGrid) -> Iterator[Command]:
+def _people(size: WholeGrid) -> list[tuple[str, Role]]:
     people = [("operator", Role.OPERATOR), (EXCHANGE_ID, Role.EXCHANGE)]
     people += [(f"seller-{number}", Role.SUPPLIER) for number in range(size.suppliers)]
     people += [(f"lab-{number}", Role.BUYER) for number in range(size.suppliers)]
     people += [(f"town-{number}", Role.COMMUNITY) for number in range(size.sites)]
+    return people
+
+
+def _registry(day: MarketDay, size: WholeGrid) -> Iterator[Command]:
+    people = _people(size)
     for name, role in people:
         yield RegisterParticipant(
             header=header("operator", f"participant/{name}"),

@@ -27,7 +27,7 @@ COMPARED = {
     "clearing": {"one MILP, HiGHS", "one MILP, SCIP", "price"},
     "orders": {"accepted", "acknowledged, p99"},
     "settlement": {"total"},
-    "ledger": {"verify, auditor bundle", "commit, p50"},
+    "ledger": {"processor time, replay", "commit, p50"},
     "spot": {"clear and verify", "gate to awards"},
 }
 

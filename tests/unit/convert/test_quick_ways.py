@@ -9,10 +9,12 @@ from unittest.mock import patch
 import pytest
 
 from clearing import codec
-from iso_exchange.api.v1 import meter_pb2
+from iso_exchange.api.v1 import deposit_pb2, header_pb2, meter_pb2
 from iso_exchange.audit.bundle import Opening, read_opening
-from iso_exchange.convert import meters
+from iso_exchange.commands import Header
+from iso_exchange.convert import headers, meters
 from iso_exchange.convert.fields import Reader, RefusedBodyError
+from iso_exchange.convert.headers import read_header
 from settlement.ledger import envelope, proofs
 from settlement.ledger.envelope import Envelope
 from settlement.ledger.errors import LedgerFormatError
@@ -122,3 +124,30 @@ def test_sound_readings_exist() -> None:
         row = [*rows[0]]
         row[place] = wrong
         assert not meters._are_sound([tuple(row), rows[1]])
+
+
+def test_a_header_has_a_quick_way() -> None:
+    assert headers._IS_ALL
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_headers_are_read_the_same(seed: int) -> None:
+    draw = random.Random(seed)
+    texts = ("", "x", "lab-1", "é", "a\x00", "b\n", "\u2028", "y" * 300, "y" * 301)
+    header = header_pb2.Header(
+        origin=draw.choice(texts), signer_id=draw.choice(texts), request_id=draw.choice(texts)
+    )
+    if draw.random() < 0.8:
+        header.create_time.seconds = draw.choice((0, 5, -1, 253_402_300_799, 253_402_300_800))
+        header.create_time.nanos = draw.choice((0, 0, 0, 1))
+    body = deposit_pb2.Deposit(header=header) if draw.random() < 0.9 else deposit_pb2.Deposit()
+
+    def read() -> Header | str:
+        try:
+            return read_header(Reader(body))
+        except RefusedBodyError as refused:
+            return str(refused)
+
+    found = read()
+    with patch.object(Reader, "plain", lambda _, __: None):
+        assert read() == found
