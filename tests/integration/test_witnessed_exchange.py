@@ -113,6 +113,11 @@ async def test_everything_published_is_witnessed(
             assert len(opened.cosignatures) == 2
             first, second = market.exchange.log_vkey, market.exchange.second_log_vkey
             open_checkpoint(note, parse_vkey(first), further_log_keys=[parse_vkey(second)])
+            for arguments in (["checkpoint"], ["proof", str(receipt.entry_index)]):
+                command = ["--data", str(config.data), "ledger", *arguments, "--json"]
+                good = [*command, "--policy", str(rule)]
+                assert await asyncio.to_thread(run, good) == 0
+                assert await asyncio.to_thread(run, [*command, "--policy", "no-such"]) == 2
             http = market.exchange.http_url
             served = await asyncio.to_thread(fetch, f"{http}/log/checkpoint.witnessed")
             assert open_under_policy(served, policy).checkpoint.size >= opened.checkpoint.size
