@@ -32,6 +32,7 @@ from settlement.ledger.checkpoint import (
     parse_note,
     sign_checkpoint,
 )
+from settlement.ledger.errors import CheckpointError
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 from settlement.storage.store import LedgerStore, Published, StoreError, TreeState
@@ -98,8 +99,9 @@ class Publisher:
         A file that is behind (a crash between the compare-and-swap and the rename) is renewed.
 
         Raises:
-            StoreError: ``ROLLED_BACK`` when the database does not extend the checkpoint files,
-                its own published checkpoint, or what a witness cosigned.
+            StoreError: ``DAMAGED_CHECKPOINT``; ``ROLLED_BACK`` when the database does not
+                extend the checkpoint files, its own published checkpoint, or what a witness
+                cosigned.
         """
         head = await self._store.tree_state()
         self._published = await self._store.published()
@@ -107,7 +109,7 @@ class Publisher:
         seen = path.read_bytes() if path.exists() else b""
         if seen:
             known = self._published.size if self._published else -1
-            size = parse_checkpoint(parse_note(seen).text).size
+            size = _read_note(CHECKPOINT_NAME, seen).size
             if size > known:
                 detail = f"the checkpoint file names {size} entries, the database {known}"
                 raise StoreError("ROLLED_BACK", detail)
@@ -235,7 +237,7 @@ class Publisher:
 
     def _refuse_other(self, where: str, note: bytes, head: TreeState) -> None:
         """Refuse a checkpoint that is no part of the database's tree."""
-        found = parse_checkpoint(parse_note(note).text)
+        found = _read_note(where, note)
         if found.size > head.size or found.root != self._tree.root(found.size):
             detail = f"{where} names another tree of {found.size} entries, or more than are stored"
             raise StoreError("ROLLED_BACK", detail)
@@ -266,3 +268,11 @@ class Publisher:
             if not leaves:
                 raise StoreError("ROLLED_BACK", f"leaves end at {start} of {size}")
             self._tree.extend(merkle.leaf_hash(leaf) for leaf in leaves)
+
+
+def _read_note(where: str, note: bytes) -> Checkpoint:
+    try:
+        return parse_checkpoint(parse_note(note).text)
+    except CheckpointError as error:
+        detail = f"{where} is no checkpoint ({error}): restore it, or remove it if it is a file"
+        raise StoreError("DAMAGED_CHECKPOINT", detail) from error

@@ -147,6 +147,7 @@ class StoreError(RuntimeError):
     ``UNKNOWN_OUTCOME``: the connection broke during commit: exit, reload, let clients retry.
     ``ROLLED_BACK``: the database is behind what was published.
     ``UNAVAILABLE``: a read or ``publish`` broke; after ``publish`` read ``published`` again.
+    ``DAMAGED_CHECKPOINT``: what was published cannot be read.
     ``OTHER_ORIGIN``: the database belongs to another log.
     """
 
