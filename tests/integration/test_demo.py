@@ -15,7 +15,7 @@ import pytest
 from clearing.units import PPM
 from iso_exchange.replay import scenario
 
-STEPS = 16
+STEPS = 17
 
 
 @pytest.fixture(scope="module")
