@@ -38,6 +38,8 @@ from settlement.ledger.mldsa import MlDsaKey
 from settlement.storage.store import LedgerStore, Published, StoreError, TreeState
 
 PUBLISH_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 10.0
+"""Until a witness that did not answer is asked again about the same checkpoint."""
 PAGE_COUNT: Final = 4_096
 CHECKPOINT_NAME: Final = "checkpoint"
 WITNESSED_NAME: Final = "checkpoint.witnessed"
@@ -193,13 +195,23 @@ class Publisher:
 
     async def run_witnesses(self) -> None:
         """Have each published checkpoint cosigned, for ever; the latest where they are slow."""
-        asked = -1
+        asked, is_complete = -1, True
         while True:
-            async with self.changed:
-                while self._waits or self._size in (-1, asked):
-                    await self.changed.wait()
+            if self._waits or self._size in (-1, asked):
+                try:
+                    async with (
+                        asyncio.timeout(None if is_complete else RETRY_SECONDS),
+                        self.changed,
+                    ):
+                        # Looked at again under the lock: nobody can have told us before.
+                        if self._waits or self._size in (-1, asked):
+                            await self.changed.wait()
+                    continue
+                except TimeoutError:
+                    pass  # the log is quiet, and somebody did not answer
             asked = self._size
-            await self.collect()
+            cosigned = await self.collect()
+            is_complete = cosigned is None or cosigned.is_complete
 
     @property
     def _size(self) -> int:
