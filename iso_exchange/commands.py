@@ -9,7 +9,6 @@ signed by the exchange's own services are the canonical JSON of these very value
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from clearing.shapes import LATER
 from clearing.types import (
@@ -33,27 +32,14 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
-from iso_exchange.header import Header as Header  # noqa: PLC0414 - a name of this module too
+from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
+from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
 from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC0414
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
 from settlement.types import MeterBatch
-
-
-class Role(Enum):
-    """What a participant may do; a participant may hold several."""
-
-    SUPPLIER = "SUPPLIER"
-    BUYER = "BUYER"
-    METER = "METER"
-    AUDITOR = "AUDITOR"
-    OPERATOR = "OPERATOR"
-    COMMUNITY = "COMMUNITY"
-    EXCHANGE = "EXCHANGE"
-    """The exchange's own services: they sign results, never orders."""
-
 
 # Registry ---------------------------------------------------------------------------
 

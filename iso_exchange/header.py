@@ -1,10 +1,24 @@
-"""First field of every signed body: who signs, for which exchange, under which request id."""
+"""What every signed body begins with: who says it, to whom, and only once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from clearing.units import UnixSeconds
+
+
+class Role(Enum):
+    """What a participant may do; a participant may hold several."""
+
+    SUPPLIER = "SUPPLIER"
+    BUYER = "BUYER"
+    METER = "METER"
+    AUDITOR = "AUDITOR"
+    OPERATOR = "OPERATOR"
+    COMMUNITY = "COMMUNITY"
+    EXCHANGE = "EXCHANGE"
+    """The exchange's own services: they sign results, never orders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

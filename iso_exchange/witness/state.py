@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from iso_exchange.durable import make_directory
 from iso_exchange.publisher.files import replace
 from iso_exchange.secrets_file import create_seed, read_seed
 from settlement.ledger.checkpoint import (
@@ -90,7 +89,7 @@ def create(directory: Path, *, name: str, ed25519: bool, mldsa: bool) -> Witness
     check_key_name(name)
     if (directory / NAME_FILE).exists():
         raise WitnessStateError("WITNESS_EXISTS", f"{directory} holds a witness already")
-    make_directory(directory, 0o700)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for wanted, file in ((ed25519, ED25519_FILE), (mldsa, MLDSA_FILE)):
         if wanted:
             create_seed(directory / file)
