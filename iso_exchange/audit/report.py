@@ -32,7 +32,7 @@ class Step(Enum):
     BALANCES = "debits equal credits, pots are empty, the laws of settlement hold"
     STATEMENTS = "statements and payouts are what moved each account"
     COMMUNITIES = "community totals are surcharge on delivered chip-seconds"
-    PREDECESSOR = "the log continues the one before it, and its balances"
+    PREDECESSOR = "the log before, where one is named, ends where this one begins"
 
     # Members are one object each. Enum's own hash is a call of Python, made a million times here.
     __hash__ = object.__hash__

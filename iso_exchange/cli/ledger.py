@@ -21,6 +21,7 @@ from settlement.ledger import merkle, proofs
 from settlement.ledger.checkpoint import OpenedCheckpoint, open_checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import NoteKey, parse_vkey
+from settlement.ledger.policy import Policy, open_under_policy, parse_policy
 
 app: Final = typer.Typer(
     no_args_is_help=True, help="Transparency log: checkpoint, entry, proof, export."
@@ -32,20 +33,30 @@ EntryIndex = Annotated[int, typer.Argument(metavar="INDEX", min=0, help="Positio
 LogKey = Annotated[
     str, typer.Option("--log-key", help="Verifier key. Default: that of the identity directory.")
 ]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option("--policy", help="C2SP tlog-policy file: its quorum of witnesses must hold too."),
+]
 
 
 @app.command("checkpoint")
-def checkpoint(context: typer.Context, log_key: LogKey = "", as_json: Json = False) -> None:
-    """Show the latest checkpoint, its signature checked."""
-    key = _log_key(context, log_key)
+def checkpoint(
+    context: typer.Context,
+    log_key: LogKey = "",
+    policy: PolicyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show the latest checkpoint, its signature checked, and its cosignatures by a policy."""
+    key, rules = _log_key(context, log_key), _policy(policy)
     found = call(context, lambda client: client.checkpoint(), as_json=as_json, default=OPERATOR_ID)
-    opened = _open(found.note, key)
+    opened = _open(found.note, key, rules)
     output.answer(
         {
             "origin": opened.checkpoint.origin,
             "tree_size": opened.checkpoint.size,
             "root_hash": opened.checkpoint.root.hex(),
             "publish_time": output.stamp_text(found.publish_time),
+            "witnesses": [line.key.name for line in opened.cosignatures],
             "note": found.note.decode(),
         },
         found.note.decode().rstrip("\n"),
@@ -89,14 +100,15 @@ def proof(
         Path | None, typer.Option("--output", help="Write a C2SP tlog-proof file.")
     ] = None,
     log_key: LogKey = "",
+    policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
     """Prove that an entry is in the log: checked here against the signed checkpoint."""
-    key = _log_key(context, log_key)
+    key, rules = _log_key(context, log_key), _policy(policy)
 
     async def work(client: Client) -> tuple[bytes, bytes]:
         latest = await client.checkpoint()
-        opened = _open(latest.note, key)
+        opened = _open(latest.note, key, rules)
         found = await client.entry(index)
         path = await client.inclusion_proof(index, tree_size=opened.checkpoint.size)
         log_proof = proofs.LogProof(index=index, path=tuple(path.hashes), checkpoint=latest.note)
@@ -136,9 +148,19 @@ def _log_key(context: typer.Context, given: str) -> NoteKey:
         raise BadValue("--log-key", f"expected a verifier key: {error}", got=text) from error
 
 
-def _open(note: bytes, key: NoteKey) -> OpenedCheckpoint:
+def _policy(path: Path | None) -> Policy | None:
+    if path is None:
+        return None
     try:
-        return open_checkpoint(note, key)
+        return parse_policy(path.read_bytes())
+    except (OSError, LedgerFormatError) as error:
+        raise BadValue("--policy", str(error), got=str(path)) from error
+
+
+def _open(note: bytes, key: NoteKey, policy: Policy | None) -> OpenedCheckpoint:
+    try:
+        opened = open_checkpoint(note, key)
+        return opened if policy is None else open_under_policy(note, policy, origin=key.name)
     except LedgerFormatError as error:
         message = f"the checkpoint does not verify: {error}"
         raise UntrustedAnswer(message) from error

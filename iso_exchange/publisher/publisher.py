@@ -33,11 +33,14 @@ from settlement.ledger.checkpoint import (
     parse_note,
     sign_checkpoint,
 )
+from settlement.ledger.errors import CheckpointError
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 from settlement.storage.store import LedgerStore, Published, StoreError, TreeState
 
 PUBLISH_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 10.0
+"""Until a witness that did not answer is asked again about the same checkpoint."""
 PAGE_COUNT: Final = 4_096
 CHECKPOINT_NAME: Final = "checkpoint"
 WITNESSED_NAME: Final = "checkpoint.witnessed"
@@ -100,9 +103,9 @@ class Publisher:
         and so are files that are missing.
 
         Raises:
-            StoreError: ``ROLLED_BACK`` when the database does not extend the checkpoint files,
-                its own published checkpoint, or what a witness cosigned; ``DAMAGED`` when a
-                file is not what the published checkpoint says.
+            StoreError: ``DAMAGED_CHECKPOINT``; ``ROLLED_BACK`` when the database does not
+                extend the checkpoint files, its own published checkpoint, or what a witness
+                cosigned; ``DAMAGED`` when a file is not what the published checkpoint says.
         """
         head = await self._store.tree_state()
         self._published = await self._store.published()
@@ -110,7 +113,7 @@ class Publisher:
         seen = path.read_bytes() if path.exists() else b""
         if seen:
             known = self._published.size if self._published else -1
-            size = parse_checkpoint(parse_note(seen).text).size
+            size = _read_note(CHECKPOINT_NAME, seen).size
             if size > known:
                 detail = f"the checkpoint file names {size} entries, the database {known}"
                 raise StoreError("ROLLED_BACK", detail)
@@ -198,13 +201,23 @@ class Publisher:
 
     async def run_witnesses(self) -> None:
         """Have each published checkpoint cosigned, for ever; the latest where they are slow."""
-        asked = -1
+        asked, is_complete = -1, True
         while True:
-            async with self.changed:
-                while self._waits or self._size in (-1, asked):
-                    await self.changed.wait()
+            if self._waits or self._size in (-1, asked):
+                try:
+                    async with (
+                        asyncio.timeout(None if is_complete else RETRY_SECONDS),
+                        self.changed,
+                    ):
+                        # Looked at again under the lock: nobody can have told us before.
+                        if self._waits or self._size in (-1, asked):
+                            await self.changed.wait()
+                    continue
+                except TimeoutError:
+                    pass  # the log is quiet, and somebody did not answer
             asked = self._size
-            await self.collect()
+            cosigned = await self.collect()
+            is_complete = cosigned is None or cosigned.is_complete
 
     @property
     def _size(self) -> int:
@@ -242,7 +255,7 @@ class Publisher:
 
     def _refuse_other(self, where: str, note: bytes, head: TreeState) -> None:
         """Refuse a checkpoint that is no part of the database's tree."""
-        found = parse_checkpoint(parse_note(note).text)
+        found = _read_note(where, note)
         if found.size > head.size or found.root != self._tree.root(found.size):
             detail = f"{where} names another tree of {found.size} entries, or more than are stored"
             raise StoreError("ROLLED_BACK", detail)
@@ -273,3 +286,11 @@ class Publisher:
             if not leaves:
                 raise StoreError("ROLLED_BACK", f"leaves end at {start} of {size}")
             self._tree.extend(merkle.leaf_hash(leaf) for leaf in leaves)
+
+
+def _read_note(where: str, note: bytes) -> Checkpoint:
+    try:
+        return parse_checkpoint(parse_note(note).text)
+    except CheckpointError as error:
+        detail = f"{where} is no checkpoint ({error}): restore it, or remove it if it is a file"
+        raise StoreError("DAMAGED_CHECKPOINT", detail) from error

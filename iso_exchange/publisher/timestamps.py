@@ -29,6 +29,7 @@ from settlement.ledger.checkpoint import parse_note
 from settlement.storage.store import Published
 
 ANSWER_SECONDS_MAX: Final = 20.0
+RETRY_SECONDS: Final = 60.0
 DIRECTORY: Final = "timestamps"
 _OK: Final = 200
 
@@ -65,8 +66,9 @@ class Timestamps:
                     await self.stamp(published)
                 except (TimestampError, OSError, ValueError, http.client.HTTPException) as error:
                     log.warning("no timestamp", url=self._url, reason=str(error))
-                else:
-                    stamped = published.size
+                    await asyncio.sleep(min(self._seconds, RETRY_SECONDS))
+                    continue
+                stamped = published.size
             await asyncio.sleep(self._seconds)
 
     async def stamp(self, published: Published) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -83,6 +84,11 @@ class Cosigned:
     is_quorum: bool
     answers: tuple[Answer, ...]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether asking again could bring nothing more."""
+        return all(answer.finding is not Finding.UNREACHABLE for answer in self.answers)
+
 
 class Witnesses:
     """The witnesses of one policy, asked on behalf of one log."""
@@ -102,6 +108,10 @@ class Witnesses:
             if witness.url:
                 self._asked.setdefault(witness.url, []).append(witness)
         self._sizes: dict[str, int] = {}
+        # Threads of their own: a witness that hangs must not hold up the writing of files.
+        self._threads = ThreadPoolExecutor(
+            max_workers=max(1, len(self._asked)), thread_name_prefix="iso-witnesses"
+        )
 
     async def cosign(self, note: bytes, proof_of: ProofOf) -> Cosigned:
         """Ask everybody about a checkpoint.
@@ -130,8 +140,8 @@ class Witnesses:
         names = self._asked[url]
         try:
             async with asyncio.timeout(self._seconds_max):
-                found, detail, lines = await asyncio.to_thread(
-                    self._converse, url, note, checkpoint, proof_of
+                found, detail, lines = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._converse, url, note, checkpoint, proof_of
                 )
         except (TimeoutError, OSError, http.client.HTTPException, ValueError) as error:
             detail = f"{type(error).__name__}: {error}"

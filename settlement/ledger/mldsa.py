@@ -96,5 +96,5 @@ def load_mldsa_key(public: bytes) -> MLDSA44PublicKey:
 
 def _unsupported() -> KeyFormatError:
     return KeyFormatError(
-        LedgerErrorCode.KEY_ALGORITHM, "ML-DSA needs cryptography 48 with OpenSSL 3.5 or later"
+        LedgerErrorCode.KEY_ALGORITHM, "ML-DSA needs a cryptography built with OpenSSL 3.5 or later"
     )

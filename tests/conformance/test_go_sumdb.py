@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from settlement.ledger import merkle, tiles
+from settlement.ledger import checkpoint, merkle, tiles
+from settlement.ledger.mldsa import MlDsaKey
 from tests.conformance import go_program, sample_log
 
 SOURCE = Path(__file__).parent / "go" / "verify.go"
@@ -79,6 +80,32 @@ def test_go_accepts_an_empty_log(verifier: Path, tmp_path: Path) -> None:
     result = run(verifier, tmp_path)
     assert result.stdout.splitlines() == ["checkpoint size=0", "entries count=0"]
     assert result.returncode == 0
+
+
+def test_go_accepts_our_cosignature_and_leaves_the_second_signature_alone(
+    verifier: Path, tmp_path: Path
+) -> None:
+    log = write_log(tmp_path, size=300, old_size=7, index=200)
+    text = checkpoint.parse_note(log.files["checkpoint"]).text
+    second = checkpoint.cosign(text, sample_log.ORIGIN, MlDsaKey.from_seed(bytes(32)), 7)
+    signed = checkpoint.add_signature_lines(log.files["checkpoint"], [second])
+    (tmp_path / "checkpoint").write_bytes(signed)
+    (tmp_path / "witness-vkey").write_text(sample_log.WITNESS_NOTE_KEY.to_vkey() + "\n")
+    result = run(verifier, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"cosignature of={sample_log.WITNESS} others=1" in result.stdout.splitlines()
+    # Another time in the line, and no line at all.
+    (tmp_path / "checkpoint").write_bytes(
+        sample_log.signed_checkpoint(300, log.root, cosigned=False)
+    )
+    assert "1 of 2 signatures" in run(verifier, tmp_path).stderr
+    lines = signed.splitlines(keepends=True)
+    name, _, encoded = lines[5].rpartition(b" ")
+    blob = bytearray(base64.b64decode(encoded))
+    blob[11] ^= 1  # the last byte of the time, behind four of the key's hash
+    lines[5] = name + b" " + base64.b64encode(bytes(blob)) + b"\n"
+    (tmp_path / "checkpoint").write_bytes(b"".join(lines))
+    assert "invalid signature" in run(verifier, tmp_path).stderr
 
 
 def flip_at(path: str, position: int) -> Callable[[Path], None]:

@@ -16,7 +16,7 @@ from clearing.units import PPM
 from iso_exchange.replay import scenario
 from tests.torture.forgery import INDEPENDENT
 
-STEPS = 16
+STEPS = 17
 
 
 @pytest.fixture(scope="module")

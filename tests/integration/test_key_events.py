@@ -20,10 +20,12 @@ from iso_exchange.audit.report import Result, Step
 from iso_exchange.audit.verify import verify
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.commands import RegisterRootKey, RevokeKey, RotateKey
+from iso_exchange.exports.reading import BundleError
+from iso_exchange.exports.reading import read_bundle as read_bundle_extract
 from iso_exchange.identity.ca import write_private
 from iso_exchange.identity.directory import SIGNING_FILE
 from iso_exchange.rotation import Rotated, RotationError
-from iso_exchange.sequencer.sequencer import LogKeyError
+from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer
 from iso_exchange.server import Exchange
 from settlement.ledger.checkpoint import open_checkpoint
 from settlement.ledger.keys import NoteAlgorithm, NoteKey, SigningKey, parse_vkey
@@ -212,6 +214,43 @@ async def test_the_log_and_settlement_keys_rotate_and_the_audit_follows(tmp_path
     with pytest.raises(LogKeyError):
         async with Exchange(config, store=store):
             pass
+
+
+async def test_batches_signed_with_a_key_that_was_replaced_are_found(tmp_path: Path) -> None:
+    """An exchange that names a new key in the log and goes on with the old one."""
+    data, store = tmp_path / "var", MemoryStore()
+    config = configuration(data)
+    async with Exchange(config, store=store) as exchange:
+        first = exchange.log_vkey
+    prepare(data, Rotated.LOG, config.origin)
+    with patch.object(Sequencer, "_log_key_in_force", lambda self: self._log_key):
+        async with Exchange(config, store=store) as exchange:
+            vkey = exchange.log_vkey
+            async with client_of(exchange.identity_directory("operator")) as operator:
+                await operator.send(
+                    RegisterRootKey(header=BLANK_HEADER, public_key=ROOT.public), cosigners=[ROOT]
+                )
+    bundle = await write_bundle(store, data, tmp_path / "bundle", BundleKind.AUDITOR)
+    for trusted in (first, vkey):
+        report = verify(bundle, trusted)
+        assert [step.name for step in report.failed] == ["BATCHES"]
+    with pytest.raises(BundleError, match="LOG_REFUSED"):
+        read_bundle_extract(bundle, vkey)
+
+
+async def test_exports_follow_the_log_key(tmp_path: Path) -> None:
+    data, store = tmp_path / "var", MemoryStore()
+    config = configuration(data)
+    async with Exchange(config, store=store) as exchange:
+        first = exchange.log_vkey
+    prepare(data, Rotated.LOG, config.origin)
+    async with Exchange(config, store=store) as exchange:
+        second = exchange.log_vkey
+    bundle = await write_bundle(store, data, tmp_path / "bundle", BundleKind.AUDITOR)
+    for vkey in (first, second):
+        assert read_bundle_extract(bundle, vkey).extract.size == read_bundle(bundle).size
+    with pytest.raises((BundleError, ValueError)):
+        read_bundle_extract(bundle, vkey_of(config.origin, STRANGER))
 
 
 async def test_a_rotation_that_was_not_signed_by_the_old_key_is_not_started(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import dataclasses
 import shutil
 from collections.abc import Iterator
@@ -20,7 +22,6 @@ from iso_exchange.clock import SimulatedClock
 from iso_exchange.commands import RegisterSite
 from iso_exchange.rollover import RolloverError, Side, begin, close
 from iso_exchange.secrets_file import ExchangeSecrets
-from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.succession import carried_amount
 from settlement.ledger import accounts
 from settlement.storage.memory import MemoryStore
@@ -29,6 +30,13 @@ from tests.integration.market_day import ORIGIN, MarketDay, header, key_of
 from tests.integration.test_released_book import DUE
 
 NEXT = "iso-exchange.example/next-year"
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> Years:
+    """Rolled over once; who changes a store takes a copy of it."""
+    with patch("os.fsync"):
+        return asyncio.run(roll_over(tmp_path_factory.mktemp("years")))
 
 
 @pytest.fixture(autouse=True)
@@ -99,8 +107,7 @@ async def roll_over(folder: Path) -> Years:
     return Years(old=old, new=new, old_bundle=old_bundle, new_bundle=new_bundle)
 
 
-async def test_the_next_log_begins_where_the_last_one_ends(tmp_path: Path) -> None:
-    years = await roll_over(tmp_path)
+async def test_the_next_log_begins_where_the_last_one_ends(tmp_path: Path, years: Years) -> None:
     assert step(years.new_bundle, years.trust(years.old_bundle)).result is Result.OK
     alone = step(years.new_bundle, years.trust())
     assert alone.result is Result.NOT_CHECKABLE
@@ -131,11 +138,14 @@ async def test_the_next_log_begins_where_the_last_one_ends(tmp_path: Path) -> No
         assert "auditor bundles" in found.detail
 
 
-async def test_nothing_follows_in_a_closed_log_but_books(tmp_path: Path) -> None:
-    years = await roll_over(tmp_path)
+async def test_nothing_follows_in_a_closed_log_but_books(tmp_path: Path, years: Years) -> None:
+    shutil.copytree(years.old.directory, tmp_path / "old" / "log")
+    old = dataclasses.replace(
+        years.old, store=copy.deepcopy(years.old.store), directory=tmp_path / "old" / "log"
+    )
     with pytest.raises(RolloverError, match="closed for"):
-        await close(years.old, successor_origin="other.example", successor_key=bytes(32))
-    async with MarketDay(directory=tmp_path / "old", store=years.old.store) as day:
+        await close(old, successor_origin="other.example", successor_key=bytes(32))
+    async with MarketDay(directory=tmp_path / "old", store=old.store) as day:
         command = RegisterSite(
             header=header("operator", "late"),
             site_id="late",
@@ -153,7 +163,7 @@ async def test_nothing_follows_in_a_closed_log_but_books(tmp_path: Path) -> None
         assert all(item.released for item in day.sequencer.state.auctions.values())
         assert day.sequencer.size > 0
     # The old log grew after its end; what the new one commits to is still part of it.
-    later = await bundle_of(years.old, tmp_path / "later")
+    later = await bundle_of(old, tmp_path / "later")
     assert step(years.new_bundle, years.trust(later)).result is Result.OK
 
 
@@ -177,11 +187,8 @@ async def test_a_log_with_open_business_is_not_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["balance", "root", "key"])
-async def test_a_false_beginning_is_found(tmp_path: Path, what: str) -> None:
+async def test_a_false_beginning_is_found(tmp_path: Path, years: Years, what: str) -> None:
     """The operator carries over other balances, or commits to another end."""
-    real = Sequencer.submit
-
-    years = await roll_over(tmp_path)
     forged = side(MemoryStore(), NEXT, tmp_path / "forged" / "log", "next ")
 
     def amount(state: object, name: str) -> int:
@@ -202,7 +209,6 @@ async def test_a_false_beginning_is_found(tmp_path: Path, what: str) -> None:
         )
         await begin(stranger, bundle=years.old_bundle, old_log_key=key_of("log"))
         forged = stranger
-    assert Sequencer.submit is real
     bundle = await bundle_of(forged, tmp_path / "forged-bundle")
     found = step(bundle, Trust(vkeys=(forged.vkey,), previous=(years.old_bundle,)))
     assert found.result is Result.FAILED

@@ -90,6 +90,14 @@ def policy_text(config: Config, logs: Path, vkeys: list[str], url: str) -> str:
     return "\n".join([*lines, "group w all w0 w1", "quorum w", ""])
 
 
+async def refuses_other_proofs(http: str) -> None:
+    for bad in ("999999.tlog-proof", "01.tlog-proof", "x.tlog-proof", "-1.tlog-proof"):
+        with pytest.raises(HTTPError) as caught:
+            await asyncio.to_thread(fetch, f"{http}/log/proof/{bad}")
+        assert caught.value.code == 404
+        caught.value.close()
+
+
 async def test_everything_published_is_witnessed(
     tmp_path: Path, parts: tuple[Config, Path, list[str]]
 ) -> None:
@@ -113,6 +121,11 @@ async def test_everything_published_is_witnessed(
             assert len(opened.cosignatures) == 2
             first, second = market.exchange.log_vkey, market.exchange.second_log_vkey
             open_checkpoint(note, parse_vkey(first), further_log_keys=[parse_vkey(second)])
+            for arguments in (["checkpoint"], ["proof", str(receipt.entry_index)]):
+                command = ["--data", str(config.data), "ledger", *arguments, "--json"]
+                good = [*command, "--policy", str(rule)]
+                assert await asyncio.to_thread(run, good) == 0
+                assert await asyncio.to_thread(run, [*command, "--policy", "no-such"]) == 2
             http = market.exchange.http_url
             served = await asyncio.to_thread(fetch, f"{http}/log/checkpoint.witnessed")
             assert open_under_policy(served, policy).checkpoint.size >= opened.checkpoint.size
@@ -122,11 +135,7 @@ async def test_everything_published_is_witnessed(
             witnesses = [parse_vkey(vkey) for vkey in vkeys]
             verify_proof(leaf, proof, parse_vkey(first), witnesses=witnesses, witness_count_min=1)
             assert decode_proof(proof).index == receipt.entry_index
-            for bad in ("999999.tlog-proof", "01.tlog-proof", "x.tlog-proof", "-1.tlog-proof"):
-                with pytest.raises(HTTPError) as caught:
-                    await asyncio.to_thread(fetch, f"{http}/log/proof/{bad}")
-                assert caught.value.code == 404
-                caught.value.close()
+            await refuses_other_proofs(http)
         bundle = tmp_path / "bundle"
         await export(
             store=store,

@@ -243,7 +243,15 @@ OTHER_METRICS = {
     "process_cpu_seconds_total",
 }
 FUNCTIONS = {"changes", "clamp_min", "histogram_quantile", "increase", "rate", "sum"}
-PROMQL_WORDS = FUNCTIONS | {"and", "by", "ignoring"} | {"code", "job", "le", "method", "status"}
+PROMQL_WORDS = (
+    FUNCTIONS
+    | {"and", "by", "ignoring"}
+    | {"code", "finding", "job", "le"}
+    | {
+        "method",
+        "status",
+    }
+)
 
 
 def known_series() -> set[str]:

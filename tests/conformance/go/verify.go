@@ -9,6 +9,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -62,7 +64,72 @@ func verify(dir string) error {
 	if err := verifyConsistency(dir, tree, verifier); err != nil {
 		return err
 	}
+	if err := verifyCosignature(dir, signed, verifier); err != nil {
+		return err
+	}
 	return verifyProof(dir, verifier)
+}
+
+// cosigner verifies C2SP cosignature/v1 lines (signature type 4), which x/mod leaves to others.
+type cosigner struct {
+	name string
+	hash uint32
+	key  ed25519.PublicKey
+}
+
+func (c cosigner) Name() string    { return c.name }
+func (c cosigner) KeyHash() uint32 { return c.hash }
+
+func (c cosigner) Verify(msg, sig []byte) bool {
+	if len(sig) != 8+ed25519.SignatureSize {
+		return false
+	}
+	signed := fmt.Sprintf("cosignature/v1\ntime %d\n%s", binary.BigEndian.Uint64(sig), msg)
+	return ed25519.Verify(c.key, []byte(signed), sig[8:])
+}
+
+// newCosigner reads a verifier key of type 4 and checks its hash.
+func newCosigner(vkey string) (cosigner, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	if len(parts) != 3 {
+		return cosigner{}, errors.New("not a verifier key")
+	}
+	material, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil {
+		return cosigner{}, err
+	}
+	if len(material) != 1+ed25519.PublicKeySize || material[0] != 4 {
+		return cosigner{}, errors.New("not an Ed25519 cosignature key")
+	}
+	sum := sha256.Sum256(append([]byte(parts[0]+"\n"), material...))
+	if hash := fmt.Sprintf("%x", sum[:4]); hash != parts[1] {
+		return cosigner{}, fmt.Errorf("the key hashes to %s", hash)
+	}
+	return cosigner{parts[0], binary.BigEndian.Uint32(sum[:4]), material[1:]}, nil
+}
+
+// verifyCosignature opens the checkpoint with the log's key and a witness's, where one is given.
+// Lines of other keys, such as ML-DSA-44, are left alone.
+func verifyCosignature(dir string, signed []byte, verifier note.Verifier) error {
+	vkey, err := os.ReadFile(filepath.Join(dir, "witness-vkey"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	witness, err := newCosigner(strings.TrimSuffix(string(vkey), "\n"))
+	if err != nil {
+		return err
+	}
+	opened, err := note.Open(signed, note.VerifierList(verifier, witness))
+	if err != nil {
+		return err
+	}
+	if len(opened.Sigs) != 2 {
+		return fmt.Errorf("cosignature: %d of 2 signatures", len(opened.Sigs))
+	}
+	fmt.Printf("cosignature of=%s others=%d\n", witness.name, len(opened.UnverifiedSigs))
+	return nil
 }
 
 // openCheckpoint verifies a signed note and reads its three lines.

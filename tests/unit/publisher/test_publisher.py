@@ -126,6 +126,18 @@ async def test_a_database_behind_the_checkpoint_file_is_refused(tmp_path: Path) 
         await publisher(restored, tmp_path).start()
 
 
+async def test_a_damaged_checkpoint_file_is_refused(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await store.take_over()
+    writer = publisher(store, tmp_path)
+    await writer.start()
+    await grow(store, 5)
+    await writer.publish()
+    (tmp_path / CHECKPOINT_NAME).write_bytes(b"not a note")
+    with pytest.raises(StoreError, match="DAMAGED_CHECKPOINT: checkpoint is no checkpoint"):
+        await publisher(store, tmp_path).start()
+
+
 async def test_another_tree_of_the_same_size_is_refused(tmp_path: Path) -> None:
     store = MemoryStore()
     await store.take_over()

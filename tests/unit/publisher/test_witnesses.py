@@ -15,7 +15,7 @@ import pytest
 
 from iso_exchange.config import Listen
 from iso_exchange.publisher.publisher import CHECKPOINT_NAME, WITNESSED_NAME, Publisher
-from iso_exchange.publisher.witnesses import Finding, Witnesses
+from iso_exchange.publisher.witnesses import Answer, Cosigned, Finding, Witnesses
 from iso_exchange.witness.server import Witness, WitnessServer
 from iso_exchange.witness.state import (
     LOGS_DIRECTORY,
@@ -36,7 +36,7 @@ from settlement.ledger.checkpoint import (
 from settlement.ledger.errors import CheckpointError
 from settlement.ledger.keys import NoteAlgorithm, NoteKey
 from settlement.ledger.mldsa import MlDsaKey
-from settlement.ledger.policy import Policy, open_under_policy, parse_policy
+from settlement.ledger.policy import Policy, PolicyWitness, open_under_policy, parse_policy
 from settlement.ledger.witness import AddCheckpoint, encode_request
 from settlement.storage.memory import MemoryStore
 from settlement.storage.store import Entry, StoreError
@@ -46,6 +46,13 @@ NOW = 1_767_225_600
 SECOND = MlDsaKey.from_seed(b"2" * 32)
 SECOND_KEY = NoteKey(name=ORIGIN, algorithm=NoteAlgorithm.ML_DSA_44, public=SECOND.public)
 LOGS = parse_policy(f"log {NOTE_KEY.to_vkey()}\nquorum none\n".encode())
+AWAY = Answer(
+    witness=PolicyWitness(
+        name="away",
+        key=NoteKey(name="w", algorithm=NoteAlgorithm.COSIGNATURE_V1, public=KEY.public),
+    ),
+    finding=Finding.UNREACHABLE,
+)
 MakeWitness = Callable[[str], WitnessServer]
 
 
@@ -222,6 +229,52 @@ async def test_the_cosigner_of_each_checkpoint_runs_by_itself(
 
 def parse_size(path: Path) -> int:
     return int(path.read_bytes().split(b"\n")[1]) if path.exists() else -1
+
+
+async def test_a_witness_that_hangs_or_comes_back_holds_nothing_up(
+    tmp_path: Path, serve: MakeWitness
+) -> None:
+    create(tmp_path / "mute", name="mute.example", ed25519=True, mldsa=False)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(8)  # connections are taken by the system, and never answered
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        store = await new_store(5)
+        log = Publisher(
+            store=store,
+            origin=ORIGIN,
+            key=KEY,
+            directory=tmp_path / "log",
+            witnesses=Witnesses(policy=policy_of(tmp_path, {"mute": url}), seconds_max=0.2),
+        )
+        await log.start()
+        for _ in range(3):
+            await grow(store, 1)
+            assert await log.publish() is not None
+            cosigned = await log.collect()
+            assert cosigned is not None
+            assert not cosigned.is_complete
+            assert {answer.finding for answer in cosigned.answers} == {Finding.UNREACHABLE}
+    # The log is quiet now; who was away is asked again about the same checkpoint.
+    one = serve("one")
+    log = publisher(store, tmp_path / "log", policy_of(tmp_path, {"one": one.url}))
+    answers = [Cosigned(note=b"", is_quorum=False, answers=(AWAY,))]
+    real = log.collect
+
+    async def collect() -> Cosigned | None:
+        return answers.pop() if answers else await real()
+
+    await log.start()
+    with (
+        patch("iso_exchange.publisher.publisher.RETRY_SECONDS", 0.01),
+        patch.object(log, "collect", collect),
+    ):
+        task = asyncio.create_task(log.run_witnesses())
+        while parse_size(tmp_path / "log" / WITNESSED_NAME) != 8:
+            assert not task.done()
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_restored_backup_is_refused_by_what_a_witness_remembers(
