@@ -280,6 +280,24 @@ def test_every_step_of_the_audit_passes(day: tuple[LongDay, Path]) -> None:
     }
 
 
+def test_a_restart_replays_to_the_same_books_and_finds_nothing_left_to_do(
+    day: tuple[LongDay, Path],
+) -> None:
+    made, directory = day
+
+    async def again() -> LongDay:
+        other = LongDay(directory=directory / "again", store=made.store, clock=made.clock)
+        async with other:
+            assert not await other.settler.step()
+        return other
+
+    with patch("os.fsync"):
+        state = asyncio.run(again()).sequencer.state
+    assert state.books.balances() == made.sequencer.state.books.balances()
+    assert state.delivered == made.sequencer.state.delivered
+    assert state.disputes == made.sequencer.state.disputes
+
+
 def test_money_moved_by_cause(day: tuple[LongDay, Path]) -> None:
     state = day[0].sequencer.state
     first = state.postings[f"hour/{AUCTION}/{FIRST}"]

@@ -40,16 +40,16 @@ async def settled(market: Market) -> str:
     await market.buyer.send(bid())
     await market.operator.advance_time(UnixSeconds(FIRST + 2 * HOUR + 1_000))
     state = market.exchange._sequencer.state
-    await until(lambda: state.auctions["da-1"].state is AuctionState.SETTLED)
+    await until(market, lambda: state.auctions["da-1"].state is AuctionState.SETTLED)
     (contract,) = await market.buyer.contracts()
     return str(contract.contract_id)
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(market: Market, holds: Callable[[], bool]) -> None:
     """The services work on their own; wait for what they do."""
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.02)
+    changed = market.exchange._sequencer.changed
+    async with asyncio.timeout(30), changed:
+        await changed.wait_for(holds)
 
 
 def dispute(contract_id: str, name: str = "d-1", hour: int = FIRST) -> DisputeHour:
@@ -149,7 +149,7 @@ async def test_counter_readings_must_claim_something_of_whole_intervals(market: 
     )
     await market.operator.advance_time(UnixSeconds(FIRST + 2 * HOUR + 2_000))
     auction = market.exchange._sequencer.state.auctions["da-1"]
-    await until(lambda: not auction.due)
+    await until(market, lambda: not auction.due)
     assert len(auction.corrections[FIRST]) == 1
 
 
