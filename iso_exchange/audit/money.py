@@ -20,9 +20,9 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
-from iso_exchange.sequencer.state import AuctionState, State
+from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import settle_interval
-from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from iso_exchange.settler.recomputation import corrected, hours_of, rebates, recomputed
 from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
@@ -34,7 +34,7 @@ from settlement.postings.spot_holds import spot_postings
 from settlement.spot.result import SpotResult
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, Phase, Statement
+from settlement.types import USD, Phase, Postings, Statement
 
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
@@ -277,7 +277,16 @@ def _settled(state: State) -> Iterable[Settled]:
             limits=highest_limits(auction.book),
             families=linked_families(auction.book),
             results=tuple(auction.spot),
+            corrected=tuple(_corrected(state, auction)),
         )
+
+
+def _corrected(state: State, auction: Auction) -> Iterable[tuple[Postings, Postings]]:
+    """First postings of corrected hours, and those that the latest readings give."""
+    for start in sorted(auction.corrections):
+        if start not in auction.due:
+            again = recomputed(state, auction, start).postings
+            yield state.postings[again.postings_id], again
 
 
 def _party(state: State, account: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.state import Auction, State
-from iso_exchange.settler.interval import settle_interval
+from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
 from settlement.postings.correction import correction_postings
 from settlement.postings.rebates import rent_rebates, rents_of, repaid_shortfalls
@@ -25,16 +25,12 @@ def hours_of(
     )
 
 
-def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHours, Postings]:
-    """A settled interval worked out again: what was delivered, and new money minus old.
-
-    Raises:
-        SettlementError: ``POOL_TOO_SMALL``.
-    """
+def recomputed(state: State, auction: Auction, start: int) -> SettledInterval:
+    """A settled interval worked out again from all that is known now, at original prices."""
     assert auction.assignment is not None  # a settled auction has its contracts
     interval = next(item for item in auction.spec.intervals if item.start == start)
     first = auction.settled_with[start]
-    settled = settle_interval(
+    return settle_interval(
         assignment=auction.assignment,
         interval=interval,
         batches=batches_of(state, auction, interval),
@@ -44,13 +40,22 @@ def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHour
         results=auction.spot,
         upheld=state.upheld,
     )
-    old = state.postings[settled.postings.postings_id]
+
+
+def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHours, Postings]:
+    """What was delivered in a settled interval as it is known now, and new money minus old.
+
+    Raises:
+        SettlementError: ``POOL_TOO_SMALL``.
+    """
+    again = recomputed(state, auction, start)
+    old = state.postings[again.postings.postings_id]
     postings = correction_postings(
         (old, *auction.corrections.get(start, ())),
-        settled.postings,
+        again.postings,
         pool_balance=state.books.balance(accounts.POOL).posted,
     )
-    return settled.delivered, postings
+    return again.delivered, postings
 
 
 def rebates(state: State, auction: Auction) -> Postings:

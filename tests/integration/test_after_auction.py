@@ -33,6 +33,11 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Submission
 from iso_exchange.signer import make_document
 from settlement.assignment import IntervalPrice
+from settlement.exports.beancount import beancount_text
+from settlement.exports.community import community_report
+from settlement.exports.focus import focus_table
+from settlement.exports.hledger import hledger_text
+from settlement.exports.journal import journal
 from settlement.ledger import accounts
 from settlement.spot.result import (
     Purchase,
@@ -40,7 +45,7 @@ from settlement.spot.result import (
     Replacement,
     SpotResult,
 )
-from settlement.types import Contract, ContractHour, MeterBatch, Postings, TransferCode
+from settlement.types import Contract, ContractHour, MeterBatch, Phase, Postings, TransferCode
 from tests.integration.bundles import replaced, write_bundle
 from tests.integration.market_day import (
     AUCTION,
@@ -407,3 +412,35 @@ def test_explain_command_prints_every_step_with_its_entry(day: tuple[LongDay, Pa
     assert all(step["proved"] for step in document["steps"])
     wrong = CliRunner().invoke(app, ["explain", issued.statement_id, "999", *bundle])
     assert wrong.exit_code != 0
+
+
+def test_new_money_passes_through_the_exports(day: tuple[LongDay, Path]) -> None:
+    made, directory = day
+    extract = read_bundle(directory / "auditor", made.vkey).extract
+    books = journal(
+        origin=extract.origin, size=extract.size, root=extract.root, movements=extract.movements
+    )
+    for text in (hledger_text(books), beancount_text(books)):
+        assert "ispute" in text
+        assert "RECLAIM" in text
+    table = focus_table(extract, "lab-2")
+    rows = [dict(zip([c.name for c in table.columns], row, strict=True)) for row in table.rows]
+    codes = {str(row["x_Code"]) for row in rows}
+    assert {"RECLAIM", "SPOT_PURCHASE", "AUCTION_LEG"} <= codes
+    billed = sum(
+        m.applied * ((m.transfer.debit == "p:lab-2:cash") - (m.transfer.credit == "p:lab-2:cash"))
+        for m in extract.movements
+        if m.transfer.asset == "USD"
+        and m.transfer.phase is not Phase.PENDING
+        and m.transfer.code is not TransferCode.PAYOUT
+    )
+    assert sum(int(str(row["BilledCost"])) for row in rows) == billed
+    periods = {(row["ChargePeriodStart"], row["ChargePeriodEnd"]) for row in rows}
+    assert periods == {(FIRST + n * HOUR, FIRST + (n + 1) * HOUR) for n in range(HOURS)}
+    report = community_report(
+        extract,
+        "site-a",
+        Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + HOURS * HOUR)),
+    )
+    held = made.sequencer.state.books.balance("community:site-a").posted
+    assert report.earned == held + report.paid
