@@ -17,12 +17,18 @@ from clearing.units import MicroUsd, energy_charge
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext
 from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
-from iso_exchange.money_commands import CorrectHour, PublishSpot, RebateRents
+from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import settle_interval
-from iso_exchange.settler.recomputation import corrected, hours_of, rebates, recomputed
+from iso_exchange.settler.recomputation import (
+    corrected,
+    hours_of,
+    pool_surplus,
+    rebates,
+    recomputed,
+)
 from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
@@ -75,6 +81,11 @@ class MoneyAudit:
         elif isinstance(command, RebateRents):
             with self.record.guard(Step.HOURS, entry.place):
                 self._rebate(state, command, entry)
+        elif isinstance(command, RebatePool):
+            with self.record.guard(Step.HOURS, entry.place):
+                where = f"pool rebate of {command.period.start}"
+                due = (pool_surplus(state, command.period), command.postings_sha256, "postings")
+                self._follows(entry, where, due)
         elif isinstance(command, IssueStatement):
             with self.record.guard(Step.STATEMENTS, entry.place):
                 self._statement(state, command, entry)

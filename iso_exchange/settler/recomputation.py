@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
+from clearing.types import Interval
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
 from settlement.postings.correction import correction_postings
-from settlement.postings.rebates import rent_rebates, rents_of, repaid_shortfalls
+from settlement.postings.rebates import (
+    POOL_CEILING_MICRO_USD,
+    pool_rebate,
+    rent_rebates,
+    rents_of,
+    repaid_shortfalls,
+)
 from settlement.types import DeliveredHour, DeliveredHours, Postings
 
 
@@ -85,3 +93,18 @@ def rebates(state: State, auction: Auction) -> Postings:
         pool_balance=state.books.balance(accounts.POOL).posted,
     )
     return replace(rents, transfers=(*repaid, *rents.transfers))
+
+
+def pool_surplus(state: State, period: Interval) -> Postings:
+    """What ``pool`` holds above its ceiling, per chip-second delivered in a month."""
+    delivered: dict[str, int] = defaultdict(int)
+    for (_, start), hours in state.delivered.items():
+        if period.start <= start < period.end:
+            for hour in hours:
+                delivered[state.contracts[hour.contract_id].buyer_id] += hour.delivered
+    return pool_rebate(
+        str(period.start),
+        pool_balance=state.books.balance(accounts.POOL).posted,
+        ceiling=POOL_CEILING_MICRO_USD,
+        delivered=delivered,
+    )

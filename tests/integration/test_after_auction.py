@@ -444,3 +444,43 @@ def test_new_money_passes_through_the_exports(day: tuple[LongDay, Path]) -> None
     )
     held = made.sequencer.state.books.balance("community:site-a").posted
     assert report.earned == held + report.paid
+
+
+class RichDay(LongDay):
+    """Interruptibles are cheap at spot: what firm load pays for their chips is a surplus."""
+
+    def spot(self) -> SpotResult:
+        found = super().spot()
+        (price,) = found.prices
+        cheap = replace(price, availability=MicroUsdPerChipHour(2_500_000))
+        return replace(found, prices=(cheap,))
+
+
+def test_the_pools_surplus_goes_back_after_the_month(tmp_path: Path) -> None:
+    """With a ceiling of a tenth of a cent, so that one day's surplus is above it."""
+    ceiling = 1_000
+
+    async def run() -> LongDay:
+        made = RichDay(directory=tmp_path)
+        async with made:
+            await made.run()
+            books = made.sequencer.state.books
+            assert books.balance(accounts.POOL).posted > ceiling
+            before = {name: made.cash(name) for name in ("lab-1", "lab-2", "lab-3")}
+            await made.advance(FIRST + 40 * 86_400)
+            await made.work()
+            assert books.balance(accounts.POOL).posted == ceiling
+            assert all(made.cash(name) > amount for name, amount in before.items())
+            assert not await made.settler.step()
+            await write_bundle(made, tmp_path / "auditor", BundleKind.AUDITOR)
+        return made
+
+    with (
+        patch("os.fsync"),
+        patch("iso_exchange.settler.settler.POOL_CEILING_MICRO_USD", ceiling),
+        patch("iso_exchange.settler.recomputation.POOL_CEILING_MICRO_USD", ceiling),
+    ):
+        made = asyncio.run(run())
+        assert verify(tmp_path / "auditor", made.vkey).ok
+    # Under the real ceiling the same entry does not follow.
+    assert verify(tmp_path / "auditor", made.vkey).step(Step.HOURS).result is Result.FAILED
