@@ -576,6 +576,7 @@ Command = (
     | money_commands.PublishSpot
     | money_commands.CorrectHour
     | money_commands.RebateRents
+    | money_commands.RebatePool
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant

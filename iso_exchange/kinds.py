@@ -52,6 +52,7 @@ from iso_exchange.money_commands import (
     DecideDispute,
     DisputeHour,
     PublishSpot,
+    RebatePool,
     RebateRents,
     RegisterGrant,
 )
@@ -148,6 +149,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (PublishSpot, "SPOT_RESULT", _json("spot-result"), False, _EXCHANGE),
         (CorrectHour, "CORRECTION", _json("correction"), False, _EXCHANGE),
         (RebateRents, "REBATE", _json("rebate"), False, _EXCHANGE),
+        (RebatePool, "POOL_REBATE", _json("pool-rebate"), False, _EXCHANGE),
         (DisputeHour, "DISPUTE", _protobuf("dispute"), False, (Role.BUYER, Role.SUPPLIER)),
         (
             DecideDispute,

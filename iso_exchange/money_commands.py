@@ -62,6 +62,20 @@ class RebateRents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RebatePool:
+    """What ``pool`` holds above its ceiling, back per chip-second delivered in a month (R6).
+
+    Attributes:
+        period: A calendar month, UTC.
+        postings_sha256: Hex digest of the postings document.
+    """
+
+    header: Header
+    period: Interval
+    postings_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CounterReading:
     """What a party's own counters say of a node, against the meter."""
 

@@ -40,6 +40,7 @@ from settlement.assignment import (
 )
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
+from settlement.linking import links_of, over_link
 from settlement.matching import Lot, pair
 from settlement.types import Contract, ContractHour, Legs, SpareHour
 
@@ -67,7 +68,7 @@ def assign(
         payers: Who pays the bills of a grant, by its entitlement_id.
 
     Raises:
-        SettlementError: what is not settled yet (``LINKS_NOT_SETTLED``,
+        SettlementError: what is not settled yet (``LINKS_NOT_SETTLED`` for chains of links,
             ``NEGATIVE_ENERGY_PRICE_NOT_SETTLED``), or an input is missing (``ORDER_UNKNOWN``,
             ``PRICE_MISSING``, ``DERATE_UNKNOWN``, ``PRECISION_UNKNOWN``, ``SUPPLIER_UNKNOWN``,
             ``AUCTION_MISMATCH``).
@@ -78,12 +79,6 @@ def assign(
             SettlementErrorCode.AUCTION_MISMATCH,
             outcome.auction_id,
             f"the book is of {book.spec.auction_id}",
-        )
-    if book.links:
-        raise SettlementError(
-            SettlementErrorCode.LINKS_NOT_SETTLED,
-            min(link.link_id for link in book.links),
-            "link flows and rents are not settled yet",
         )
     work = _Assigner(
         book=book,
@@ -136,6 +131,7 @@ class _Assigner:
         self.legs_cache: dict[
             tuple[str, int, ServiceClass, Cover, Seconds, bool, bool, str], Legs
         ] = {}
+        self.links = links_of(book, outcome)
         self.spare: list[SpareHour] = []
         self.reserve: list[SpareHour] = []
         self.idle: list[SpareHour] = []
@@ -146,7 +142,7 @@ class _Assigner:
         by_pool: dict[str, list[Award]] = defaultdict(list)
         for award in self.outcome.awards:
             by_pool[award.pool_id].append(award)
-        for pool_id in sorted(by_pool):
+        for pool_id in self.links.order(sorted(by_pool)):
             self._pool(pool_id, by_pool[pool_id])
         contracts = tuple(sorted(self.contracts, key=lambda contract: contract.contract_id))
         if len({contract.contract_id for contract in contracts}) != len(contracts):
@@ -168,8 +164,8 @@ class _Assigner:
         )
 
     def _pool(self, pool_id: str, awards: list[Award]) -> None:
-        demands: list[Lot] = []
-        supplies: list[Lot] = []
+        demands: list[Lot] = self.links.demands(pool_id)
+        supplies: list[Lot] = self.links.supplies(pool_id)
         # A lot of the demand side is an order and, for SITE cover, one of its backups.
         bought: dict[str, tuple[str, str]] = {}
         for award in awards:
@@ -198,26 +194,30 @@ class _Assigner:
         self._reserve_hours(pool_id, awards)
         pairing = pair(pool_id, demands, supplies)
         for (lot_id, supply_id), chips in pairing.flows.items():
+            if self.links.carry(pool_id, lot_id, supply_id, chips):
+                continue
             order_id, backup = bought[lot_id]
-            self._contract(self.bids[order_id], self.offers[supply_id], pool_id, chips, backup)
+            self._contract(self.bids[order_id], supply_id, pool_id, chips, backup)
         for supply_id, chips in pairing.idle.items():
-            offer = self.offers[supply_id]
+            offer_id, _, origin = self.links.split(supply_id)
+            offer = self.offers[offer_id]
             for t, quantity in chips.items():
-                price = self._price(pool_id, t)
+                price = self._price(origin or pool_id, t)
                 earned = price.energy - (price.recall_discount if offer.recallable else 0)
                 self.idle.append(self._hour_of(offer, t, quantity, earned))
 
     def _contract(
-        self, bid: Bid, offer: Offer, pool_id: str, chips: Mapping[int, int], backup: str
+        self, bid: Bid, supply_id: str, pool_id: str, chips: Mapping[int, int], backup: str
     ) -> None:
-        hours = tuple(
-            ContractHour(
-                interval=self.spec.intervals[t],
-                chips=Chips(quantity),
-                legs=self._legs(bid, pool_id, t, backup, released=offer.recallable),
-            )
-            for t, quantity in chips.items()
-        )
+        offer_id, link_id, origin = self.links.split(supply_id)
+        offer = self.offers[offer_id]
+        hours = []
+        for t, quantity in chips.items():
+            legs = self._legs(bid, pool_id, t, backup, released=offer.recallable)
+            if link_id:
+                legs = over_link(legs, link_id, self._price(origin, t).energy)
+            interval = self.spec.intervals[t]
+            hours.append(ContractHour(interval=interval, chips=Chips(quantity), legs=legs))
         self._add(
             order_id=bid.order_id,
             buyer_id=bid.participant_id,
@@ -227,8 +227,9 @@ class _Assigner:
             service_class=bid.service_class,
             cover=bid.cover if bid.service_class is ServiceClass.FIRM else Cover.NONE,
             notice_s=bid.notice_s,
-            hours=hours,
+            hours=tuple(hours),
             backup=backup,
+            link=(link_id, origin),
         )
 
     def _nominated(self, award: Award, chips: Mapping[int, int], backup: str) -> None:
@@ -285,6 +286,7 @@ class _Assigner:
         notice_s: Seconds,
         hours: tuple[ContractHour, ...],
         backup: str,
+        link: tuple[str, str] = ("", ""),
     ) -> None:
         if not hours:
             return
@@ -302,7 +304,8 @@ class _Assigner:
         self.contracts.append(
             Contract(
                 contract_id=f"{self.spec.auction_id}/{order_id}/{pool_id}/{supplier_order_id}"
-                + (f"/{backup}" if backup else ""),
+                + (f"/{backup}" if backup else "")
+                + (f"/via-{link[0]}" if link[0] else ""),
                 auction_id=self.spec.auction_id,
                 order_id=order_id,
                 buyer_id=buyer_id,
@@ -319,6 +322,8 @@ class _Assigner:
                 derate_ppm=self.derates[pool_id],
                 stop_loss_ppm=self.spec.tariff.stop_loss_ppm,
                 backup_pool_id=backup,
+                link_id=link[0],
+                supply_pool_id=link[1],
                 payer_id=self.payers.get(supplier_order_id, ""),
             )
         )
@@ -449,7 +454,13 @@ class _Assigner:
         )
 
     def _interval_prices(self, contracts: tuple[Contract, ...]) -> tuple[IntervalPrice, ...]:
-        used = {(c.pool_id, hour.interval.start) for c in contracts for hour in c.hours}
+        used = {
+            (pool_id, hour.interval.start)
+            for c in contracts
+            for hour in c.hours
+            for pool_id in (c.pool_id, c.supply_pool_id)
+            if pool_id
+        }
         for item in (*self.spare, *self.reserve, *self.idle):
             used.add((item.pool_id, item.interval.start))
         index_of = {interval.start: t for t, interval in enumerate(self.spec.intervals)}

@@ -20,7 +20,7 @@ class SettlementErrorCode(Enum):
     AUCTION_MISMATCH = "AUCTION_MISMATCH"
     """Book and outcome are of different auctions."""
     LINKS_NOT_SETTLED = "LINKS_NOT_SETTLED"
-    """The book has links between pools; link flows and rents are not settled yet."""
+    """A pool passes on what a link brings, or a link carries towards the lower price."""
     NEGATIVE_ENERGY_PRICE_NOT_SETTLED = "NEGATIVE_ENERGY_PRICE_NOT_SETTLED"
     """A supplier would earn a negative price."""
     ORDER_UNKNOWN = "ORDER_UNKNOWN"

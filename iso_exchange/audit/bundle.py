@@ -28,6 +28,7 @@ from iso_exchange.commands import (
 from iso_exchange.money_commands import (
     CorrectHour,
     PublishSpot,
+    RebatePool,
     RebateRents,
 )
 from settlement.ledger import tiles
@@ -57,6 +58,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     PublishSpot: ("spot_sha256", "postings_sha256"),
     CorrectHour: ("delivered_sha256", "postings_sha256"),
     RebateRents: ("postings_sha256",),
+    RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
 }

@@ -17,12 +17,18 @@ from clearing.units import MicroUsd, UnixSeconds, energy_charge
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext
 from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
-from iso_exchange.money_commands import CorrectHour, PublishSpot, RebateRents
+from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
 from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
 from iso_exchange.settler.interval import settle_interval
-from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from iso_exchange.settler.recomputation import (
+    corrected,
+    hours_of,
+    pool_surplus,
+    rebates,
+    recomputed,
+)
 from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
@@ -34,7 +40,7 @@ from settlement.postings.spot_holds import spot_postings
 from settlement.spot.result import SpotResult
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Statement
+from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Postings, Statement
 
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
@@ -78,6 +84,11 @@ class MoneyAudit:
         elif isinstance(command, RebateRents):
             with self.record.guard(Step.HOURS, entry.place):
                 self._rebate(state, command, entry)
+        elif isinstance(command, RebatePool):
+            with self.record.guard(Step.HOURS, entry.place):
+                where = f"pool rebate of {command.period.start}"
+                due = (pool_surplus(state, command.period), command.postings_sha256, "postings")
+                self._follows(entry, where, due)
         elif isinstance(command, IssueStatement):
             with self.record.guard(Step.STATEMENTS, entry.place):
                 self._statement(state, command, entry)
@@ -324,6 +335,7 @@ def _settled(state: State) -> Iterable[Settled]:
             limits=highest_limits(auction.book),
             families=linked_families(auction.book),
             results=tuple(auction.spot),
+            corrected=tuple(_corrected(state, auction)),
         )
 
 
@@ -339,6 +351,14 @@ def _period(auction: Auction) -> Interval:
 def _metered(hours: Iterable[DeliveredHour]) -> Iterable[MeteredHour]:
     """Step HOURS recomputed them; the laws need the quantities only."""
     return (MeteredHour(delivered=item, failures=(), findings=()) for item in hours)
+
+
+def _corrected(state: State, auction: Auction) -> Iterable[tuple[Postings, Postings]]:
+    """First postings of corrected hours, and those that the latest readings give."""
+    for start in sorted(auction.corrections):
+        if start not in auction.due:
+            again = recomputed(state, auction, start).postings
+            yield state.postings[again.postings_id], again
 
 
 def _party(state: State, account: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from clearing.units import chip_hours_text
 from iso_exchange.cli import output
+from iso_exchange.cli.refusals import BadValue
 from iso_exchange.cli.session import Json, call
 
-app: Final = typer.Typer(no_args_is_help=True, help="Own statements: list, show.")
+app: Final = typer.Typer(no_args_is_help=True, help="Own statements: list, show, bundle.")
 
 
 @app.command("list")
@@ -57,6 +59,11 @@ def show(
         ("Closing", _amount(statement.closing_amount, statement.asset)),
         ("Paid out", _amount(statement.payout_amount, statement.asset)),
         ("Document", statement.document_sha256.hex()),
+        *(
+            (("Collateral called", _amount(statement.collateral_call_amount, statement.asset)),)
+            if statement.collateral_call_amount not in ("", "0")
+            else ()
+        ),
     )
     rows = [
         (
@@ -79,6 +86,33 @@ def show(
         },
         output.pairs(facts),
         output.table(headers, rows),
+        as_json=as_json,
+    )
+
+
+@app.command("bundle")
+def bundle(
+    context: typer.Context,
+    statement_id: Annotated[str, typer.Argument(metavar="STATEMENT", help="Own statement.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="New file.")],
+    as_json: Json = False,
+) -> None:
+    """Keep what a statement rests on, with proofs, for `iso explain --own` offline."""
+    from clearing import codec
+    from iso_exchange.client.own import own_bundle
+
+    if out.exists():
+        raise BadValue("--out", "expected a file that does not exist yet", got=str(out))
+    found = call(context, lambda client: own_bundle(client, statement_id), as_json=as_json)
+    out.write_bytes(codec.encode(found))
+    output.answer(
+        {
+            "path": str(out),
+            "statement_id": statement_id,
+            "entry_count": len(found.entries),
+            "document_count": len(found.documents),
+        },
+        f"{out}: {len(found.entries)} entries and {len(found.documents)} documents",
         as_json=as_json,
     )
 

@@ -148,7 +148,7 @@ class _Walk:
             self._step("award notice", f"to {party}", notice)
         if hour is not None:
             prices = trace.prices.get(contract.auction_id, -1)
-            self._step("price", _legs_text(hour.legs), prices)
+            self._step("price", legs_text(hour.legs), prices)
         interval = self._interval(start)
         for published in trace.spot.get(contract.auction_id, ()):
             moved = published.result
@@ -214,7 +214,8 @@ class _Walk:
         self.steps.append(Step(what=what, detail=detail, entry_index=entry_index, proved=proved))
 
 
-def _legs_text(legs: Legs) -> str:
+def legs_text(legs: Legs) -> str:
+    """Prices of a contract-hour, part by part."""
     parts = (
         ("energy", legs.energy),
         ("power", legs.power),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from clearing.errors import InvariantError
 from clearing.types import Interval
 from clearing.units import UnixSeconds
-from iso_exchange.money_commands import (
-    CorrectHour,
-    PublishSpot,
-    RebateRents,
-)
+from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction, AuctionState, State
@@ -120,6 +117,36 @@ def rebate_rents(state: State, command: RebateRents, meta: Meta) -> Accepted | R
     auction.rebated = True
     state.postings[postings.postings_id] = postings
     return Accepted(transfers=applied)
+
+
+def rebate_pool(state: State, command: RebatePool, meta: Meta) -> Accepted | Rejected:
+    """Give what the pool holds above its ceiling back, once a month, after it ended."""
+    period = command.period
+    if (
+        period.start in state.pool_rebates
+        or period.end > meta.now
+        or period != month_of(period.start)
+    ):
+        return _interval(period, "the pool is rebated once for a calendar month that has ended")
+    postings = document(meta, command.postings_sha256, Postings)
+    if isinstance(postings, Rejected):
+        return postings
+    applied = post(state, meta, postings)
+    if isinstance(applied, Rejected):
+        return applied
+    state.pool_rebates.add(period.start)
+    state.postings[postings.postings_id] = postings
+    return Accepted(transfers=applied)
+
+
+def month_of(moment: UnixSeconds) -> Interval:
+    """Calendar month, UTC, that a moment is in."""
+    found = datetime.fromtimestamp(moment, tz=UTC)
+    first = datetime(found.year, found.month, 1, tzinfo=UTC)
+    after = datetime(found.year + found.month // 12, found.month % 12 + 1, 1, tzinfo=UTC)
+    return Interval(
+        start=UnixSeconds(int(first.timestamp())), end=UnixSeconds(int(after.timestamp()))
+    )
 
 
 def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:

@@ -76,6 +76,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     money_commands.PublishSpot: after_auction.publish_spot,
     money_commands.CorrectHour: after_auction.correct_hour,
     money_commands.RebateRents: after_auction.rebate_rents,
+    money_commands.RebatePool: after_auction.rebate_pool,
     money_commands.DisputeHour: disputes.dispute_hour,
     money_commands.DecideDispute: disputes.decide_dispute,
     money_commands.RegisterGrant: grants.register_grant,

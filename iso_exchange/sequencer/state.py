@@ -315,6 +315,8 @@ class State:
     """Healthy chip-seconds of (contract, metering interval) that a decision put in the place of
     the meter's."""
     grants: dict[str, RegisterGrant] = field(default_factory=dict)
+    pool_rebates: set[UnixSeconds] = field(default_factory=set)
+    """Starts of months whose surplus of ``pool`` was given back."""
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

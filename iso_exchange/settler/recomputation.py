@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
+from clearing.types import Interval
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.state import Auction, State
-from iso_exchange.settler.interval import settle_interval
+from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
 from settlement.postings.correction import correction_postings
-from settlement.postings.rebates import rent_rebates, rents_of, repaid_shortfalls
+from settlement.postings.rebates import (
+    POOL_CEILING_MICRO_USD,
+    pool_rebate,
+    rent_rebates,
+    rents_of,
+    repaid_shortfalls,
+)
 from settlement.types import DeliveredHour, DeliveredHours, Postings
 
 
@@ -25,16 +33,12 @@ def hours_of(
     )
 
 
-def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHours, Postings]:
-    """A settled interval worked out again: what was delivered, and new money minus old.
-
-    Raises:
-        SettlementError: ``POOL_TOO_SMALL``.
-    """
+def recomputed(state: State, auction: Auction, start: int) -> SettledInterval:
+    """A settled interval worked out again from all that is known now, at original prices."""
     assert auction.assignment is not None  # a settled auction has its contracts
     interval = next(item for item in auction.spec.intervals if item.start == start)
     first = auction.settled_with[start]
-    settled = settle_interval(
+    return settle_interval(
         assignment=auction.assignment,
         interval=interval,
         batches=batches_of(state, auction, interval),
@@ -44,13 +48,22 @@ def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHour
         results=auction.spot,
         upheld=state.upheld,
     )
-    old = state.postings[settled.postings.postings_id]
+
+
+def corrected(state: State, auction: Auction, start: int) -> tuple[DeliveredHours, Postings]:
+    """What was delivered in a settled interval as it is known now, and new money minus old.
+
+    Raises:
+        SettlementError: ``POOL_TOO_SMALL``.
+    """
+    again = recomputed(state, auction, start)
+    old = state.postings[again.postings.postings_id]
     postings = correction_postings(
         (old, *auction.corrections.get(start, ())),
-        settled.postings,
+        again.postings,
         pool_balance=state.books.balance(accounts.POOL).posted,
     )
-    return settled.delivered, postings
+    return again.delivered, postings
 
 
 def rebates(state: State, auction: Auction) -> Postings:
@@ -80,3 +93,18 @@ def rebates(state: State, auction: Auction) -> Postings:
         pool_balance=state.books.balance(accounts.POOL).posted,
     )
     return replace(rents, transfers=(*repaid, *rents.transfers))
+
+
+def pool_surplus(state: State, period: Interval) -> Postings:
+    """What ``pool`` holds above its ceiling, per chip-second delivered in a month."""
+    delivered: dict[str, int] = defaultdict(int)
+    for (_, start), hours in state.delivered.items():
+        if period.start <= start < period.end:
+            for hour in hours:
+                delivered[state.contracts[hour.contract_id].buyer_id] += hour.delivered
+    return pool_rebate(
+        str(period.start),
+        pool_balance=state.books.balance(accounts.POOL).posted,
+        ceiling=POOL_CEILING_MICRO_USD,
+        delivered=delivered,
+    )

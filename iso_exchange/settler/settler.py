@@ -14,7 +14,7 @@ import structlog
 
 from clearing import codec
 from clearing.types import Interval
-from clearing.units import ChipSeconds, MicroUsd
+from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
     IssueStatement,
@@ -23,18 +23,19 @@ from iso_exchange.commands import (
 )
 from iso_exchange.money_commands import (
     CorrectHour,
+    RebatePool,
     RebateRents,
 )
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
-from iso_exchange.sequencer.after_auction import batches_of
+from iso_exchange.sequencer.after_auction import batches_of, month_of
 from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import Earned
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
-from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from iso_exchange.settler.recomputation import corrected, hours_of, pool_surplus, rebates
 from iso_exchange.settler.spot import SpotFiles, publish_spot
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.errors import SettlementError, SettlementErrorCode
@@ -43,6 +44,7 @@ from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.metering.moved import delivered_at
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
+from settlement.postings.rebates import POOL_CEILING_MICRO_USD
 from settlement.spot.result import SpotResult
 from settlement.types import Phase, TransferCode
 
@@ -90,6 +92,7 @@ class Settler:
         state = self._sequencer.state
         if self._spot is not None:
             done = await self._spot.step(self._sequencer, self._signer)
+        done = await self._rebate_pool() or done
         for auction in (*state.auctions.values(), *state.runs.values()):
             for start in sorted(auction.due):
                 done = await self._correct(auction, start) or done
@@ -199,6 +202,31 @@ class Settler:
                 batch_count=batch_count,
             ),
             *documents,
+        )
+        return True
+
+    async def _rebate_pool(self) -> bool:
+        """Give last month's surplus of the pool back."""
+        state = self._sequencer.state
+        if state.books.balance(accounts.POOL).posted <= POOL_CEILING_MICRO_USD:
+            return False
+        this = month_of(UnixSeconds(self._clock.now_us() // MICROSECONDS))
+        last = month_of(UnixSeconds(this.start - 1))
+        if last.start in state.pool_rebates:
+            return False
+        postings = pool_surplus(state, last)
+        if not postings.transfers:
+            return False
+        document = make_document("POSTINGS", codec.encode(postings))
+        digest = document.sha256.hex()
+        await self._signer.submit(
+            self._sequencer,
+            RebatePool(
+                header=self._signer.header(f"pool-rebate/{last.start}/{digest}"),
+                period=last,
+                postings_sha256=digest,
+            ),
+            document,
         )
         return True
 

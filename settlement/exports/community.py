@@ -30,6 +30,7 @@ from settlement.exports.extract import (
 )
 from settlement.exports.payouts import Payout, posted_payouts
 from settlement.ledger import accounts
+from settlement.metering.moved import delivered_at
 from settlement.types import USD, Phase, TransferCode
 
 SECONDS_PER_DAY: Final = 86_400
@@ -214,9 +215,16 @@ def _hours(
 ) -> list[HourLine]:
     """One line per settled hour and entry, ascending."""
     account = accounts.community(site_id)
+    # A correction counts where the hour is stated as it is known now.
+    stated = {
+        (int(item.delivered.interval.start), item.delivered.contract_id): item.entry_index
+        for item in extract.hours
+    }
     earned: dict[tuple[int, int], int] = defaultdict(int)
     for item in within:
-        earned[_hour(item), item.entry_index] += _signed(item, account)
+        start = _hour(item)
+        entry_index = stated.get((start, item.transfer.contract_id), item.entry_index)
+        earned[start, entry_index] += _signed(item, account)
     found: dict[tuple[int, int], list[tuple[ChipSeconds, MicroUsdPerChipHour]]] = defaultdict(list)
     for settled in extract.hours:
         delivered = settled.delivered
@@ -224,10 +232,17 @@ def _hours(
         if not period.start <= start < period.end:
             continue
         contract = extract.contracts[delivered.contract_id]
-        if contract.site_id != site_id:
+        quantity = delivered_at(delivered, contract, site_id)
+        if contract.site_id != site_id and not quantity:
             continue
-        rate = next(hour.legs.surcharge for hour in contract.hours if hour.interval.start == start)
-        found[start, settled.entry_index].append((delivered.delivered, rate))
+        rate = site_of(site_id, extract.sites).surcharge
+        if contract.site_id == site_id:
+            # A contract of spot has an hour per metering interval, all at one surcharge.
+            rate = next(
+                (hour.legs.surcharge for hour in contract.hours if hour.interval.start == start),
+                contract.hours[0].legs.surcharge,
+            )
+        found[start, settled.entry_index].append((quantity, rate))
     return [
         HourLine(
             start=UnixSeconds(start),

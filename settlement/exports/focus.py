@@ -195,7 +195,9 @@ def _facts(extract: Extract, buyer_id: str) -> _Facts:
                 facts.invoice_periods[transfer_id] = made.period
     for contract in extract.contracts.values():
         for hour in contract.hours:
-            facts.ends[hour.interval.start] = hour.interval.end
+            # A spot contract's metering interval may begin with the delivery hour.
+            known = facts.ends.get(hour.interval.start, hour.interval.end)
+            facts.ends[hour.interval.start] = max(known, hour.interval.end)
     return facts
 
 

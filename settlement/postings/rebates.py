@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from clearing.units import (
     MicroUsd,
@@ -32,6 +33,9 @@ from settlement.types import (
     Transfer,
     TransferCode,
 )
+
+POOL_CEILING_MICRO_USD: Final = MicroUsd(1_000_000_000_000)
+"""What ``pool`` keeps for missing money: a million US dollars."""
 
 
 def rents_of(transfers: Iterable[Transfer]) -> dict[str, int]:

@@ -33,6 +33,11 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Submission
 from iso_exchange.signer import make_document
 from settlement.assignment import IntervalPrice
+from settlement.exports.beancount import beancount_text
+from settlement.exports.community import community_report
+from settlement.exports.focus import focus_table
+from settlement.exports.hledger import hledger_text
+from settlement.exports.journal import journal
 from settlement.ledger import accounts
 from settlement.spot.result import (
     Purchase,
@@ -40,7 +45,7 @@ from settlement.spot.result import (
     Replacement,
     SpotResult,
 )
-from settlement.types import Contract, ContractHour, MeterBatch, Postings, TransferCode
+from settlement.types import Contract, ContractHour, MeterBatch, Phase, Postings, TransferCode
 from tests.integration.bundles import replaced, write_bundle
 from tests.integration.market_day import (
     AUCTION,
@@ -280,6 +285,24 @@ def test_every_step_of_the_audit_passes(day: tuple[LongDay, Path]) -> None:
     }
 
 
+def test_a_restart_replays_to_the_same_books_and_finds_nothing_left_to_do(
+    day: tuple[LongDay, Path],
+) -> None:
+    made, directory = day
+
+    async def again() -> LongDay:
+        other = LongDay(directory=directory / "again", store=made.store, clock=made.clock)
+        async with other:
+            assert not await other.settler.step()
+        return other
+
+    with patch("os.fsync"):
+        state = asyncio.run(again()).sequencer.state
+    assert state.books.balances() == made.sequencer.state.books.balances()
+    assert state.delivered == made.sequencer.state.delivered
+    assert state.disputes == made.sequencer.state.disputes
+
+
 def test_money_moved_by_cause(day: tuple[LongDay, Path]) -> None:
     state = day[0].sequencer.state
     first = state.postings[f"hour/{AUCTION}/{FIRST}"]
@@ -389,3 +412,75 @@ def test_explain_command_prints_every_step_with_its_entry(day: tuple[LongDay, Pa
     assert all(step["proved"] for step in document["steps"])
     wrong = CliRunner().invoke(app, ["explain", issued.statement_id, "999", *bundle])
     assert wrong.exit_code != 0
+
+
+def test_new_money_passes_through_the_exports(day: tuple[LongDay, Path]) -> None:
+    made, directory = day
+    extract = read_bundle(directory / "auditor", made.vkey).extract
+    books = journal(
+        origin=extract.origin, size=extract.size, root=extract.root, movements=extract.movements
+    )
+    for text in (hledger_text(books), beancount_text(books)):
+        assert "ispute" in text
+        assert "RECLAIM" in text
+    table = focus_table(extract, "lab-2")
+    rows = [dict(zip([c.name for c in table.columns], row, strict=True)) for row in table.rows]
+    codes = {str(row["x_Code"]) for row in rows}
+    assert {"RECLAIM", "SPOT_PURCHASE", "AUCTION_LEG"} <= codes
+    billed = sum(
+        m.applied * ((m.transfer.debit == "p:lab-2:cash") - (m.transfer.credit == "p:lab-2:cash"))
+        for m in extract.movements
+        if m.transfer.asset == "USD"
+        and m.transfer.phase is not Phase.PENDING
+        and m.transfer.code is not TransferCode.PAYOUT
+    )
+    assert sum(int(str(row["BilledCost"])) for row in rows) == billed
+    periods = {(row["ChargePeriodStart"], row["ChargePeriodEnd"]) for row in rows}
+    assert periods == {(FIRST + n * HOUR, FIRST + (n + 1) * HOUR) for n in range(HOURS)}
+    report = community_report(
+        extract,
+        "site-a",
+        Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + HOURS * HOUR)),
+    )
+    held = made.sequencer.state.books.balance("community:site-a").posted
+    assert report.earned == held + report.paid
+
+
+class RichDay(LongDay):
+    """Interruptibles are cheap at spot: what firm load pays for their chips is a surplus."""
+
+    def spot(self) -> SpotResult:
+        found = super().spot()
+        (price,) = found.prices
+        cheap = replace(price, availability=MicroUsdPerChipHour(2_500_000))
+        return replace(found, prices=(cheap,))
+
+
+def test_the_pools_surplus_goes_back_after_the_month(tmp_path: Path) -> None:
+    """With a ceiling of a tenth of a cent, so that one day's surplus is above it."""
+    ceiling = 1_000
+
+    async def run() -> LongDay:
+        made = RichDay(directory=tmp_path)
+        async with made:
+            await made.run()
+            books = made.sequencer.state.books
+            assert books.balance(accounts.POOL).posted > ceiling
+            before = {name: made.cash(name) for name in ("lab-1", "lab-2", "lab-3")}
+            await made.advance(FIRST + 40 * 86_400)
+            await made.work()
+            assert books.balance(accounts.POOL).posted == ceiling
+            assert all(made.cash(name) > amount for name, amount in before.items())
+            assert not await made.settler.step()
+            await write_bundle(made, tmp_path / "auditor", BundleKind.AUDITOR)
+        return made
+
+    with (
+        patch("os.fsync"),
+        patch("iso_exchange.settler.settler.POOL_CEILING_MICRO_USD", ceiling),
+        patch("iso_exchange.settler.recomputation.POOL_CEILING_MICRO_USD", ceiling),
+    ):
+        made = asyncio.run(run())
+        assert verify(tmp_path / "auditor", made.vkey).ok
+    # Under the real ceiling the same entry does not follow.
+    assert verify(tmp_path / "auditor", made.vkey).step(Step.HOURS).result is Result.FAILED

@@ -27,8 +27,6 @@ from iso_exchange.api.v1 import (
     receipt_pb2,
     registry_service_pb2,
     registry_service_pb2_grpc,
-    settlement_service_pb2,
-    settlement_service_pb2_grpc,
 )
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.commands import CancelOrder
@@ -250,12 +248,9 @@ async def test_proofs_verify_against_the_signed_checkpoint(market: Market) -> No
 
 async def test_what_is_not_cleared_yet_says_so(market: Market) -> None:
     entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(market.buyer._channel)
-    settlement = settlement_service_pb2_grpc.SettlementServiceStub(market.buyer._channel)
     for call in (
         entitlements.Release(entitlement_service_pb2.ReleaseRequest(request_id="r")),
         entitlements.Recall(entitlement_service_pb2.RecallRequest(request_id="r")),
-        entitlements.GrantCapacity(entitlement_service_pb2.GrantCapacityRequest(request_id="r")),
-        settlement.DisputeHour(settlement_service_pb2.DisputeHourRequest(request_id="r")),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call

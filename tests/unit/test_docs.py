@@ -35,7 +35,7 @@ from iso_exchange.services.errors import STATUS
 from iso_exchange.settler import settler
 from settlement.ledger import envelope
 from settlement.metering import billable
-from settlement.postings import correction
+from settlement.postings import correction, rebates
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -92,6 +92,7 @@ def published_numbers() -> dict[str, object]:
         "READINGS_CLOSE_SECONDS": settler.READINGS_CLOSE_SECONDS,
         "BOOK_LAG_SECONDS": release.BOOK_LAG_SECONDS,
         "CORRECTION_SECONDS_MAX": correction.CORRECTION_SECONDS_MAX,
+        "POOL_CEILING_MICRO_USD": rebates.POOL_CEILING_MICRO_USD,
         "MICRO_USD_PER_CENT": MICRO_USD_PER_CENT,
         "INTERVAL_COUNT_MAX": auctions.INTERVAL_COUNT_MAX,
         "INTERVAL_SECONDS_MIN": auctions.INTERVAL_SECONDS_MIN,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from clearing.auction import clear
 from clearing.types import Book
+from clearing.units import MicroUsdPerChipHour
+from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
 from settlement.limits import highest_limits, linked_families
@@ -69,6 +72,38 @@ CASES: list[tuple[Callable[[], Book], dict[str, str]]] = [
 @pytest.mark.parametrize(("make", "expected"), CASES, ids=[make.__name__ for make, _ in CASES])
 def test_cash_of_a_worked_example(make: Callable[[], Book], expected: dict[str, str]) -> None:
     assert cash(settled(make())) == {name: usd(amount) for name, amount in expected.items()}
+
+
+def test_a_link_earns_the_spread_of_what_it_carries() -> None:
+    """Three chips from A at 2 to B at 5: two contracts for b, one of them over the link."""
+    world = settled(examples.congested_link())
+    assert cash(world) == {
+        "a": -usd("4"),
+        "b": -usd("40"),
+        "SA": usd("10"),
+        "SB": usd("25"),
+    }
+    assert world.posted(accounts.link("l")) == usd("9")
+    assert {
+        item.contract_id: (item.supply_pool_id, item.hours[0].chips, item.hours[0].legs.link)
+        for item in world.assignment.contracts
+        if item.order_id == "b"
+    } == {
+        "own/b/B/SA/via-l": ("A", 3, usd("3")),
+        "own/b/B/SB": ("", 5, 0),
+    }
+
+
+def test_a_flow_against_its_link_and_towards_the_lower_price() -> None:
+    given = examples.congested_link()
+    found = clear(given, SEED)
+    lower = tuple(
+        replace(price, energy=MicroUsdPerChipHour(usd("1"))) if price.pool_id == "B" else price
+        for price in found.prices
+    )
+    with pytest.raises(SettlementError) as caught:
+        assigned(given, replace(found, prices=lower))
+    assert caught.value.code is SettlementErrorCode.LINKS_NOT_SETTLED
 
 
 def test_a_profile_is_delivered_and_paid_in_its_own_hours() -> None:

@@ -10,6 +10,7 @@ from clearing.outcome import (
     Certificate,
     Fill,
     FundingShare,
+    LinkFlow,
     MakeWhole,
     OrderOutcome,
     Outcome,
@@ -296,8 +297,12 @@ def test_a_negative_residual_is_funded_into_the_pool_before_the_first_hour() -> 
 
 
 REFUSALS: list[tuple[Book, Outcome, dict[str, dict[str, str]], SettlementErrorCode]] = [
-    (replace(BOOK, links=(Link(link_id="l", from_pool_id="a", to_pool_id="b", capacities=()),)),
-     OUTCOME, {}, SettlementErrorCode.LINKS_NOT_SETTLED),
+    # A pool that passes on what it receives.
+    (replace(BOOK, links=tuple(
+        Link(link_id=name, from_pool_id=source, to_pool_id=target, capacities=())
+        for name, source, target in (("l", "a", "b"), ("m", "b", "c")))),
+     replace(OUTCOME, flows=tuple(LinkFlow(link_id=name, chips=(1, 0)) for name in ("l", "m"))),
+     {}, SettlementErrorCode.LINKS_NOT_SETTLED),
     (BOOK, replace(OUTCOME, auction_id="other"), {}, SettlementErrorCode.AUCTION_MISMATCH),
     (BOOK, replace(OUTCOME, awards=(award("ghost", Side.DEMAND, 8),)), {},
      SettlementErrorCode.ORDER_UNKNOWN),
