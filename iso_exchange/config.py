@@ -49,6 +49,7 @@ class Config:
         drain_seconds: How long calls in flight may take to finish when the server stops.
         call_seconds_max: Limit of a call whose client sets no deadline, and of every unary call.
         log_level: Least level that is logged.
+        webhook_loopback: Webhooks may call this machine, and without TLS: for a laptop.
     """
 
     data: Path
@@ -61,6 +62,7 @@ class Config:
     drain_seconds: float = DRAIN_SECONDS_DEFAULT
     call_seconds_max: float = 60.0
     log_level: str = "INFO"
+    webhook_loopback: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later.
@@ -98,6 +100,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         simulated_start_us=parse_clock(options.clock),
         drain_seconds=options.drain_seconds,
         log_level=options.log_level,
+        webhook_loopback=options.webhook_loopback,
     )
 
 
@@ -176,6 +179,11 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=DRAIN_SECONDS_DEFAULT,
         help=f"time for calls in flight when the server stops (default: {DRAIN_SECONDS_DEFAULT:g})",
+    )
+    parser.add_argument(
+        "--webhook-loopback",
+        action="store_true",
+        help="let webhooks call this machine, without TLS (for a laptop)",
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
     return parser

@@ -52,6 +52,7 @@ from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
 from iso_exchange.storage.pool import UnsafeServerError
 from iso_exchange.storage.postgres import PostgresStore
+from iso_exchange.webhooks import Webhooks
 from settlement.ledger.keys import NoteAlgorithm, NoteKey
 from settlement.storage.store import LedgerStore, StoreError
 
@@ -231,6 +232,13 @@ class Exchange:
         settler = Settler(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        webhooks = Webhooks(
+            sequencer=self._sequencer,
+            store=store,
+            journal=journal,
+            allow_loopback=config.webhook_loopback,
+        )
+        self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
         self._spawn("settler", settler.run())

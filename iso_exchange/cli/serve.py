@@ -45,6 +45,10 @@ def serve(
         float,
         typer.Option("--drain-seconds", help="Time for calls in flight when the server stops."),
     ] = configuration.DRAIN_SECONDS_DEFAULT,
+    webhook_loopback: Annotated[
+        bool,
+        typer.Option("--webhook-loopback", help="Let webhooks call this machine, without TLS."),
+    ] = False,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
@@ -69,6 +73,7 @@ def serve(
             simulated_start_us=configuration.parse_clock(clock),
             drain_seconds=drain_seconds,
             log_level=log_level.upper(),
+            webhook_loopback=webhook_loopback,
         )
     except configuration.ConfigError as error:
         raise BadValue("serve", str(error)) from error

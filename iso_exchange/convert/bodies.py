@@ -44,6 +44,7 @@ from iso_exchange.commands import (
     ResumeAuction,
     ResumeSpotMarket,
     RevokeKey,
+    SetWebhook,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -155,6 +156,7 @@ CONVERTERS: Final[dict[type, Converter]] = {
             spot.read_spot_resume,
             spot.write_spot_resume,
         ),
+        (SetWebhook, spot_pb2.WebhookRegistration, spot.read_webhook, spot.write_webhook),
         (CloseSpotMarket, spot_pb2.SpotClose, spot.read_spot_close, spot.write_spot_close),
         (SubmitOrder, order_pb2.Order, orders.read_order, orders.write_order),
         (

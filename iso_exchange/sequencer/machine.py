@@ -20,6 +20,7 @@ from iso_exchange.sequencer import (
     registry,
     spot,
     spot_entry,
+    webhook,
 )
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -47,6 +48,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.HaltSpotMarket: spot.halt_spot_market,
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
+    commands.SetWebhook: webhook.set_webhook,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: spot.give_notices,
     commands.RegisterEntitlement: base_load.register_entitlement,
