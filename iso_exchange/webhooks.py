@@ -28,6 +28,7 @@ from iso_exchange.gateway.journal import Journal
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.services.errors import Refused
 from iso_exchange.signer import EXCHANGE_ID
 from settlement.storage.store import Entry, LedgerStore
 
@@ -73,6 +74,9 @@ class Webhooks:
             async for found in self._journal.follow(start):
                 if found is not None and found.kind == KIND:
                     self._send(found)
+        except Refused:
+            # The exchange is stopping, and ends every part of it in its turn.
+            await asyncio.Event().wait()
         finally:
             for task in self._tasks:
                 task.cancel()
