@@ -92,6 +92,7 @@ class _Orders(NamedTuple):
     profile: Integers
     initial: Integers
     restart_cost: Integers
+    runs_until: Integers
 
 
 class _Alternatives(NamedTuple):
@@ -113,7 +114,9 @@ def read_blocks(book: Book, venues: Venues, room: Room, base: Base) -> Blocks:
     found = found.only(_fits(found, orders, room, base.covered))
     shape, shape_nodes = _shapes(found, orders, room.grid)
     bid = orders.bid[found.order]
-    here = (found.pool == orders.initial[found.order]) & (found.first == 0)
+    here = (found.pool == orders.initial[found.order]) & (
+        found.first == orders.runs_until[found.order]
+    )
     pick_of_order, pick_parent, family_of_pick, families = _picks(book.block_bids)
     return Blocks(
         order=found.order,
@@ -165,6 +168,7 @@ def _orders(book: Book, venues: Venues, grid: Grid) -> _Orders:
         profile=integers(chips for profile in profiles for chips in profile),
         initial=integers(grid.position.get(block.initial_pool_id, NONE) for block in blocks),
         restart_cost=restart_cost,
+        runs_until=column(attrgetter("runs_until"), blocks),
     )
 
 

@@ -92,7 +92,8 @@ def read_options(book: Book, market: Market, layout: Layout) -> Options:
         ranked = group(order, pool, first, backup).order
         order, pool, backup, first = (c[ranked] for c in (order, pool, backup, first))
     initial = integers(grid.position.get(block.initial_pool_id, NONE) for block in blocks)
-    stays = (initial[order] == pool) & (first == 0)
+    until = column(attrgetter("runs_until"), blocks)
+    stays = (initial[order] == pool) & (first == until[order])
     profiles = [block.profile for block in blocks]
     slots = np.full((len(grid.site_ids), len(grid.pools) + 1), NONE, dtype=np.int64)
     slots[layout.slot_site, layout.slot_pool] = np.arange(layout.slot_site.size)

@@ -343,8 +343,10 @@ class BlockBid:
         parent_order_id: A block of the same participant: accepted only if that one is. Empty
             for none.
         initial_pool_id: Pool in which it is already running, empty for none.
-        restart_cost: Micro-USD per chip saved by staying there from interval 0 on: it counts
-            in the objective only.
+        restart_cost: Micro-USD per chip saved by staying there from interval ``runs_until`` on:
+            it counts in the objective only.
+        runs_until: Interval up to which it runs there whatever this auction decides: to stay is
+            to start then.
     """
 
     order_id: str
@@ -365,6 +367,7 @@ class BlockBid:
     parent_order_id: str = NO_PARENT
     initial_pool_id: str = ""
     restart_cost: MicroUsd = MicroUsd(0)
+    runs_until: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa:
 from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -556,6 +557,7 @@ Command = (
     | HaltSpotMarket
     | ResumeSpotMarket
     | CloseSpotMarket
+    | SetWebhook
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement

@@ -59,6 +59,7 @@ class Config:
         timestamp_seconds: Between two stamps.
         second_signature: Whether a new exchange gets an ML-DSA-44 log key too; one that has
             the key keeps signing with it.
+        webhook_loopback: Webhooks may call this machine, and without TLS: for a laptop.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class Config:
     timestamp_url: str = ""
     timestamp_seconds: float = TIMESTAMP_SECONDS_DEFAULT
     second_signature: bool = True
+    webhook_loopback: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later.
@@ -126,6 +128,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         timestamp_url=options.timestamp_url,
         timestamp_seconds=options.timestamp_seconds,
         second_signature=options.ml_dsa,
+        webhook_loopback=options.webhook_loopback,
     )
 
 
@@ -250,6 +253,11 @@ def _parser() -> argparse.ArgumentParser:
         dest="ml_dsa",
         action="store_false",
         help="a new exchange gets no ML-DSA-44 log key",
+    )
+    parser.add_argument(
+        "--webhook-loopback",
+        action="store_true",
+        help="let webhooks call this machine, without TLS (for a laptop)",
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
     return parser

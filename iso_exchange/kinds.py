@@ -43,6 +43,7 @@ from iso_exchange.commands import (
     RotateKey,
     RotateLogKey,
     SettleHour,
+    SetWebhook,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -117,6 +118,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (HaltSpotMarket, "SPOT_HALTED", _protobuf("spot-halt"), True, _OPERATOR),
         (ResumeSpotMarket, "SPOT_RESUMED", _protobuf("spot-resume"), True, _OPERATOR),
         (CloseSpotMarket, "SPOT_CLOSED", _protobuf("spot-close"), True, _OPERATOR),
+        (SetWebhook, "WEBHOOK", _protobuf("webhook"), False, (Role.SUPPLIER, Role.BUYER)),
         (SubmitOrder, "ORDER", _protobuf("order"), False, (Role.SUPPLIER, Role.BUYER)),
         (
             CancelOrder,

@@ -57,6 +57,7 @@ from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
 from iso_exchange.storage.pool import UnsafeServerError
 from iso_exchange.storage.postgres import PostgresStore
+from iso_exchange.webhooks import Webhooks
 from settlement.ledger.keys import NoteAlgorithm, NoteKey
 from settlement.storage.store import LedgerStore, StoreError
 
@@ -258,10 +259,10 @@ class Exchange:
         if config.timestamp_url:
             self._spawn("timestamps", self._stamp(publisher))
         self._spawn("journal", journal.run())
-        self._spawn_market(clock)
+        self._spawn_market(clock, store, journal)
         await self._start_servers(store, clock, publisher, journal)
 
-    def _spawn_market(self, clock: Clock) -> None:
+    def _spawn_market(self, clock: Clock, store: LedgerStore, journal: Journal) -> None:
         """Auctioneers and settler: what moves auctions along."""
         config = self._config
         assert self._sequencer is not None  # started before
@@ -278,6 +279,13 @@ class Exchange:
             origin=config.origin,
             spot_directory=config.data / "spot",
         )
+        webhooks = Webhooks(
+            sequencer=self._sequencer,
+            store=store,
+            journal=journal,
+            allow_loopback=config.webhook_loopback,
+        )
+        self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
         self._spawn("settler", settler.run())

@@ -62,7 +62,9 @@ class ServiceSigner:
         Raises:
             RuntimeError: a refusal for any other reason, which is a defect of the service.
         """
-        await self.submit_all(sequencer, [(command, documents)])
+        answer = await sequencer.submit(self.submission(command, *documents))
+        if isinstance(answer, Rejected):
+            await self._refused(command, answer)
 
     async def submit_all(
         self, sequencer: Sequencer, steps: Sequence[tuple[Command, tuple[Document, ...]]]

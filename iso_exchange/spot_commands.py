@@ -119,3 +119,11 @@ class GiveNotices:
     run_id: str
     participant_id: str
     notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWebhook:
+    """Where the signer's notices are posted to; an empty ``url`` ends that."""
+
+    header: Header
+    url: str

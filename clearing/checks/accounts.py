@@ -328,7 +328,8 @@ def restart_kept(view: View) -> int:
     first = view.published.awards.first
     accepted = np.flatnonzero((taken.order >= book.starts[2]) & (taken.order < book.starts[3]))
     block = taken.order[accepted] - book.starts[2]
-    stays = (blocks.initial_pool[block] == taken.pool[accepted]) & (first[accepted] == 0)
+    stays = blocks.initial_pool[block] == taken.pool[accepted]
+    stays &= first[accepted] == blocks.runs_until[block]
     accepted, block = accepted[stays], block[stays]
     chips = zeros(len(taken.order))
     np.maximum.at(chips, taken.award, taken.chips)

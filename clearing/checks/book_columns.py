@@ -135,6 +135,7 @@ class Blocks:
     parent: Ints
     initial_pool: Ints
     restart_cost: Ints
+    runs_until: Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +413,7 @@ def _blocks(book: Book, pools: dict[str, int]) -> Blocks:
             ]
         ),
         restart_cost=attribute(blocks, "restart_cost"),
+        runs_until=attribute(blocks, "runs_until"),
     )
 
 

@@ -269,7 +269,8 @@ def gains(
     kept: Ints | int = 0
     if restarts:
         blocks = view.book.blocks
-        stays = (blocks.initial_pool[ways.block] == ways.pool) & (ways.start == 0)
+        stays = blocks.initial_pool[ways.block] == ways.pool
+        stays &= ways.start == blocks.runs_until[ways.block]
         kept = np.where(stays, blocks.restart_cost[ways.block], 0)
         kept = times(times(kept, scale.per_usd), charges.scale)
     found = []

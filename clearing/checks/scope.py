@@ -192,6 +192,7 @@ def _blocks(columns: BookColumns) -> Iterator[str]:
     room = (blocks.duration >= 1) & (blocks.earliest >= 0) & (blocks.earliest <= blocks.latest)
     room &= (blocks.duration <= columns.grid.intervals) & (blocks.latest <= columns.grid.intervals)
     wrong = outside(blocks.chips, 1, MAX_CHIPS) | outside(blocks.restart_cost, 0, MONEY_MOST)
+    wrong |= outside(blocks.runs_until, 0, columns.grid.intervals - 1)
     wrong |= outside(blocks.limit, *_prices()) | outside(blocks.min_fill, 1, PPM)
     if columns.book.spec.pricing_rule is PricingRule.STRICT_UNIFORM:
         wrong |= blocks.restart_cost != 0

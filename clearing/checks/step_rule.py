@@ -350,7 +350,7 @@ def _block_margins(view: View) -> tuple[Ints, Ints, Ints]:
     lengths = view.published.awards.lengths[awards]
     duration, own = book.grid.duration_s, block[awards]
     stays = book.blocks.initial_pool[own] == taken.pool[awards]
-    stays &= view.published.awards.first[awards] == 0
+    stays &= view.published.awards.first[awards] == book.blocks.runs_until[own]
     kept = np.where(stays, book.blocks.restart_cost[own], 0)
     gain = plus(times((margin - extra)[awards], duration), times(kept, SECONDS_PER_HOUR))
     return awards, gain, np.where(lengths > 1, ROUNDING * lengths * duration, 0)

@@ -156,12 +156,15 @@ def _refuse_profile(wrong: Flags, shaped: list[BlockBid], advice: str) -> None:
 
 
 def check_restarts(sheet: Sheet) -> None:
-    """Refuse restart costs out of range."""
+    """Refuse restart costs, and ends of what runs, that are out of range."""
     blocks = sheet.book.block_bids
     cost = column(blocks, "restart_cost")
     most = MAX_PRICE_MICRO_USD_PER_CHIP_HOUR
     wrong = (cost < 0) | (cost > most)
     refuse(wrong, blocks, "BAD_RESTART", "restart_cost", f"Give 0 to {most} micro-USD per chip.")
+    until, last = column(blocks, "runs_until"), len(sheet.book.spec.intervals) - 1
+    wrong = (until < 0) | (until > last)
+    refuse(wrong, blocks, "BAD_RESTART", "runs_until", f"Name an interval from 0 to {last}.")
 
 
 def check_cover(sheet: Sheet) -> None:

@@ -32,7 +32,7 @@ from iso_exchange.sequencer.grants import payers_of
 from iso_exchange.sequencer.spot import renewal_of
 from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
 from iso_exchange.sequencer.spot_binding import Stops
-from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX, is_later
 from iso_exchange.sequencer.state import Auction, BookOrder, State, find_auction, intervals_of
 from settlement.ledger import proofs
 from settlement.ledger.merkle import Frontier
@@ -132,6 +132,7 @@ class ResultAudit:
                 self._orders[order.order_id][2:]
                 for order in orders
                 if not order.order_id.startswith((RELEASE_PREFIX, BOUND_PREFIX))
+                and not is_later(order.order_id)
             )
             for nomination in book.nominations:
                 key = (command.market_id, nomination.entitlement_id)

@@ -72,6 +72,10 @@ def serve(
     timestamp_url: TimestampUrl = "",
     timestamp_seconds: TimestampSeconds = configuration.TIMESTAMP_SECONDS_DEFAULT,
     ml_dsa: MlDsa = True,
+    webhook_loopback: Annotated[
+        bool,
+        typer.Option("--webhook-loopback", help="Let webhooks call this machine, without TLS."),
+    ] = False,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
@@ -101,6 +105,7 @@ def serve(
             timestamp_url=timestamp_url,
             timestamp_seconds=timestamp_seconds,
             second_signature=ml_dsa,
+            webhook_loopback=webhook_loopback,
         )
     except configuration.ConfigError as error:
         raise BadValue("serve", str(error)) from error

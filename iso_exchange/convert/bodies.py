@@ -47,6 +47,7 @@ from iso_exchange.commands import (
     ResumeSpotMarket,
     RevokeKey,
     RotateKey,
+    SetWebhook,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -173,6 +174,7 @@ CONVERTERS: Final[dict[type, Converter]] = {
             spot.read_spot_resume,
             spot.write_spot_resume,
         ),
+        (SetWebhook, spot_pb2.WebhookRegistration, spot.read_webhook, spot.write_webhook),
         (CloseSpotMarket, spot_pb2.SpotClose, spot.read_spot_close, spot.write_spot_close),
         (SubmitOrder, order_pb2.Order, orders.read_order, orders.write_order),
         (

@@ -10,11 +10,13 @@ from iso_exchange.commands import (
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    SetWebhook,
 )
 from iso_exchange.convert import enums
 from iso_exchange.convert.auctions import read_price, read_tariff, write_tariff
 from iso_exchange.convert.fields import SHA256_BYTES, Reader, octets_of, timestamp
 from iso_exchange.convert.headers import read_header, write_header
+from iso_exchange.sequencer.webhook import URL_LENGTH_MAX
 
 
 def read_spot_market(body: Reader) -> OpenSpotMarket:
@@ -90,6 +92,18 @@ def write_spot_resume(command: ResumeSpotMarket) -> spot_pb2.SpotResume:
     return spot_pb2.SpotResume(
         header=write_header(command.header), market_id=command.market_id, reason=command.reason
     )
+
+
+def read_webhook(body: Reader) -> SetWebhook:
+    """Address for notices."""
+    return SetWebhook(
+        header=read_header(body), url=body.text("url", longest=URL_LENGTH_MAX, shortest=0)
+    )
+
+
+def write_webhook(command: SetWebhook) -> spot_pb2.WebhookRegistration:
+    """Body of an address for notices."""
+    return spot_pb2.WebhookRegistration(header=write_header(command.header), url=command.url)
 
 
 def read_spot_close(body: Reader) -> CloseSpotMarket:

@@ -33,4 +33,7 @@ certified_gap_ppb = Gauge(
 renewed_runs = Counter(
     "iso_spot_runs_renewed_total", "Spot runs that were not cleared in time and were renewed"
 )
+webhooks = Counter(
+    "iso_webhook_posts_total", "Notices posted to participants, by result", ["result"]
+)
 settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")

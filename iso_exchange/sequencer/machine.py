@@ -26,6 +26,7 @@ from iso_exchange.sequencer import (
     spot,
     spot_entry,
     succession,
+    webhook,
 )
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -58,6 +59,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.HaltSpotMarket: spot.halt_spot_market,
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
+    commands.SetWebhook: webhook.set_webhook,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: spot.give_notices,
     commands.RegisterEntitlement: base_load.register_entitlement,

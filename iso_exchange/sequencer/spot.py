@@ -31,6 +31,7 @@ from iso_exchange.sequencer.spot_market import (
     MarketState,
     RunRecord,
     SpotMarket,
+    is_later,
 )
 from iso_exchange.sequencer.spot_orders import keeps
 from iso_exchange.sequencer.spot_renewal import renewed_outcome
@@ -294,7 +295,7 @@ def _gate(
 ) -> Gate:
     length = market.opened.look_ahead
     bids = {bid.order_id for bid in book.step_bids if not bid.order_id.startswith(BOUND_PREFIX)}
-    bids.update(bid.order_id for bid in book.block_bids)
+    bids.update(bid.order_id for bid in book.block_bids if not is_later(bid.order_id))
     bids.update(market.bound)
     window = Interval(
         start=market.interval(number).start,

@@ -17,7 +17,7 @@ from typing import Final
 from clearing.outcome import Award, Outcome, Side
 from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
 from clearing.units import PPM, Chips, divide_up
-from iso_exchange.sequencer.spot_market import BOUND_PREFIX
+from iso_exchange.sequencer.spot_market import BOUND_PREFIX, is_later
 
 Bid = StepBid | BlockBid
 Places = dict[int, int]
@@ -145,7 +145,7 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
     }
     awarded: dict[str, dict[str, Award]] = defaultdict(dict)
     for award in outcome.awards:
-        if award.side is Side.DEMAND:
+        if award.side is Side.DEMAND and not is_later(award.order_id):
             awarded[award.order_id][award.pool_id] = award
     bound: dict[tuple[str, str], Places] = {}
     stops: list[Stop] = []

@@ -28,9 +28,17 @@ from iso_exchange.sequencer.capacity import Taken
 from iso_exchange.sequencer.spot_base_load import base_load_in_run
 from iso_exchange.sequencer.spot_cover import standing_by
 from iso_exchange.sequencer.spot_curves import clip, joined, less
-from iso_exchange.sequencer.spot_market import RELEASE_PREFIX, SpotMarket
+from iso_exchange.sequencer.spot_market import (
+    LATER_MARK,
+    RELEASE_PREFIX,
+    SpotMarket,
+    is_later,
+)
 from iso_exchange.sequencer.state import Order, State
 from settlement.ledger.merkle import Frontier
+
+LATER_STARTS_MAX = 3
+"""Later starts at which a run looks at a waiting gang."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     without_credit = frozenset(_uncovered(state, market))
     offers: list[Offer] = []
     step_bids: list[StepBid] = []
+    ends = _ends_of_what_runs(market, first)
     block_bids: list[BlockBid] = []
     for order_id in market.order_ids:
         if order_id in without_credit:
@@ -78,7 +87,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
             block = block_in_run(market, order, first)
             if block is None:
                 continue
-            block_bids.append(block)
+            block_bids.extend(_starts(block, record_of(state, order_id), ends, first, length))
         else:
             assert isinstance(order, Offer)  # the only kinds that a market takes
             offer = _offer_in_run(market, order, first)
@@ -92,7 +101,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
         *named,
         *(_entry(state, order.order_id) for order in left),
         *(_entry(state, order.order_id) for order in step_bids),
-        *(_entry(state, order.order_id) for order in block_bids),
+        *(_entry(state, item.order_id) for item in block_bids if not is_later(item.order_id)),
     ]
     entries.sort()
     book = Book(
@@ -107,6 +116,53 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     return RunBook(
         book=canonical(book), entries=tuple(entries), credit_ids=tuple(sorted(without_credit))
     )
+
+
+def record_of(state: State, order_id: str) -> BlockBid:
+    """Standing gang, by interval numbers."""
+    order = state.orders[order_id].order
+    assert isinstance(order, BlockBid)
+    return order
+
+
+def _ends_of_what_runs(market: SpotMarket, first: int) -> tuple[int, ...]:
+    """Intervals of a run in which standing work has to be renewed, the first few."""
+    ends: set[int] = set()
+    for order_id in market.bound:
+        end = 0
+        while end < market.opened.look_ahead and market.held(order_id, first + end):
+            end += 1
+        if order_id in market.order_ids and 0 < end < market.opened.look_ahead:
+            ends.add(end)
+    return tuple(sorted(ends)[:LATER_STARTS_MAX])
+
+
+def _starts(
+    block: BlockBid, standing: BlockBid, ends: tuple[int, ...], first: int, length: int
+) -> Iterator[BlockBid]:
+    """A gang that has not begun, at its first start or where running work has to be renewed.
+
+    Without the later starts, work that runs would keep its place for ever: a gang needs its chips
+    from its start on, and at interval 0 they are bound.
+    """
+    later = [
+        end
+        for end in ends
+        if block.earliest_start < end <= standing.latest_start - first and not block.initial_pool_id
+    ]
+    if not later:
+        yield block
+        return
+    yield dataclasses.replace(block, exclusive_group=block.order_id)
+    for start in later:
+        yield dataclasses.replace(
+            block,
+            order_id=f"{block.order_id}{LATER_MARK}{start}",
+            exclusive_group=block.order_id,
+            earliest_start=start,
+            latest_start=start,
+            duration=min(standing.duration, length - start),
+        )
 
 
 def _entry(state: State, order_id: str) -> tuple[int, bytes]:
@@ -149,15 +205,15 @@ def block_in_run(market: SpotMarket, block: BlockBid, first: int) -> BlockBid | 
     stop = min(gang.first + block.duration, end)
     if begin >= stop:
         return None
-    stays = begin == first
+    may_move = begin == first
     return dataclasses.replace(
         block,
-        where=block.where if stays else Eligibility(pool_ids=(gang.pool_id,)),
+        where=block.where if may_move else Eligibility(pool_ids=(gang.pool_id,)),
         earliest_start=begin - first,
         latest_start=begin - first,
         duration=stop - begin,
-        initial_pool_id=gang.pool_id if stays else "",
-        restart_cost=block.restart_cost if stays else MicroUsd(0),
+        initial_pool_id=gang.pool_id,
+        runs_until=begin - first,
     )
 
 

@@ -20,6 +20,8 @@ RELEASE_PREFIX = "release:"
 
 BOUND_PREFIX = "bound:"
 """Order that only stands for what earlier runs bound (``spot_cover``)."""
+LATER_MARK = "@"
+"""Between an order and the later start at which a run also looks at it."""
 
 Chips = dict[int, int]
 """Chips by interval number; zeros are left out."""
@@ -158,3 +160,17 @@ class RunRecord:
     prices_sha256: str = ""
     renewed: bool = False
     certified_gap_ppb: int = 0
+
+
+def is_later(order_id: str) -> bool:
+    """Whether an order of a run's book is a standing gang at a later start than its first.
+
+    It is there so that a gang can take the place of work that runs, from the end of its notice
+    on; it never binds, because only interval 0 does, and the next run looks at it again.
+    """
+    return LATER_MARK in order_id
+
+
+def standing_id(order_id: str) -> str:
+    """Standing order of an order of a run's book."""
+    return order_id.partition(LATER_MARK)[0]

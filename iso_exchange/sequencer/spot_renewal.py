@@ -16,6 +16,7 @@ from clearing import codec
 from clearing.outcome import Award, Cash, Certificate, Outcome, PoolPrice, RunStatus, Side
 from clearing.types import BlockBid, Book, Cover, Nomination, ServiceClass, StepBid
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
+from iso_exchange.sequencer.spot_market import is_later, standing_id
 from settlement.assignment import Assignment
 
 ENGINE: Final = "renewed"
@@ -102,7 +103,7 @@ def _advised(outcome: Outcome, assignment: Assignment, late: int, book: Book) ->
         if award.side is Side.DEMAND:
             for place, chips in enumerate(award.chips, award.first - late):
                 if place >= 0 and chips:
-                    found[award.order_id][award.pool_id, place] = chips
+                    found[standing_id(award.order_id)][award.pool_id, place] = chips
     place_of = {item.start: place - late for place, item in enumerate(book.spec.intervals)}
     for contract in assignment.contracts:
         cells = found.get(contract.order_id, {})
@@ -140,7 +141,8 @@ def _still_asked(bid: Bid, advised: Mapping[tuple[str, int], int]) -> Cells:
 
 def _ranked(book: Book) -> list[Bid]:
     """Firm first, then by limit, highest first, then by identifier."""
-    bids: list[Bid] = [*book.step_bids, *book.block_bids]
+    bids: list[Bid] = list(book.step_bids)
+    bids.extend(block for block in book.block_bids if not is_later(block.order_id))
     return sorted(
         bids,
         key=lambda bid: (

@@ -292,6 +292,8 @@ class State:
     markets: dict[str, SpotMarket] = field(default_factory=dict)
     runs: dict[str, Auction] = field(default_factory=dict)
     """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
+    webhooks: dict[str, str] = field(default_factory=dict)
+    """Address for notices by participant."""
     orders: dict[str, Order] = field(default_factory=dict)
     entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
     nominations: dict[str, NominationRecord] = field(default_factory=dict)

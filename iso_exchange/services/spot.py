@@ -14,6 +14,7 @@ from iso_exchange.commands import (
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    SetWebhook,
 )
 from iso_exchange.convert import views
 from iso_exchange.identity.names import is_identifier
@@ -199,6 +200,14 @@ class SpotService(SpotServiceServicer):
             next_page_token=token,
             ledger_size=self._backend.size,
         )
+
+    async def SetWebhook(
+        self, request: spot_service_pb2.SetWebhookRequest, context: Context
+    ) -> spot_service_pb2.SetWebhookResponse:
+        """Say where own notices are posted to."""
+        caller = self._backend.caller(context)
+        _, receipt = await self._backend.mutations.one(caller, request, SetWebhook)
+        return spot_service_pb2.SetWebhookResponse(receipt=receipt)
 
     async def _accept(
         self, request: SignedRequest, context: Context, kind: type[C]

@@ -36,7 +36,6 @@ from tests.unit.sequencer.world import FIRST, World, registered
 
 NODE: Final = 8
 USD: Final = 1_000_000
-WARM_RUNS: Final = 4
 GOAL_S: Final = 1.0
 
 
@@ -46,6 +45,7 @@ class SpotSize:
 
     Attributes:
         capacity: Chips of each pool.
+        runs: Runs after each other; the last is measured.
     """
 
     name: str
@@ -53,11 +53,12 @@ class SpotSize:
     capacity: int
     steps: int
     gangs: int
+    runs: int = 4
 
 
 SIZES: Final = (
     SpotSize(name="replay", pools=8, capacity=512, steps=100, gangs=200),
-    SpotSize(name="50k", pools=100, capacity=4_096, steps=48_000, gangs=2_000),
+    SpotSize(name="50k", pools=100, capacity=4_096, steps=48_000, gangs=2_000, runs=2),
 )
 
 
@@ -79,7 +80,7 @@ def run(sizes: Sequence[SpotSize]) -> Iterator[Row]:
     for size in sizes:
         world = _market(size)
         clock = _Clock()
-        for place in range(WARM_RUNS):
+        for place in range(size.runs):
             clock = _Clock()
             _one_run(world, FIRST + place * STEP, clock)
         total = sum(seconds for phase, seconds in clock.spent.items() if phase != "settle interval")

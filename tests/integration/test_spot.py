@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from clearing import codec
 from clearing.types import Cover, Eligibility, Interval, PricingRule, ServiceClass, Step, Tariff
 from clearing.units import (
     Chips,
@@ -32,18 +36,23 @@ from iso_exchange.commands import (
     BidConditions,
     BlockBidTerms,
     CloseSpotMarket,
+    GiveNotices,
     OfferTerms,
     OpenSpotMarket,
     OrderTerms,
     RegisterMeter,
+    SetWebhook,
     StepBidTerms,
     SubmitOrder,
     SubmitReadings,
     TimedSegment,
     WorkBidTerms,
 )
+from iso_exchange.secrets_file import load_or_create
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.server import Exchange
+from settlement.ledger import envelope
+from settlement.ledger.keys import key_id
 from settlement.types import MeterBatch, Reading
 from tests.integration.market import START, Market, client_of, configuration, open_market
 
@@ -154,19 +163,68 @@ async def until(done: Callable[[], bool]) -> None:
 async def test_a_spot_market_from_its_opening_to_the_audit(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configuration(tmp_path / "data", database_url)
+    config = replace(configuration(tmp_path / "data", database_url), webhook_loopback=True)
+    receiver = Receiver()
     async with open_market(config) as market:
         await begin(market)
+        url = f"http://127.0.0.1:{receiver.port}/notices"
+        await market.buyer.send(SetWebhook(header=BLANK_HEADER, url=url))
         await first_runs(market)
+        await until(lambda: len(receiver.posts) == 1)
+    key = config_key(tmp_path)
+    index, body = receiver.posts[0]
+    payload = envelope.verify(body, {key_id(key): key}).payload
+    (posted,) = codec.decode(payload, GiveNotices).notices
+    assert (posted.order_id, posted.chips, posted.deadline) == ("gang", 48, at(2))
     async with AsyncExitStack() as stack:
         exchange = await stack.enter_async_context(Exchange(config))
         clients = [
             await stack.enter_async_context(client_of(exchange.identity_directory(name)))
             for name in ("operator", "buyer", "meter")
         ]
+        # What is in force is posted again after a restart: the same entry.
+        await until(lambda: len(receiver.posts) == 2)
+        assert receiver.posts[1] == (index, body)
+        receiver.stop()
         await last_runs(clients[0], clients[1], monkeypatch)
         await settle(exchange, *clients)
         await check_bundles(exchange, tmp_path)
+
+
+class Receiver:
+    """A participant's web server: refuses the first post and keeps the others."""
+
+    def __init__(self) -> None:
+        posts: list[tuple[str, bytes]] = []
+        refused: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if not refused:
+                    refused.append("once")
+                    self.send_error(503)
+                    return
+                posts.append((self.headers["Iso-Entry-Index"], body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nothing on the standard error of a test."""
+
+        self.posts = posts
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def config_key(directory: Path) -> bytes:
+    """Public key of the exchange's services."""
+    return load_or_create(directory / "data" / "secrets").service_key.public
 
 
 async def no_result(_: Auctioneer, auction: Auction) -> Failed:

@@ -437,3 +437,35 @@ class SpotNotice(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpotNotice: _TypeAlias = SpotNotice  # noqa: Y015
+
+@_typing.final
+class WebhookRegistration(_message.Message):
+    """WebhookRegistration is the signed body that says where a participant's notices are posted to. Signed by the
+    participant; confidential to it. Payload type application/vnd.iso-exchange.webhook.v1+protobuf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """https address, up to 500 characters, of a public host; it replaces the one before. Empty: notices are not
+    posted any more.
+    """
+    @_builtins.property
+    def header(self) -> _header_pb2.Header:
+        """Who signs, for which exchange, under which request id. Required."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.Header | None = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookRegistration: _TypeAlias = WebhookRegistration  # noqa: Y015

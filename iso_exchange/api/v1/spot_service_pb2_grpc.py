@@ -87,6 +87,11 @@ class SpotServiceStub:
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
                 response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
                 _registered_method=True)
+        self.SetWebhook = channel.unary_unary(
+                '/iso_exchange.api.v1.SpotService/SetWebhook',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookResponse.FromString,
+                _registered_method=True)
 
 
 class SpotServiceServicer:
@@ -166,6 +171,14 @@ class SpotServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetWebhook(self, request, context):
+        """Says where own notices are posted to, beside the event stream: each as the DSSE envelope that is in the log,
+        signed by the exchange, at least once. INVALID_ARGUMENT when the address cannot be posted to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SpotServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -218,6 +231,11 @@ def add_SpotServiceServicer_to_server(servicer, server):
                     servicer.ListNotices,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.FromString,
                     response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.SerializeToString,
+            ),
+            'SetWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetWebhook,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -493,6 +511,33 @@ class SpotService:
             '/iso_exchange.api.v1.SpotService/ListNotices',
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SpotService/SetWebhook',
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

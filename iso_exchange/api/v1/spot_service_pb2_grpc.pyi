@@ -41,6 +41,10 @@ class SpotServiceStub:
     """Lists own positions that are not over, by order, pool and start."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ListNoticesRequest, _spot_service_pb2.ListNoticesResponse]
     """Lists notices in force for own orders, by deadline."""
+    SetWebhook: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.SetWebhookRequest, _spot_service_pb2.SetWebhookResponse]
+    """Says where own notices are posted to, beside the event stream: each as the DSSE envelope that is in the log,
+    signed by the exchange, at least once. INVALID_ARGUMENT when the address cannot be posted to.
+    """
 
 class SpotServiceServicer(metaclass=_abc_1.ABCMeta):
     """SpotService opens spot markets, and shows their runs, prices, positions and notices. Orders of a market go to
@@ -129,5 +133,15 @@ class SpotServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_spot_service_pb2.ListNoticesRequest, _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]],
     ) -> _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]:
         """Lists notices in force for own orders, by deadline."""
+
+    @_abc_1.abstractmethod
+    def SetWebhook(
+        self,
+        request: _spot_service_pb2.SetWebhookRequest,
+        context: _aio.ServicerContext[_spot_service_pb2.SetWebhookRequest, _abc.Awaitable[_spot_service_pb2.SetWebhookResponse]],
+    ) -> _abc.Awaitable[_spot_service_pb2.SetWebhookResponse]:
+        """Says where own notices are posted to, beside the event stream: each as the DSSE envelope that is in the log,
+        signed by the exchange, at least once. INVALID_ARGUMENT when the address cannot be posted to.
+        """
 
 def add_SpotServiceServicer_to_server(servicer: SpotServiceServicer, server: _aio.Server) -> None: ...

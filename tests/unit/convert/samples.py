@@ -202,6 +202,7 @@ COMMANDS: tuple[c.Command, ...] = (
     ),
     c.HaltSpotMarket(header=HEADER, market_id="spot-1", reason="a fault"),
     c.ResumeSpotMarket(header=HEADER, market_id="spot-1", reason="mended"),
+    c.SetWebhook(header=HEADER, url="https://lab.example/notices"),
     c.CloseSpotMarket(header=HEADER, market_id="spot-1", reason="another market"),
     STEP_BID,
     c.CancelOrder(header=HEADER, order_id="order-1"),

@@ -303,3 +303,21 @@ def test_a_renewal_goes_on_with_what_was_advised_firm_first_and_no_more_than_the
     world.must(world.cancel("supply", who="acme"))
     run = close(world, at(2))
     assert renewal_of(world.state, run, seed(2).hex()).awards == ()
+
+
+@pytest.mark.parametrize(("restart_cost", "stays"), [(0, False), (500_000, True)])
+def test_work_that_runs_keeps_its_place_for_its_restart_cost(
+    restart_cost: int, stays: bool
+) -> None:
+    world = opened()
+    offer(world)
+    day = {"duration_s": 86_400, "chips": 64}
+    world.must(gang_terms(world, "old", limit=4 * USD, restart_cost=restart_cost, **day))
+    run_at(world, at(0))
+    # A cent per chip-hour more, for the eleven intervals after the notice.
+    world.must(gang_terms(world, "new", limit=4 * USD + 10_000, **day))
+    run = run_at(world, at(1))
+    assert (2 in positions(world, "old")) is stays
+    assert bool(run.notices) is not stays
+    run_at(world, at(2))
+    assert bool(positions(world, "new")) is not stays

@@ -27,6 +27,7 @@ from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
 from settlement.postings.award import award_postings
+from settlement.storage.store import AppliedTransfer
 from tests.unit.settlement.outcomes import assigned, award, outcome, pool_price
 
 ORIGIN = "test.example/log"
@@ -49,6 +50,7 @@ class World:
     now: int = NOW
     index: int = 0
     requests: int = 0
+    moved: list[AppliedTransfer] = field(default_factory=list)
 
     def header(self, signer: str) -> c.Header:
         self.requests += 1
@@ -71,6 +73,7 @@ class World:
         result = apply(self.state, command, meta)
         if isinstance(result, Accepted):
             self.index += 1
+            self.moved.extend(result.transfers)
         return result
 
     def must(self, command: c.Command) -> Accepted:
