@@ -25,8 +25,9 @@ from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.spot_market import RELEASE_PREFIX
 from iso_exchange.sequencer.state import Auction, AuctionState
 from iso_exchange.settler.interval import SettledInterval, settle_interval
-from settlement.invariants import Settled, check_all, highest_limits, linked_families
+from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
+from settlement.limits import highest_limits, linked_families
 from settlement.metering.billable import MeteredHour
 from tests.unit.sequencer.spot_world import (
     SPOT,
