@@ -106,9 +106,10 @@ class LogKeys:
 
         A bundle of a log whose key was rotated names the last one: ``finish`` looks at that.
         """
-        if self._bundle.first_vkey or any(key.public == self._own.public for key in self._trusted):
+        plain = [key for key in self._trusted if key.algorithm is NoteAlgorithm.ED25519]
+        if self._bundle.first_vkey or not plain or self._own.public in {k.public for k in plain}:
             return ""
-        expected = ", ".join(key.to_vkey() for key in self._trusted)
+        expected = ", ".join(key.to_vkey() for key in plain)
         return f"states the verifier key {self._bundle.vkey}, the expected one is {expected}"
 
     def rotate(self, command: RotateLogKey) -> None:
