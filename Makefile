@@ -5,6 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 # Test workers; 0 runs the tests in one process.
 WORKERS ?= 2
+# Rounds of each torture.
+N ?= 1000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test check fmt proto proto-baseline golden bench bench-clearing bench-growth replay-italy lock clean
+.PHONY: help install demo serve test torture check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-growth replay-italy lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +47,9 @@ serve: $(STAMP) ## Run the whole exchange in one process group (ARGS="...")
 
 test: $(STAMP) ## Run every test (ARGS="-k merkle", WORKERS=0 for one process)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 $(TESTS) $(ARGS)
+
+torture: $(STAMP) ## Kill, starve and forge the ledger N times over (N=1000, ARGS="kills --seed 7")
+	$(BIN)/python -m tests.torture -n $(N) $(ARGS)
 
 check: $(STAMP) ## Lint, types, import contracts, wire compatibility, generated code
 	$(BIN)/ruff check .
@@ -75,6 +80,12 @@ bench: $(STAMP) ## Time the engine, the services and the ledger (ARGS="...")
 
 bench-clearing: $(STAMP) ## Clear frozen grid books, and one big MILP beside each (ARGS="--size small")
 	$(BIN)/python -m tests.benchmarks clearing $(ARGS)
+
+bench-ledger: $(STAMP) ## Accept signed orders, verify a million entries, prove (ARGS="--size ...")
+	$(BIN)/python -m tests.benchmarks orders ledger --all $(ARGS)
+
+bench-settlement: $(STAMP) ## Settle one hour of a 1.2 GW grid, from signed readings on
+	$(BIN)/python -m tests.benchmarks settlement $(ARGS)
 
 bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and intervals
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)

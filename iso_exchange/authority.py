@@ -6,8 +6,9 @@ the log is replayed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iso_exchange import convert
@@ -20,16 +21,20 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
-from iso_exchange.countersigning import countersigners
+from iso_exchange.countersigning import NONE, countersigners
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
+from iso_exchange.signature_checks import SignatureCheck, holds
 from settlement.ledger import envelope
 from settlement.ledger.envelope import Envelope
 from settlement.ledger.errors import EnvelopeError, LedgerErrorCode
 from settlement.ledger.keys import key_id
 
 REQUEST_ID_LENGTH_MAX = 128
+
+_known_id = functools.lru_cache(maxsize=4_096)(key_id)
+"""Identifiers of the keys in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,21 @@ class Authorised:
 
     command: Command
     body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A well-formed envelope by a registered signer, whose signatures are still to be checked.
+
+    Attributes:
+        checks: Every signature of the envelope.
+        refused_role: What is wrong beside the signatures, which are judged first.
+    """
+
+    command: Command
+    body_sha256: bytes
+    checks: tuple[SignatureCheck, ...]
+    refused_role: Rejected | None
 
 
 def command_of(envelope_bytes: bytes) -> Command | Rejected:
@@ -63,6 +83,18 @@ def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
     Returns:
         The command, or the first refusal in the order of ``Code``.
     """
+    claim = claim_of(state, envelope_bytes)
+    if isinstance(claim, Rejected):
+        return claim
+    return judge(claim, [holds(check) for check in claim.checks])
+
+
+def claim_of(state: State, envelope_bytes: bytes) -> Claim | Rejected:
+    """Everything that ``authorise`` checks but the signatures themselves.
+
+    They are the dearest part and need nothing but three byte strings each, so they can be
+    checked in another process; ``judge`` then has the last word.
+    """
     try:
         parsed = envelope.decode(envelope_bytes)
     except EnvelopeError as error:
@@ -70,14 +102,29 @@ def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
     command = _command(parsed)
     if isinstance(command, Rejected):
         return command
-    refused = (
-        _refuse_header(state, command)
-        or _refuse_signatures(state, command, envelope_bytes, parsed)
-        or _refuse_role(state, command)
-    )
+    refused = _refuse_header(state, command)
     if refused:
         return refused
-    return Authorised(command=command, body_sha256=hashlib.sha256(parsed.payload).digest())
+    checks = _checks(state, command, parsed)
+    if isinstance(checks, Rejected):
+        return checks
+    return Claim(
+        command=command,
+        body_sha256=hashlib.sha256(parsed.payload).digest(),
+        checks=checks,
+        refused_role=_refuse_role(state, command),
+    )
+
+
+def judge(claim: Claim, found: Sequence[bool]) -> Authorised | Rejected:
+    """The verdict on a claim.
+
+    Args:
+        found: Whether each of ``claim.checks`` holds.
+    """
+    if len(found) != len(claim.checks) or not all(found):
+        return _bad_signature("the signature does not hold")
+    return claim.refused_role or Authorised(command=claim.command, body_sha256=claim.body_sha256)
 
 
 def _command(parsed: Envelope) -> Command | Rejected:
@@ -126,19 +173,29 @@ def _refuse_header(state: State, command: Command) -> Rejected | None:
     return None
 
 
-def _refuse_signatures(
-    state: State, command: Command, envelope_bytes: bytes, parsed: Envelope
-) -> Rejected | None:
-    signers = [command.header.signer_id]
-    if isinstance(command, RegisterEntitlement):
-        signers.append(command.supplier_id)
-    used = {signature.keyid for signature in parsed.signatures}
+def _checks(
+    state: State, command: Command, parsed: Envelope
+) -> tuple[SignatureCheck, ...] | Rejected:
+    """What must hold: each signer signed, and nobody else did."""
+    message = envelope.pae(parsed.payload_type, parsed.payload)
     further = countersigners(state, command)
     if isinstance(further, Rejected):
         return further
+    signers = [command.header.signer_id]
+    if isinstance(command, RegisterEntitlement):
+        signers.append(command.supplier_id)
+    elif len(parsed.signatures) == 1 and further is NONE:
+        # Nearly every envelope: one signer, one signature. All else goes the general way.
+        (only,) = parsed.signatures
+        participant = state.participants.get(signers[0])
+        public = None if participant is None else participant.keys.get(only.keyid)
+        if public is not None and _known_id(public) == only.keyid:
+            return (SignatureCheck(public, only.sig, message),)
+    used = {signature.keyid for signature in parsed.signatures}
     for who, key_ids in further.required:
         if not used & key_ids:
             return _bad_signature(f"no signature by {who}")
+    known = dict(further.keys)
     for signer_id in signers:
         keys = _keys_of(state, command, signer_id)
         if isinstance(keys, Rejected):
@@ -153,18 +210,14 @@ def _refuse_signatures(
                     got=signer_id,
                 )
             return _bad_signature(f"no signature by a registered key of {signer_id}")
-        known = {name: key for name, key in keys.items() if name in used}
-        others = {
-            name: key
-            for other in signers
-            if (found := state.participants.get(other)) is not None
-            for name, key in found.keys.items()
-        }
-        try:
-            envelope.verify(envelope_bytes, {**others, **known, **further.keys})
-        except EnvelopeError as error:
-            return _bad_signature(str(error))
-    return None
+        known.update(keys)
+    checks = []
+    for signature in parsed.signatures:
+        public = known.get(signature.keyid)
+        if public is None or _known_id(public) != signature.keyid:
+            return _bad_signature(f"no key {signature.keyid} of a signer")
+        checks.append(SignatureCheck(public, signature.sig, message))
+    return tuple(checks)
 
 
 def _keys_of(state: State, command: Command, signer_id: str) -> Mapping[str, bytes] | Rejected:

@@ -32,6 +32,7 @@ from clearing.units import (
     UnixSeconds,
     Watts,
 )
+from iso_exchange import money_commands
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -554,4 +555,10 @@ Command = (
     | IssueStatement
     | PublishCommunityTotal
     | ReleaseBook
+    | money_commands.PublishSpot
+    | money_commands.CorrectHour
+    | money_commands.RebateRents
+    | money_commands.DisputeHour
+    | money_commands.DecideDispute
+    | money_commands.RegisterGrant
 )

@@ -41,6 +41,14 @@ from iso_exchange.commands import (
     SubmitReadings,
     SuspendParticipant,
 )
+from iso_exchange.money_commands import (
+    CorrectHour,
+    DecideDispute,
+    DisputeHour,
+    PublishSpot,
+    RebateRents,
+    RegisterGrant,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +133,18 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),
         (ReleaseBook, "BOOK_RELEASED", _json("book-release"), True, _EXCHANGE),
         (PublishCommunityTotal, "COMMUNITY_TOTAL", _json("community-total"), True, _EXCHANGE),
+        (PublishSpot, "SPOT_RESULT", _json("spot-result"), False, _EXCHANGE),
+        (CorrectHour, "CORRECTION", _json("correction"), False, _EXCHANGE),
+        (RebateRents, "REBATE", _json("rebate"), False, _EXCHANGE),
+        (DisputeHour, "DISPUTE", _protobuf("dispute"), False, (Role.BUYER, Role.SUPPLIER)),
+        (
+            DecideDispute,
+            "DISPUTE_DECISION",
+            _protobuf("dispute-decision"),
+            False,
+            _OPERATOR,
+        ),
+        (RegisterGrant, "GRANT", _protobuf("grant"), True, (Role.SUPPLIER, Role.OPERATOR)),
     )
 }
 """How each command is logged; total over ``Command`` (checked by a test)."""

@@ -20,8 +20,9 @@ from clearing.units import UnixSeconds
 from iso_exchange import convert
 from iso_exchange.authority import Authorised, authorise
 from iso_exchange.commands import Command, Header, RotateKey, RotateLogKey
+from iso_exchange.durable import sync_directory
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.publisher.files import replace, sync_directory
+from iso_exchange.publisher.files import replace
 from iso_exchange.secrets_file import (
     LOG_FILE,
     SERVICE_FILE,

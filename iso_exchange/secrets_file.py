@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from iso_exchange.publisher.files import sync_directory
+from iso_exchange.durable import make_directory, sync_directory
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 
@@ -70,7 +70,7 @@ def load_or_create(directory: Path, *, second_signature: bool = False) -> Exchan
         second_signature: Whether a new exchange gets an ML-DSA-44 log key; one that started
             without it goes on without it, because nobody knows its key.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory, 0o700)
     second = directory / SECOND_LOG_FILE
     # The first key is made last: where it is missing, nothing was signed yet.
     if second_signature and not second.exists() and not (directory / LOG_FILE).exists():

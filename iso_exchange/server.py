@@ -31,6 +31,7 @@ from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
 from iso_exchange.gateway.journal import Journal
+from iso_exchange.gateway.signatures import SignatureWorker, WorkerEndedError
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.identity.directory import (
     SIGNING_FILE,
@@ -45,6 +46,7 @@ from iso_exchange.publisher.publisher import Publisher
 from iso_exchange.publisher.witnesses import Witnesses
 from iso_exchange.rotation import Rotated, RotationError
 from iso_exchange.secrets_file import SEED_BYTES, load_or_create
+from iso_exchange.sequencer.salts import Salts
 from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedError
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
@@ -71,7 +73,7 @@ class LostError(RuntimeError):
     """What the exchange stands on is gone: its data directory or its database server."""
 
 
-FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError)
+FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError, WorkerEndedError)
 """What can end a part without a bug: one log line, no traceback."""
 
 STARTUP_ERRORS: Final = (
@@ -212,7 +214,7 @@ class Exchange:
             origin=config.origin,
             log_key=self._secrets.log_key,
             next_log_key=rotation.next_key(self._secret_files, Rotated.LOG),
-            new_salt=secrets.token_bytes,
+            new_salt=Salts(),
             code_version=code_version(),
         )
         await self._sequencer.start()
@@ -259,7 +261,11 @@ class Exchange:
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
         settler = Settler(
-            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+            sequencer=self._sequencer,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+            spot_directory=config.data / "spot",
         )
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("settler", settler.run())
@@ -282,12 +288,18 @@ class Exchange:
             durable=self._sequencer.durable,
         )
         self.target = server.target
+        signatures = SignatureWorker()
+        await signatures.start()
+        self._stack.push_async_callback(signatures.stop)
+        self._spawn("signature worker", signatures.run())
         backend = Backend(
             sequencer=self._sequencer,
             store=store,
             publisher=publisher,
             journal=journal,
-            mutations=Mutations(sequencer=self._sequencer, secrets=self._secrets),
+            mutations=Mutations(
+                sequencer=self._sequencer, secrets=self._secrets, signatures=signatures
+            ),
             clock=clock,
             advance_clock=(
                 advance_through_gates(clock, self._sequencer, config.data / CLOCK_FILE)

@@ -51,6 +51,7 @@ def assign(
     derates: Mapping[str, Ppm],
     precisions: Mapping[str, str],
     nomination_suppliers: Mapping[str, str],
+    payers: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Turn the awards of a verified outcome into contracts.
 
@@ -63,6 +64,7 @@ def assign(
         derates: Acceptance derate by pool_id, for every pool with contracts.
         precisions: Accounting precision by chip class, such as ``BF16``.
         nomination_suppliers: Registered supplier's participant by entitlement_id.
+        payers: Who pays the bills of a grant, by its entitlement_id.
 
     Raises:
         SettlementError: what is not settled yet (``LINKS_NOT_SETTLED``,
@@ -89,6 +91,7 @@ def assign(
         derates=derates,
         precisions=precisions,
         nomination_suppliers=nomination_suppliers,
+        payers=payers or {},
     )
     return work.run()
 
@@ -109,12 +112,14 @@ class _Assigner:
         derates: Mapping[str, Ppm],
         precisions: Mapping[str, str],
         nomination_suppliers: Mapping[str, str],
+        payers: Mapping[str, str],
     ) -> None:
         self.spec = book.spec
         self.outcome = outcome
         self.derates = derates
         self.precisions = precisions
         self.nomination_suppliers = nomination_suppliers
+        self.payers = payers
         self.sites: dict[str, Site] = {site.site_id: site for site in book.sites}
         self.pools: dict[str, Pool] = {pool.pool_id: pool for pool in book.pools}
         self.offers: dict[str, Offer] = {offer.order_id: offer for offer in book.offers}
@@ -314,6 +319,7 @@ class _Assigner:
                 derate_ppm=self.derates[pool_id],
                 stop_loss_ppm=self.spec.tariff.stop_loss_ppm,
                 backup_pool_id=backup,
+                payer_id=self.payers.get(supplier_order_id, ""),
             )
         )
 

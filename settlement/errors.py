@@ -45,6 +45,12 @@ class SettlementErrorCode(Enum):
     """A deposit or payout of nothing, or of less."""
     PAYOUT_NOT_WHOLE_CENTS = "PAYOUT_NOT_WHOLE_CENTS"
     """Payouts are whole cents (SETTLEMENT R12)."""
+    SPOT_MOVE_INVALID = "SPOT_MOVE_INVALID"
+    """A move of a spot result contradicts the position that it moves."""
+    CORRECTION_TOO_LATE = "CORRECTION_TOO_LATE"
+    """Corrections are posted up to 60 days after the hour (SETTLEMENT R9)."""
+    POOL_TOO_SMALL = "POOL_TOO_SMALL"
+    """A correction takes back what ``pool`` has paid out meanwhile: try again later."""
     STATEMENT_MISMATCH = "STATEMENT_MISMATCH"
     """A transfer given to a statement does not touch its account or asset."""
 

@@ -2,35 +2,47 @@
 
 They recompute from contracts, readings and transfers, and share with the postings only
 the prices that the rules define (``settlement.postings.terms``). Used by the tests, the
-sequencer's self-check and the auditor. Numbers in the names are those of SETTLEMENT D;
-9 and 11 need reclaims and corrections.
+sequencer's self-check and the auditor. Numbers in the names are those of SETTLEMENT D.
+Corrections count with what they correct: the laws hold of original and corrections together,
+which is law 11 where the readings given are the latest.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from clearing.types import BlockBid, Book, Interval, WorkBid
+from clearing.types import Interval
 from clearing.units import (
-    PPM,
     SECONDS_PER_HOUR,
     ChipSeconds,
     MicroUsdPerChipHour,
     divide_up,
     energy_charge,
 )
-from settlement.assignment import Assignment
+from settlement.assignment import Assignment, MakeWholePlan
+from settlement.errors import SettlementError
 from settlement.ledger import accounts
 from settlement.metering.billable import MeteredHour
-from settlement.postings import terms
+from settlement.postings import reasons, terms
 from settlement.postings.auction_layer import standby_transfer_id
+from settlement.postings.correction import movements
 from settlement.postings.hour import contract_hours
-from settlement.postings.make_whole import earned_make_whole
+from settlement.postings.make_whole import earned_make_whole, unpaid_for
+from settlement.postings.spot_posting import spot_contracts_of
+from settlement.spot.result import SpotResult, check_result, within
 from settlement.statements import Moved
-from settlement.types import Contract, ContractHour, DeliveredHour, Phase, Transfer, TransferCode
+from settlement.types import (
+    Contract,
+    ContractHour,
+    DeliveredHour,
+    Phase,
+    Postings,
+    Transfer,
+    TransferCode,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,9 @@ class Settled:
             left out are not checked against a limit.
         families: First order of its family by order (``linked_families``): their bills are
             judged together. An order that is left out stands for itself.
+        results: Spot results of the auction.
+        corrected: Hours that were corrected: first postings, and those worked out again from
+            the latest readings.
     """
 
     assignment: Assignment
@@ -65,6 +80,8 @@ class Settled:
     metered: tuple[MeteredHour, ...]
     limits: Mapping[str, MicroUsdPerChipHour]
     families: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[SpotResult, ...] = ()
+    corrected: tuple[tuple[Postings, Postings], ...] = ()
 
 
 def check_all(settled: Sequence[Settled], applied: Iterable[Moved]) -> tuple[Finding, ...]:
@@ -85,30 +102,6 @@ def check_all(settled: Sequence[Settled], applied: Iterable[Moved]) -> tuple[Fin
     return tuple(findings)
 
 
-def highest_limits(book: Book) -> dict[str, MicroUsdPerChipHour]:
-    """Highest all-in limit of every bid, in its own most valuable class."""
-    limits: dict[str, MicroUsdPerChipHour] = {}
-    for step in book.step_bids:
-        price = max((s.price for part in step.segments for s in part.steps), default=0)
-        limits[step.order_id] = _best(price, [c.factor_ppm for c in step.conversions])
-    whole: tuple[BlockBid | WorkBid, ...] = (*book.block_bids, *book.work_bids)
-    for bid in whole:
-        limits[bid.order_id] = _best(bid.limit_price, [c.factor_ppm for c in bid.conversions])
-    return limits
-
-
-def linked_families(book: Book) -> dict[str, str]:
-    """Order at the root of every linked order: a child may make up for what its parent loses."""
-    parents = {bid.order_id: bid.parent_order_id for bid in book.block_bids if bid.parent_order_id}
-    roots: dict[str, str] = {}
-    for order_id in parents:
-        at = order_id
-        while at in parents:
-            at = parents[at]
-        roots[order_id] = at
-    return roots
-
-
 @dataclass(slots=True, kw_only=True)
 class _View:
     """Indexes over the transfers.
@@ -116,6 +109,7 @@ class _View:
     Attributes:
         by_hour: Micro-USD (or TFLOP) moved by (contract, hour start, code).
         amounts: Micro-USD (or TFLOP) moved by transfer_id.
+        corrected: What corrections add to a transfer, by transfer_id.
     """
 
     settled: Sequence[Settled]
@@ -124,9 +118,7 @@ class _View:
     by_hour: dict[tuple[str, int, TransferCode], int] = field(
         default_factory=lambda: defaultdict(int)
     )
-    counts: dict[tuple[str, int, TransferCode], int] = field(
-        default_factory=lambda: defaultdict(int)
-    )
+    corrected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     amounts: dict[str, int] = field(default_factory=dict)
     holds: dict[str, Transfer] = field(default_factory=dict)
     resolved: dict[str, list[Moved]] = field(default_factory=lambda: defaultdict(list))
@@ -141,11 +133,20 @@ class _View:
                     if found is not None:
                         yield item, contract, hour, found.delivered
 
-    def of(self, contract: Contract, hour: ContractHour, *codes: TransferCode) -> int:
+    def spot_hours(self) -> Iterator[tuple[Settled, Contract, Interval, DeliveredHour]]:
+        """Contracts of spot in closed intervals, with their readings."""
+        for item in self.settled:
+            read = {(m.delivered.contract_id, m.delivered.interval.start): m for m in item.metered}
+            for interval in item.closed:
+                for contract in spot_contracts_of(within(item.results, interval)):
+                    found = read.get((contract.contract_id, interval.start))
+                    if found is not None:
+                        yield item, contract, interval, found.delivered
+
+    def of(self, contract: Contract, hour: ContractHour | Interval, *codes: TransferCode) -> int:
         """Amount moved for a contract-hour under some codes."""
-        return sum(
-            self.by_hour.get((contract.contract_id, hour.interval.start, code), 0) for code in codes
-        )
+        start = hour.start if isinstance(hour, Interval) else hour.interval.start
+        return sum(self.by_hour.get((contract.contract_id, start, code), 0) for code in codes)
 
 
 def _view(settled: Sequence[Settled], applied: Iterable[Moved]) -> _View:
@@ -162,8 +163,10 @@ def _view(settled: Sequence[Settled], applied: Iterable[Moved]) -> _View:
         if item.applied:
             view.amounts[transfer.transfer_id] = item.applied
             key = (transfer.contract_id, transfer.interval_start, transfer.code)
-            view.by_hour[key] += item.applied
-            view.counts[key] += 1
+            sign = -1 if transfer.reason == reasons.CORRECTION_REVERSAL else 1
+            view.by_hour[key] += sign * item.applied
+            if transfer.corrects:
+                view.corrected[transfer.corrects] += sign * item.applied
     return view
 
 
@@ -240,6 +243,10 @@ def _undelivered_is_refunded(view: _View) -> Iterator[str]:
         # Rounded once per metering interval.
         if got < least - _cells(hour):
             yield f"{terms.hour_key(contract, hour)} is credited {got}, at least {least} is due"
+        least = energy_charge(price, read.reclaimed)
+        got = view.of(contract, hour, TransferCode.RECLAIM)
+        if got < least - (_cells(hour) if read.reclaimed else 0):
+            yield f"{terms.hour_key(contract, hour)} is paid {got} for a reclaim of {least}"
         refund = energy_charge(price, read.gap)
         got = view.of(contract, hour, TransferCode.GAP_REFUND)
         if got != refund:
@@ -247,12 +254,23 @@ def _undelivered_is_refunded(view: _View) -> Iterator[str]:
 
 
 def _failures_within_limits(view: _View) -> Iterator[str]:
-    """A failing supplier pays between pi_c and D per failed chip-second."""
+    """A failing supplier pays between pi_c and D per failed chip-second.
+
+    Less only where its site declared a derate: that is bought back by all its suppliers.
+    """
+    derated: dict[tuple[str, int], int] = defaultdict(int)
+    for item in view.settled:
+        for interval in item.closed:
+            for result in within(item.results, interval):
+                for move in result.derates:
+                    derated[move.contract_id, interval.start] += move.quantity
     for _, contract, hour, read in view.hours():
         paid = view.of(contract, hour, TransferCode.FAILURE)
-        least = energy_charge(terms.supply_price(contract, hour.legs), read.failed)
-        most = energy_charge(terms.stop_loss_price(contract, hour.legs), read.failed)
-        slack = _cells(hour) if read.failed else 0
+        lost = read.failed + sum(part.quantity for part in read.served)
+        certain = ChipSeconds(max(0, lost - derated[contract.contract_id, hour.interval.start]))
+        least = energy_charge(terms.supply_price(contract, hour.legs), certain)
+        most = energy_charge(terms.stop_loss_price(contract, hour.legs), ChipSeconds(lost))
+        slack = 2 * _cells(hour) if lost else 0
         if not least - slack <= paid <= most + slack:
             yield f"{terms.hour_key(contract, hour)} pays {paid}, not {least} to {most}"
 
@@ -261,8 +279,7 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
     """A family's bill is at most limit x chip-seconds over its orders, and one micro-USD per leg.
 
     Over the closed hours of whole orders: the limit of a block holds over its run, not in
-    each hour. Linked orders are judged together, as one may make up for another. What was
-    not earned of a make-whole payment is added to the limit (R10).
+    each hour. Linked orders are judged together, as one may make up for another.
     """
     # Bill, price x chip-seconds that the limits allow, tolerance.
     bills: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -276,7 +293,14 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
         sign = 1 if terms.leg_amount(hour) >= 0 else -1
         bill[0] += sign * view.of(contract, hour, TransferCode.AUCTION_LEG)
         bill[0] += view.of(contract, hour, TransferCode.SURCHARGE, TransferCode.FEE)
-        bill[0] -= view.of(contract, hour, TransferCode.FAILURE_CREDIT, TransferCode.GAP_REFUND)
+        bill[0] -= view.of(
+            contract,
+            hour,
+            TransferCode.FAILURE_CREDIT,
+            TransferCode.GAP_REFUND,
+            TransferCode.RECLAIM,
+            TransferCode.WITHDRAWAL,
+        )
         bill[1] += limit * terms.position(hour)
         bill[2] += 5 + _cells(hour)
     for item in view.settled:
@@ -292,41 +316,91 @@ def _bills_within_limits(view: _View) -> Iterator[str]:
                 and accounts.cash(contract.buyer_id) == plan.payee
             }
             for key in sorted(own & bills.keys())[:1]:
-                bills[key][0] -= plan.amount
+                posted, kept = _made_whole(view, item, plan)
+                bills[key][0] -= posted + kept
+    yield from _purchases_within_limits(view)
     for key, (billed, allowed, tolerance) in bills.items():
         most = divide_up(allowed, SECONDS_PER_HOUR) + tolerance
         if billed > most:
             yield f"{key[1]} is billed {billed}, its limit allows {most}"
 
 
+def _purchases_within_limits(view: _View) -> Iterator[str]:
+    """A spot purchase pays at most its bid, interval by interval."""
+    limits: dict[tuple[str, int], int] = defaultdict(int)
+    for item in view.settled:
+        for interval in item.closed:
+            for result in within(item.results, interval):
+                for purchase in result.purchases:
+                    (hour,) = purchase.contract.hours
+                    most = max(purchase.limit, terms.leg_price(hour.legs))
+                    limits[purchase.contract.contract_id, interval.start] += max(
+                        0, energy_charge(MicroUsdPerChipHour(most), terms.position(hour))
+                    )
+    for key, most_of_hour in limits.items():
+        paid = view.by_hour.get((*key, TransferCode.SPOT_PURCHASE), 0)
+        if paid > most_of_hour and not _is_paid_out(view, *key):
+            yield f"{key[0]} pays {paid} at spot, its bid allows {most_of_hour}"
+
+
+def _is_paid_out(view: _View, contract_id: str, start: int) -> bool:
+    """Whether a purchase was paid rather than paying: its discount exceeds its price."""
+    return any(
+        item.transfer.code is TransferCode.SPOT_PURCHASE
+        and (item.transfer.contract_id, item.transfer.interval_start) == (contract_id, start)
+        and accounts.is_pot(item.transfer.debit)
+        for item in view.moved
+    )
+
+
 def _community_and_operator(view: _View) -> Iterator[str]:
     """Communities and operator receive surcharge and fee on delivered chip-seconds, no more."""
     due: dict[str, int] = defaultdict(int)
-    for _, contract, hour, read in view.hours():
-        due[accounts.community(contract.site_id)] += energy_charge(
-            hour.legs.surcharge, read.delivered
-        )
-        due[accounts.OPERATOR_FEE] += energy_charge(hour.legs.fee, read.delivered)
+    elsewhere = {
+        (item.assignment.auction_id, move.site_id): move.surcharge
+        for item in view.settled
+        for result in item.results
+        for move in result.replacements
+    }
+    rows = [(contract, hour.legs, read) for _, contract, hour, read in view.hours()]
+    rows += [(c, c.hours[0].legs, read) for _, c, _, read in view.spot_hours()]
+    for contract, legs, read in rows:
+        away: dict[str, int] = defaultdict(int)
+        for part in read.served:
+            if part.site_id != contract.site_id:
+                away[part.site_id] += part.quantity
+        home = ChipSeconds(read.delivered - sum(away.values()))
+        due[accounts.community(contract.site_id)] += energy_charge(legs.surcharge, home)
+        for site_id, quantity in away.items():
+            price = elsewhere[contract.auction_id, site_id]
+            due[accounts.community(site_id)] += energy_charge(price, ChipSeconds(quantity))
+        due[accounts.OPERATOR_FEE] += energy_charge(legs.fee, read.delivered)
     got: dict[str, int] = defaultdict(int)
     for item in view.moved:
-        name = item.transfer.credit
-        if item.transfer.phase is not Phase.PENDING and (
+        transfer = item.transfer
+        back = transfer.reason == reasons.CORRECTION_REVERSAL
+        name = transfer.debit if back else transfer.credit
+        if transfer.phase is not Phase.PENDING and (
             name == accounts.OPERATOR_FEE or name.startswith("community:")
         ):
-            got[name] += item.applied
+            got[name] += -item.applied if back else item.applied
     for name in sorted(due.keys() | got.keys()):
         if due[name] != got[name]:
             yield f"{name} received {got[name]}, not {due[name]}"
 
 
 def _positions_add_up(view: _View) -> Iterator[str]:
-    """Per contract-interval: delivered + failed + gap = position, and every one is metered."""
+    """Per contract-interval the parts add up to the position, and every one is metered."""
     seen = set()
     for _, contract, hour, read in view.hours():
         seen.add((contract.contract_id, hour.interval.start))
-        total = read.delivered + read.failed + read.gap
-        if total != terms.position(hour) or min(read.delivered, read.failed, read.gap) < 0:
-            yield f"{terms.hour_key(contract, hour)} reads {total} of {terms.position(hour)}"
+        parts = (read.delivered, read.failed, read.gap, read.reclaimed, read.withdrawn)
+        if sum(parts) != terms.position(hour) or min(parts) < 0:
+            yield f"{terms.hour_key(contract, hour)} reads {sum(parts)} of {terms.position(hour)}"
+    for _, contract, interval, read in view.spot_hours():
+        position = sum(terms.position(hour) for hour in contract.hours)
+        if read.delivered + read.failed + read.gap != position:
+            yield f"{contract.contract_id}/{interval.start} does not add up to {position}"
     for item in view.settled:
         for interval in item.closed:
             for contract, hour in contract_hours(item.assignment, interval):
@@ -334,11 +408,32 @@ def _positions_add_up(view: _View) -> Iterator[str]:
                     yield f"{terms.hour_key(contract, hour)} is closed without a reading"
 
 
+def _moves_balance(view: _View) -> Iterator[str]:
+    """Per pool-interval: nobody is served by chips that nobody gave up."""
+    for item in view.settled:
+        for result in item.results:
+            try:
+                check_result(result, item.assignment.contracts)
+            except SettlementError as error:
+                yield f"{item.assignment.auction_id}/{result.interval.start}: {error}"
+        for interval in item.closed:
+            reclaimed: dict[str, int] = defaultdict(int)
+            for result in within(item.results, interval):
+                for move in result.reclaims:
+                    reclaimed[move.contract_id] += move.quantity
+            for read in item.metered:
+                if read.delivered.interval != interval:
+                    continue
+                said = reclaimed[read.delivered.contract_id]
+                if read.delivered.reclaimed != said:
+                    yield f"{read.delivered.contract_id}/{interval.start} reclaims not {said}"
+
+
 def _make_whole_is_earned(view: _View) -> Iterator[str]:
     """Earned make-whole = what its funders posted; self-funded shares move nothing."""
     for item in view.settled:
         read = {
-            (m.delivered.contract_id, m.delivered.interval.start): m.delivered.delivered
+            (m.delivered.contract_id, int(m.delivered.interval.start)): m.delivered.delivered
             for m in item.metered
         }
         for plan in item.assignment.make_whole:
@@ -350,17 +445,46 @@ def _make_whole_is_earned(view: _View) -> Iterator[str]:
                 if c.contract_id in plan.contract_ids
                 for hour in c.hours
             )
-            earned = earned_make_whole(plan, ChipSeconds(total))
-            posted = own = 0
-            for share in plan.shares:
-                hold = terms.make_whole_hold(item.assignment.auction_id, plan, share)
-                if hold is None:
-                    own += share.amount
-                    continue
-                posted += sum(moved.applied for moved in view.resolved.get(hold.transfer_id, ()))
+            unpaid = unpaid_for(item.assignment, plan, read)
+            earned = earned_make_whole(plan, ChipSeconds(total), unpaid)
+            posted, own = _made_whole(view, item, plan)
             least = earned if not own else max(0, earned - own)
             if not least <= posted <= earned:
                 yield f"{plan.family_id} earned {earned} and was paid {posted}"
+
+
+def _made_whole(view: _View, item: Settled, plan: MakeWholePlan) -> tuple[int, int]:
+    """What funders posted of a make-whole payment, and what its payee funds itself."""
+    posted = own = 0
+    for share in plan.shares:
+        hold = terms.make_whole_hold(item.assignment.auction_id, plan, share)
+        if hold is None:
+            own += share.amount
+            continue
+        for moved in view.resolved.get(hold.transfer_id, ()):
+            posted += moved.applied
+            posted += view.corrected.get(moved.transfer.transfer_id, 0)
+    return posted, own
+
+
+def _corrections_add_up(view: _View) -> Iterator[str]:
+    """Original + corrections = recomputation, per payer, payee and cause."""
+    for item in view.settled:
+        for first, document in item.corrected:
+            ids = {transfer.transfer_id for transfer in (*first.transfers, *document.transfers)}
+            posted = [
+                replace(moved.transfer, amount=moved.applied)
+                for moved in view.moved
+                if moved.transfer.transfer_id in ids
+                or moved.transfer.transfer_id.startswith(f"correction/{document.postings_id}/")
+            ]
+            was = movements((replace(document, transfers=tuple(posted)),))
+            now = movements((document,))
+            for key in sorted(was.keys() | now.keys()):
+                got = was[key].amount if key in was else 0
+                due = now[key].amount if key in now else 0
+                if got != due:
+                    yield f"{document.postings_id} {key.code} {key.debit} {got}, not {due}"
 
 
 def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
@@ -397,19 +521,26 @@ def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
 def _compute_once(view: _View) -> Iterator[str]:
     """Each contract-hour's compute is transferred once, from its supplier to its buyer."""
     expected: dict[tuple[str, int], int] = {}
-    for _, contract, hour, read in view.hours():
-        name = (contract.contract_id, int(hour.interval.start))
-        expected[name] = read.compute if contract.supplier_id != contract.buyer_id else 0
-    got: dict[tuple[str, int], list[int]] = defaultdict(list)
+    rows = [(contract, hour.interval.start, read) for _, contract, hour, read in view.hours()]
+    rows += [(contract, held.start, read) for _, contract, held, read in view.spot_hours()]
+    for contract, start, read in rows:
+        others = sum(part.compute for part in read.served)
+        own = read.compute - others if contract.supplier_id != contract.buyer_id else 0
+        expected[contract.contract_id, int(start)] = own + sum(
+            part.compute for part in read.served if part.supplier_id != contract.buyer_id
+        )
+    got: dict[tuple[str, int], int] = defaultdict(int)
     for item in view.moved:
-        if item.transfer.code is TransferCode.COMPUTE:
-            if not item.transfer.asset.startswith("TFLOP:"):
-                yield f"{item.transfer.transfer_id} moves {item.transfer.asset}"
-            got[item.transfer.contract_id, item.transfer.interval_start].append(item.applied)
+        transfer = item.transfer
+        if transfer.code is not TransferCode.COMPUTE:
+            continue
+        if not transfer.asset.startswith("TFLOP:"):
+            yield f"{transfer.transfer_id} moves {transfer.asset}"
+        sign = -1 if transfer.reason == reasons.CORRECTION_REVERSAL else 1
+        got[transfer.contract_id, transfer.interval_start] += sign * item.applied
     for key in sorted(expected.keys() | got.keys()):
-        due = [expected[key]] if expected.get(key) else []
-        if got.get(key, []) != due:
-            yield f"{key[0]}/{key[1]} moved {got.get(key, [])} TFLOP, not {due}"
+        if got.get(key, 0) != expected.get(key, 0):
+            yield f"{key[0]}/{key[1]} moved {got.get(key, 0)} TFLOP, not {expected.get(key, 0)}"
 
 
 CHECKS: Final[tuple[tuple[str, Callable[[_View], Iterator[str]]], ...]] = (
@@ -421,7 +552,9 @@ CHECKS: Final[tuple[tuple[str, Callable[[_View], Iterator[str]]], ...]] = (
     ("6_bills_within_limits", _bills_within_limits),
     ("7_community_and_operator", _community_and_operator),
     ("8_positions_add_up", _positions_add_up),
+    ("9_moves_balance", _moves_balance),
     ("10_make_whole_is_earned", _make_whole_is_earned),
+    ("11_corrections_add_up", _corrections_add_up),
     ("12_cover_out_is_cover_in", _cover_out_is_cover_in),
     ("13_compute_once", _compute_once),
 )
@@ -446,7 +579,3 @@ def _family(item: Settled, order_id: str) -> tuple[str, str]:
 def _cells(hour: ContractHour) -> int:
     """Metering intervals of an hour: how often a failure may have been rounded."""
     return divide_up(hour.interval.duration_s, 300)
-
-
-def _best(price: int, factors: Iterable[int]) -> MicroUsdPerChipHour:
-    return MicroUsdPerChipHour(divide_up(price * max((PPM, *factors)), PPM))

@@ -35,6 +35,7 @@ def statement(
     opening: MicroUsd,
     applied: Iterable[Moved],
     payout: MicroUsd,
+    collateral_call: MicroUsd = MicroUsd(0),
 ) -> Statement:
     """Statement of one account, asset and period.
 
@@ -50,6 +51,7 @@ def statement(
         applied: Transfers of the period that touch the account, any order.
         payout: Part of the closing balance that is paid out: whole cents, 0 to closing
             (``settlement.postings.payable``). The payout itself is a line of the next period.
+        collateral_call: What the party owes beyond its deposits (``collateral_call_of``).
 
     Raises:
         SettlementError: ``STATEMENT_MISMATCH`` or ``PAYOUT_NOT_WHOLE_CENTS``.
@@ -85,6 +87,7 @@ def statement(
         lines=lines,
         closing=closing,
         payout=payout,
+        collateral_call=collateral_call,
     )
 
 

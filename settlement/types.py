@@ -39,7 +39,9 @@ class Legs:
         discount: lam, what an interruptible is paid out of the cover account.
         surcharge: sigma of the contract's site, on delivered chip-seconds only.
         fee: Operator's fee, on delivered chip-seconds only.
-        contract: g_c = energy + power + cover - discount; a nomination's registered price.
+        contract: g_c = energy + power + cover - discount + link; a nomination's registered
+            price.
+        link: Spread that a link earns between the supplier's pool and the buyer's.
     """
 
     energy: MicroUsdPerChipHour
@@ -49,6 +51,7 @@ class Legs:
     surcharge: MicroUsdPerChipHour
     fee: MicroUsdPerChipHour
     contract: MicroUsdPerChipHour
+    link: MicroUsdPerChipHour = field(default=MicroUsdPerChipHour(0), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,9 @@ class Contract:
         derate_ppm: Acceptance derate of the pool, parts per million of dense peak.
         stop_loss_ppm: k of the supplier's stop-loss (SETTLEMENT R5).
         backup_pool_id: Pool that makes good the loss of the site; empty without SITE cover.
+        link_id: Link over which it is supplied; empty for supply in the pool itself.
+        payer_id: Who pays the buyer's bills: of a grant, who gives it; empty for the buyer.
+        supply_pool_id: Pool of the supplier's chips at the link's other end; empty without one.
     """
 
     contract_id: str
@@ -92,6 +98,9 @@ class Contract:
     derate_ppm: Ppm
     stop_loss_ppm: Ppm
     backup_pool_id: str = field(default="", metadata=LATER)
+    link_id: str = field(default="", metadata=LATER)
+    supply_pool_id: str = field(default="", metadata=LATER)
+    payer_id: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +146,7 @@ class MeterBatch:
     Attributes:
         sequence: Ascending per meter without gaps; a repeat is a duplicate.
         readings: At most one per (contract, node).
+        corrects: Sequence of the batch that this one takes the place of, 0 for none.
     """
 
     meter_id: str
@@ -144,6 +154,7 @@ class MeterBatch:
     interval: Interval
     sequence: int
     readings: tuple[Reading, ...]
+    corrects: int = field(default=0, metadata=LATER)
 
 
 class Phase(Enum):
@@ -179,6 +190,22 @@ class TransferCode(Enum):
     MAKE_WHOLE_HOLD = "MAKE_WHOLE_HOLD"
     RESIDUAL = "RESIDUAL"
     COMPUTE = "COMPUTE"
+    RECLAIM = "RECLAIM"
+    WITHDRAWAL = "WITHDRAWAL"
+    SPOT_PURCHASE = "SPOT_PURCHASE"
+    SPOT_SALE = "SPOT_SALE"
+    BUY_BACK = "BUY_BACK"
+    RECALL = "RECALL"
+    CALL = "CALL"
+    CALL_FAILURE = "CALL_FAILURE"
+    SURCHARGE_DIFFERENCE = "SURCHARGE_DIFFERENCE"
+    DERATE = "DERATE"
+    LINK_RENT = "LINK_RENT"
+    SPOT_HOLD = "SPOT_HOLD"
+    REBATE = "REBATE"
+    DISPUTE = "DISPUTE"
+    CREDIT_GRANT = "CREDIT_GRANT"
+    CREDIT_EXPIRY = "CREDIT_EXPIRY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +256,32 @@ class Postings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPart:
+    """Part of a contract-hour's delivery that others than its supplier served (R5, R12).
+
+    Attributes:
+        site_id: Where the meter is.
+        supplier_id: Who served.
+        compute: Its rated compute, part of the contract-hour's.
+    """
+
+    site_id: str
+    supplier_id: str
+    quantity: ChipSeconds
+    compute: Tflop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredHour:
     """What the meter says of one contract-hour; the parts add up to the position.
 
-    delivered + failed + gap = chips x duration (clipped at the position).
+    delivered + reclaimed + withdrawn + failed + gap = chips x duration (clipped at the
+    position).
+
+    Attributes:
+        reclaimed: Taken from an interruptible buyer at spot.
+        withdrawn: Given back by the buyer at spot.
+        served: Parts of ``delivered`` that others served, by site and supplier.
     """
 
     contract_id: str
@@ -242,6 +291,9 @@ class DeliveredHour:
     failed: ChipSeconds
     gap: ChipSeconds
     compute: Tflop
+    reclaimed: ChipSeconds = field(default=ChipSeconds(0), metadata=LATER)
+    withdrawn: ChipSeconds = field(default=ChipSeconds(0), metadata=LATER)
+    served: tuple[ServedPart, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +329,9 @@ class Statement:
     """Account statement of one party, asset and period.
 
     opening + sum(lines) = closing; ``payout`` is the part of closing paid out, whole cents.
+
+    Attributes:
+        collateral_call: What a participant owes beyond its deposits, holds included; 0 for none.
     """
 
     statement_id: str
@@ -288,3 +343,4 @@ class Statement:
     lines: tuple[StatementLine, ...]
     closing: MicroUsd
     payout: MicroUsd
+    collateral_call: MicroUsd = field(default=MicroUsd(0), metadata=LATER)

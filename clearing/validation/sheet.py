@@ -253,7 +253,7 @@ class Sheet:
             names = where.pool_ids
             if any(_CONDITIONS(where)[1:]) or not names:
                 names = index.eligible(where)
-            found.append(_venue([self.pools[name] for name in names]))
+            found.append(venue_of([self.pools[name] for name in names]))
         return found
 
     @cached_property
@@ -280,7 +280,8 @@ class Sheet:
         return np.array(nodes, dtype=np.int64)
 
 
-def _venue(pools: Sequence[Pool]) -> Venue:
+def venue_of(pools: Sequence[Pool]) -> Venue:
+    """What guards need to know of the pools that conditions admit."""
     nodes = {pool.chips_per_node for pool in pools}
     node = nodes.pop() if len(nodes) == 1 else math.lcm(*nodes)
     sites: dict[tuple[str, int], str] = {}

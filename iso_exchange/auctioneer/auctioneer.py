@@ -34,6 +34,7 @@ from iso_exchange.pseudonyms import names_of, pseudonymised
 from iso_exchange.publication import award_notice, prices_document
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.auctions import book_root, build_book
+from iso_exchange.sequencer.grants import payers_of
 from iso_exchange.sequencer.release import release_time
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState
@@ -183,6 +184,7 @@ class Auctioneer:
             nomination_suppliers={
                 name: entitlement.supplier_id for name, entitlement in state.entitlements.items()
             },
+            payers=payers_of(state),
             order_holds={
                 order_id: hold
                 for order_id in auction.order_ids

@@ -6,7 +6,7 @@ for a solver.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clearing import codec
 from clearing.auction import clear
@@ -34,6 +34,7 @@ class Job:
     derates: dict[str, Ppm]
     precisions: dict[str, str]
     nomination_suppliers: dict[str, str]
+    payers: dict[str, str] = field(default_factory=dict)
     order_holds: dict[str, Transfer]
 
 
@@ -76,6 +77,7 @@ def _assigned(job: Job, outcome: Outcome) -> Cleared | Failed:
             derates=job.derates,
             precisions=job.precisions,
             nomination_suppliers=job.nomination_suppliers,
+            payers=job.payers,
         )
     except SettlementError as error:
         return Failed(reason=f"the result cannot be settled: {error}")

@@ -24,6 +24,7 @@ from iso_exchange.audit.bundle import (
     Opening,
     is_digest,
     log_paths,
+    read_opening,
     timestamp_paths,
     timestamps_of,
 )
@@ -85,6 +86,10 @@ class BundleFiles:
             raise ValueError(message)
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                opening = read_opening(line)
+                if opening is not None:
+                    yield opening
+                    continue
                 try:
                     yield codec.decode(line.removesuffix(b"\n"), Opening)
                 except codec.DocumentError as error:

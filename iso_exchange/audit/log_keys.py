@@ -101,6 +101,22 @@ class LogKeys:
             checkpoint=opened.checkpoint, text=opened.text, cosignatures=cosignatures
         )
 
+    def misstated(self) -> str:
+        """What is wrong with the verifier key that the bundle names; empty when it is right.
+
+        A bundle of a log whose key was rotated names the last one: ``finish`` looks at that.
+        """
+        plain = [key for key in self._trusted if key.algorithm is NoteAlgorithm.ED25519]
+        # Of an ML-DSA-44 key alone it does not follow; then the batch headers must hold under it.
+        if (
+            self._bundle.first_vkey
+            or not plain
+            or self._own.public in {key.public for key in plain}
+        ):
+            return ""
+        expected = ", ".join(key.to_vkey() for key in plain)
+        return f"states the verifier key {self._bundle.vkey}, the expected one is {expected}"
+
     def rotate(self, command: RotateLogKey) -> None:
         """Follow an accepted rotation.
 

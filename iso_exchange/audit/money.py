@@ -13,21 +13,28 @@ from dataclasses import dataclass, field
 from clearing import codec
 from clearing.errors import InvariantError
 from clearing.types import Interval
-from clearing.units import MicroUsd, UnixSeconds, energy_charge
+from clearing.units import MicroUsd, energy_charge
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext
 from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal, SettleHour
+from iso_exchange.money_commands import CorrectHour, PublishSpot, RebateRents
+from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
-from iso_exchange.sequencer.state import Auction, State
+from iso_exchange.sequencer.state import AuctionState, State
 from iso_exchange.settler.interval import settle_interval
-from settlement.invariants import Settled, check_all, highest_limits, linked_families
+from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from settlement.invariants import Settled, check_all
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
-from settlement.metering.billable import METERING_INTERVAL_S, MeteredHour
-from settlement.postings.deposits import payable
+from settlement.limits import highest_limits, linked_families
+from settlement.metering.billable import MeteredHour
+from settlement.metering.moved import delivered_at
+from settlement.postings.deposits import collateral_call_of, payable
+from settlement.postings.spot_holds import spot_postings
+from settlement.spot.result import SpotResult
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, MeterBatch, Phase, Statement
+from settlement.types import USD, Phase, Statement
 
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
@@ -59,6 +66,15 @@ class MoneyAudit:
         if isinstance(command, SettleHour):
             with self.record.guard(Step.HOURS, entry.place):
                 self._hour(state, command, entry)
+        elif isinstance(command, PublishSpot):
+            with self.record.guard(Step.HOURS, entry.place):
+                self._spot(state, command, entry)
+        elif isinstance(command, CorrectHour):
+            with self.record.guard(Step.HOURS, entry.place):
+                self._correction(state, command, entry)
+        elif isinstance(command, RebateRents):
+            with self.record.guard(Step.HOURS, entry.place):
+                self._rebate(state, command, entry)
         elif isinstance(command, IssueStatement):
             with self.record.guard(Step.STATEMENTS, entry.place):
                 self._statement(state, command, entry)
@@ -95,28 +111,66 @@ class MoneyAudit:
         settled = settle_interval(
             assignment=auction.assignment,
             interval=command.interval,
-            batches=_batches(state, auction, command.interval),
+            batches=batches_of(state, auction, command.interval),
             table=table,
             pool_balance=state.books.balance(accounts.POOL).posted,
-            earlier=tuple(
-                item
-                for start in auction.settled
-                for item in state.delivered[command.auction_id, start]
-            ),
+            earlier=hours_of(state, auction),
+            results=auction.spot,
+            upheld=state.upheld,
         )
-        for value, digest, what in (
+        self._follows(
+            entry,
+            f"{command.auction_id} at {command.interval.start}",
             (settled.delivered, command.delivered_sha256, "delivered hours"),
             (settled.postings, command.postings_sha256, "postings"),
-        ):
-            if hashlib.sha256(codec.encode(value)).hexdigest() != digest:
-                detail = (
-                    f"{what} of {command.auction_id} at {command.interval.start}"
-                    " do not follow from the readings"
-                )
-                self.record.fail(Step.HOURS, entry.place, detail)
+        )
         self.hours += 1
         self.meter_gaps += sum(1 for item in settled.delivered.hours if item.gap)
         self.record.count(Step.HOURS, "hours")
+
+    def _spot(self, state: State, command: PublishSpot, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        body = entry.documents.get(command.spot_sha256)
+        if auction is None or auction.assignment is None or body is None:
+            return  # refused on replay, or a finding of step DOCUMENTS
+        result = codec.decode(body, SpotResult)
+        self._follows(
+            entry,
+            f"spot of {command.auction_id} at {command.interval.start}",
+            (spot_postings(auction.assignment, result), command.postings_sha256, "holds"),
+        )
+        self.record.count(Step.HOURS, "spot results")
+
+    def _correction(self, state: State, command: CorrectHour, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        if auction is None or command.interval.start not in auction.due:
+            return  # refused on replay
+        delivered, postings = corrected(state, auction, command.interval.start)
+        self._follows(
+            entry,
+            f"correction of {command.auction_id} at {command.interval.start}",
+            (delivered, command.delivered_sha256, "delivered hours"),
+            (postings, command.postings_sha256, "postings"),
+        )
+        self.record.count(Step.HOURS, "corrections")
+
+    def _rebate(self, state: State, command: RebateRents, entry: EntryContext) -> None:
+        auction = state.auctions.get(command.auction_id)
+        if auction is None or auction.state is not AuctionState.SETTLED:
+            return  # refused on replay
+        self._follows(
+            entry,
+            f"rebate of {command.auction_id}",
+            (rebates(state, auction), command.postings_sha256, "postings"),
+        )
+        self.record.count(Step.HOURS, "rebates")
+
+    def _follows(self, entry: EntryContext, where: str, *rows: tuple[object, str, str]) -> None:
+        """Documents are, byte for byte, what the rules make of the readings."""
+        for value, digest, what in rows:
+            if hashlib.sha256(codec.encode(value)).hexdigest() != digest:
+                detail = f"{what} of {where} do not follow from the readings"
+                self.record.fail(Step.HOURS, entry.place, detail)
 
     def _statement(self, state: State, command: IssueStatement, entry: EntryContext) -> None:
         auction = state.auctions.get(command.auction_id)
@@ -138,6 +192,7 @@ class MoneyAudit:
             opening=self._stated.get(key, MicroUsd(0)),
             applied=self._unstated.pop(key, ()),
             payout=_payout(state, issued.account, issued.asset, party_id),
+            collateral_call=_call(state, issued.account, issued.asset, party_id),
         )
         if codec.encode(due) != body:
             detail = f"{issued.statement_id} is not what moved the account and may be paid out"
@@ -155,19 +210,26 @@ class MoneyAudit:
         if auction is None or auction.assignment is None or site is None:
             self.record.fail(Step.COMMUNITIES, entry.place, f"no site {command.site_id}")
             return
-        prices = {
-            (contract.contract_id, hour.interval.start): hour.legs.surcharge
-            for contract in auction.assignment.contracts
-            if contract.site_id == command.site_id
-            for hour in contract.hours
+        elsewhere = {
+            move.surcharge
+            for result in auction.spot
+            for move in result.replacements
+            if move.site_id == command.site_id
         }
         quantity = amount = 0
         for start in auction.settled:
             for item in state.delivered[command.auction_id, start]:
-                price = prices.get((item.contract_id, item.interval.start))
-                if price is not None:
-                    quantity += item.delivered
-                    amount += energy_charge(price, item.delivered)
+                contract = state.contracts[item.contract_id]
+                there = delivered_at(item, contract, command.site_id)
+                quantity += there
+                if contract.site_id == command.site_id:
+                    legs = next(
+                        (h.legs for h in contract.hours if h.interval.start == start),
+                        contract.hours[0].legs,
+                    )
+                    amount += energy_charge(legs.surcharge, there)
+                elif there:
+                    amount += energy_charge(max(elsewhere), there)
         said = (command.community_id, command.delivered, command.surcharge)
         due = (site.community_id, quantity, amount)
         if said != due:
@@ -214,16 +276,8 @@ def _settled(state: State) -> Iterable[Settled]:
             ),
             limits=highest_limits(auction.book),
             families=linked_families(auction.book),
+            results=tuple(auction.spot),
         )
-
-
-def _batches(state: State, auction: Auction, interval: Interval) -> Iterable[MeterBatch]:
-    assert auction.assignment is not None  # looked at by the caller
-    for pool_id in sorted({contract.pool_id for contract in auction.assignment.contracts}):
-        for start in range(interval.start, interval.end, METERING_INTERVAL_S):
-            batch = state.batches.get((pool_id, UnixSeconds(start)))
-            if batch is not None:
-                yield batch
 
 
 def _party(state: State, account: str) -> str:
@@ -243,3 +297,11 @@ def _payout(state: State, account: str, asset: str, party_id: str) -> MicroUsd:
     if accounts.parse(account).kind is AccountKind.CASH:
         guarantee = state.books.balance(accounts.collateral(party_id))
     return payable(state.books.balance(account), guarantee)
+
+
+def _call(state: State, account: str, asset: str, party_id: str) -> MicroUsd:
+    """What a participant's cash owes beyond its collateral."""
+    if asset != USD or accounts.parse(account).kind is not AccountKind.CASH:
+        return MicroUsd(0)
+    guarantee = state.books.balance(accounts.collateral(party_id))
+    return collateral_call_of(state.books.balance(account), guarantee)

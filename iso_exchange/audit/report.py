@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from types import TracebackType
 from typing import Final
 
 from iso_exchange.audit.bundle import BundleKind
@@ -169,6 +168,33 @@ class _Record:
     skipped: str = ""
 
 
+class Guard:
+    """Context of ``Record.guard``; a class, because it is entered several times per entry."""
+
+    __slots__ = ("_place", "_record", "_step")
+
+    def __init__(self, record: Record, step: Step, place: str) -> None:
+        """Keep where a finding belongs."""
+        self._record = record
+        self._step = step
+        self._place = place
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Record what was raised; only what ends the program goes on."""
+        if not isinstance(error, Exception):  # hostile input must not stop the audit
+            return False
+        self._record.fail(self._step, self._place, f"{type(error).__name__}: {error}")
+        return True
+
+
 @dataclass(slots=True, kw_only=True)
 class Record:
     """Collects what the steps find while the log is walked once."""
@@ -195,13 +221,9 @@ class Record:
         """Whether the step found something so far."""
         return self._steps[step].failures > 0
 
-    @contextmanager
-    def guard(self, step: Step, place: str) -> Iterator[None]:
+    def guard(self, step: Step, place: str) -> Guard:
         """Make a finding of whatever a bundle made up by an adversary makes the checks raise."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - hostile input must not stop the audit
-            self.fail(step, place, f"{type(error).__name__}: {error}")
+        return Guard(self, step, place)
 
     def steps(self) -> tuple[StepReport, ...]:
         """All steps in order."""

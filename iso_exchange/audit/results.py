@@ -27,6 +27,7 @@ from iso_exchange.commands import (
     SubmitOrder,
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
+from iso_exchange.sequencer.grants import payers_of
 from iso_exchange.sequencer.state import Auction, State, intervals_of
 from settlement.contracts import assign
 from settlement.ledger import proofs
@@ -180,6 +181,7 @@ class ResultAudit:
             nomination_suppliers={
                 name: entitlement.supplier_id for name, entitlement in state.entitlements.items()
             },
+            payers=payers_of(state),
         )
         holds = {
             order_id: hold

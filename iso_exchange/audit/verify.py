@@ -208,6 +208,8 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, keys: LogKey
     except LedgerFormatError as error:
         record.fail(Step.CHECKPOINT, place, str(error))
         checkpoint = parse_checkpoint(parse_note(note).text)
+    if misstated := keys.misstated():
+        record.fail(Step.CHECKPOINT, BUNDLE_NAME, misstated)
     if (checkpoint.origin, checkpoint.size) != (bundle.origin, bundle.size):
         detail = f"is of {checkpoint.origin} with {checkpoint.size} leaves, {BUNDLE_NAME} says else"
         record.fail(Step.CHECKPOINT, place, detail)

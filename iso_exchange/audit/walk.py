@@ -8,7 +8,7 @@ openings that only an auditor has.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clearing import codec
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
@@ -19,8 +19,9 @@ from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices
 from iso_exchange.audit.seal import Seal
+from iso_exchange.audit.signatures import Signatures
 from iso_exchange.audit.succession import Succession
-from iso_exchange.authority import Authorised, authorise, command_of
+from iso_exchange.authority import Claim, claim_of, command_of
 from iso_exchange.commands import (
     Command,
     ContinueLog,
@@ -42,6 +43,7 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
+from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State
 from settlement.ledger import envelope, merkle, proofs
@@ -80,15 +82,25 @@ AFTER_REPLAY = (
 """Steps that end where the replay ends."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Leaf:
-    index: int
+class _Leaf(NamedTuple):
+    number: int
     data: bytes
     payload_type: str
 
     @property
     def place(self) -> str:
-        return f"entry {self.index}"
+        return f"entry {self.number}"
+
+
+_COMMITMENT_END = f'","payloadType":"{COMMITMENT_PAYLOAD_TYPE}","signatures":[]}}'.encode()
+
+
+def _is_commitment(data: bytes) -> bool:
+    """Whether a leaf has the form of a commitment, which is checked when it is opened."""
+    try:
+        return data.endswith(_COMMITMENT_END) and bool(proofs.parse_commitment_leaf(data))
+    except LedgerFormatError:
+        return False
 
 
 class Walk:
@@ -132,6 +144,8 @@ class Walk:
         self._stopped = ""
         self._released = ReleasedBooks(record=record)
         self._seal = Seal(record=record, kind=kind, first=sealed_from)
+        self._signatures = Signatures(record)
+        self._pauses = Pauses()
 
     @property
     def named_documents(self) -> set[str]:
@@ -156,12 +170,15 @@ class Walk:
     def take(self, index: int, data: bytes) -> None:
         """Next leaf, already verified against the root."""
         self.entries = index + 1
+        if _is_commitment(data):
+            self._pending.append(_Leaf(index, data, COMMITMENT_PAYLOAD_TYPE))
+            return
         try:
             payload_type = envelope.decode(data, allow_unsigned=True).payload_type
         except LedgerFormatError as error:
             self._record.fail(Step.SIGNATURES, f"entry {index}", str(error))
             payload_type = ""
-        leaf = _Leaf(index=index, data=data, payload_type=payload_type)
+        leaf = _Leaf(number=index, data=data, payload_type=payload_type)
         if payload_type != BATCH_PAYLOAD_TYPE:
             self._pending.append(leaf)
             return
@@ -169,6 +186,7 @@ class Walk:
             self._header(leaf)
         for entry in self._pending:
             self._entry(entry)
+        self._pauses.after(len(self._pending))
         self._pending.clear()
         self._state.books.release()
 
@@ -179,6 +197,7 @@ class Walk:
             detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
             self._record.fail(Step.BATCHES, first.place, detail)
             self._stop(first.place, "no batch header says when it was accepted")
+        self._signatures.finish()
         self._seal.finish(self.entries)
         if self._kind is BundleKind.PUBLIC:
             return
@@ -198,7 +217,7 @@ class Walk:
         hashes = [merkle.leaf_hash(entry.data) for entry in self._pending]
         root = merkle.Frontier().extend(hashes).root().hex()
         for said, found, what in (
-            (header.first_index, leaf.index - len(hashes), "first index"),
+            (header.first_index, leaf.number - len(hashes), "first index"),
             (header.count, len(hashes), "count"),
             (header.root, root, "root"),
         ):
@@ -216,17 +235,16 @@ class Walk:
 
     def _entry(self, leaf: _Leaf) -> None:
         opening: Opening | None = None
-        data = leaf.data
-        self._seal.enter(leaf.index, is_commitment=leaf.payload_type == COMMITMENT_PAYLOAD_TYPE)
+        data: bytes | None = leaf.data
+        self._seal.enter(leaf.number, is_commitment=leaf.payload_type == COMMITMENT_PAYLOAD_TYPE)
         if leaf.payload_type == COMMITMENT_PAYLOAD_TYPE:
             if self._public_only:
                 self._closed(leaf)
                 return
-            opening = self._open(leaf)
-            if opening is None:
-                self._stop(leaf.place, "its commitment is not opened")
-                return
-            data = opening.envelope_bytes()
+            opening, data = self._open(leaf)
+        if data is None:
+            self._stop(leaf.place, "its commitment is not opened")
+            return
         if self._stopped:
             return
         command: Command | None = None
@@ -237,7 +255,7 @@ class Walk:
             return
         self._visible(leaf, command, opening)
         entry = EntryContext(
-            index=leaf.index,
+            index=leaf.number,
             leaf_hash=merkle.leaf_hash(leaf.data),
             documents=self._documents(leaf, command),
         )
@@ -263,27 +281,35 @@ class Walk:
             proofs.parse_commitment_leaf(leaf.data)
             self._record.count(Step.COMMITMENTS, "commitments")
 
-    def _open(self, leaf: _Leaf) -> Opening | None:
-        """Opening of a commitment leaf, None when there is none that fits."""
+    def _open(self, leaf: _Leaf) -> tuple[Opening | None, bytes | None]:
+        """Opening of a commitment leaf and the envelope in it, None where none fits.
+
+        Decoded once: it is needed to open and to read.
+        """
         with self._record.guard(Step.COMMITMENTS, leaf.place):
             commitment = proofs.parse_commitment_leaf(leaf.data)
             opening = next(self._openings, None)
-            if opening is None or opening.index != leaf.index:
+            if opening is None or opening.index != leaf.number:
                 found = "none" if opening is None else f"one for entry {opening.index}"
                 self._record.fail(Step.COMMITMENTS, leaf.place, f"needs an opening, found {found}")
                 # The openings are out of step from here on.
                 self._openings = iter(())
-                return None
-            proofs.open_commitment(commitment, opening.salt, opening.envelope_bytes())
+                return None, None
+            data = opening.envelope_bytes()
+            proofs.open_commitment(commitment, opening.salt, data)
             self._record.count(Step.COMMITMENTS, "commitments")
-            return opening
-        return None
+            return opening, data
+        return None, None
 
     def _authorise(self, leaf: _Leaf, data: bytes) -> Command | None:
-        answer = authorise(self._state, data)
+        claim = claim_of(self._state, data)
         self._record.count(Step.SIGNATURES, f"{self._scope}envelopes")
-        if isinstance(answer, Authorised):
-            return answer.command
+        answer: Rejected | None = claim if isinstance(claim, Rejected) else claim.refused_role
+        if isinstance(claim, Claim):
+            self._signatures.add(leaf.place, claim.checks)
+            if answer is None:
+                return claim.command
+        assert answer is not None
         place = f"{answer.code.value} {answer.field}: {answer.advice} (got {answer.got})"
         self._record.fail(Step.SIGNATURES, leaf.place, place)
         # Go on with what it says, so that more than the first forgery is found.

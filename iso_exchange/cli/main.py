@@ -22,7 +22,10 @@ from iso_exchange.cli import (
     clock,
     community,
     contract,
+    dispute,
     entitlement,
+    explain,
+    grant,
     key,
     ledger,
     meter,
@@ -99,7 +102,9 @@ for _name, _noun in (
     ("order", order.app),
     ("entitlement", entitlement.app),
     ("contract", contract.app),
+    ("grant", grant.app),
     ("outage", outage.app),
+    ("dispute", dispute.app),
     ("readings", readings.app),
     ("statement", statement.app),
     ("community", community.app),
@@ -113,6 +118,7 @@ for _name, _noun in (
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)
 

@@ -22,6 +22,7 @@ app: Final = typer.Typer(no_args_is_help=True, help="Meter readings: submit.")
 _BATCH_FIELDS: Final = frozenset(
     {"meter_id", "pool_id", "start_time", "end_time", "sequence_number", "readings"}
 )
+_CORRECTION_FIELDS: Final = frozenset({"corrected_sequence_number"})
 _READING_FIELDS: Final = frozenset({"contract_id", "node_id", "healthy_chip_seconds"})
 _EVIDENCE_FIELDS: Final = frozenset({"observed_tflop", "energy_joules"})
 _INTEGER_MAX: Final = 2**63 - 1
@@ -44,7 +45,8 @@ def submit(
 
     A batch is an object with meter_id, pool_id, start_time, end_time, sequence_number and
     readings; a reading has contract_id, node_id, healthy_chip_seconds and, as evidence,
-    observed_tflop and energy_joules. Several batches are a list.
+    observed_tflop and energy_joules. A correction has the corrected_sequence_number of the
+    batch that it takes the place of. Several batches are a list.
     """
     documents = _read(file)
     receipts = []
@@ -74,7 +76,7 @@ def parse_batch(document: Any, place: str) -> MeterBatch:  # noqa: ANN401 - any 
     Raises:
         BadValue: a field is missing, unknown or of another type; it names the place.
     """
-    fields = _object(document, place, _BATCH_FIELDS)
+    fields = _object(document, place, _BATCH_FIELDS, _CORRECTION_FIELDS)
     listed = fields["readings"]
     if not isinstance(listed, list):
         raise BadValue(f"{place}.readings", "expected a list")
@@ -92,6 +94,9 @@ def parse_batch(document: Any, place: str) -> MeterBatch:  # noqa: ANN401 - any 
         sequence=_integer(fields["sequence_number"], f"{place}.sequence_number"),
         readings=tuple(
             _reading(item, f"{place}.readings[{number}]") for number, item in enumerate(listed)
+        ),
+        corrects=_integer(
+            fields.get("corrected_sequence_number", 0), f"{place}.corrected_sequence_number"
         ),
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FileDescriptor
 
-from iso_exchange import commands
+from iso_exchange import commands, money_commands
 from iso_exchange.api.v1 import (
     auction_service_pb2,
     delivery_service_pb2,
@@ -16,6 +16,7 @@ from iso_exchange.api.v1 import (
     market_service_pb2,
     metering_service_pb2,
     registry_service_pb2,
+    settlement_service_pb2,
 )
 
 CALLS: Final[dict[type, str]] = {
@@ -40,6 +41,9 @@ CALLS: Final[dict[type, str]] = {
     commands.Nominate: "EntitlementService.Nominate",
     commands.SubmitReadings: "MeteringService.SubmitReadings",
     commands.ReportOutage: "DeliveryService.ReportOutage",
+    money_commands.DisputeHour: "SettlementService.DisputeHour",
+    money_commands.DecideDispute: "SettlementService.DecideDispute",
+    money_commands.RegisterGrant: "EntitlementService.GrantCapacity",
 }
 """Call of each command that a participant, meter or operator may send."""
 
@@ -50,6 +54,7 @@ _FILES: Final[dict[str, FileDescriptor]] = {
     "EntitlementService": entitlement_service_pb2.DESCRIPTOR,
     "MeteringService": metering_service_pb2.DESCRIPTOR,
     "DeliveryService": delivery_service_pb2.DESCRIPTOR,
+    "SettlementService": settlement_service_pb2.DESCRIPTOR,
 }
 
 

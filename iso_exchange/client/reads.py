@@ -25,6 +25,7 @@ from iso_exchange.api.v1 import (
     contract_pb2,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
+    dispute_pb2,
     entitlement_pb2,
     entitlement_service_pb2,
     entitlement_service_pb2_grpc,
@@ -294,6 +295,20 @@ class Reads:
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 return StatementWithLines(statement=page.statement, lines=tuple(lines))
+
+    async def disputes(self) -> tuple[dispute_pb2.DisputeView, ...]:
+        """Disputes of own contracts; the operator and auditors see all."""
+        request = settlement_service_pb2.ListDisputesRequest()
+        return await self._list(
+            self._settlement.ListDisputes, request, lambda page: page.disputes, None
+        )
+
+    async def grants(self) -> tuple[entitlement_pb2.Grant, ...]:
+        """Granted capacity; public."""
+        request = entitlement_service_pb2.ListGrantsRequest()
+        return await self._list(
+            self._entitlements.ListGrants, request, lambda page: page.grants, None
+        )
 
     async def payouts(
         self, participant_id: str = "", *, limit: int | None = None

@@ -13,6 +13,7 @@ from iso_exchange.api.v1 import (
     auction_pb2,
     chip_table_pb2,
     deposit_pb2,
+    dispute_pb2,
     entitlement_pb2,
     event_pb2,
     meter_pb2,
@@ -49,7 +50,9 @@ from iso_exchange.convert import (
     auctions,
     chip_tables,
     deposits,
+    disputes,
     entitlements,
+    grants,
     meters,
     orders,
     outages,
@@ -59,6 +62,7 @@ from iso_exchange.convert import (
 )
 from iso_exchange.convert.fields import BodyError, Reader, RefusedBodyError
 from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
+from iso_exchange.money_commands import DecideDispute, DisputeHour, RegisterGrant
 from iso_exchange.sequencer.refusals import Code, Rejected
 
 
@@ -181,6 +185,14 @@ CONVERTERS: Final[dict[type, Converter]] = {
             outages.read_outage_report,
             outages.write_outage_report,
         ),
+        (DisputeHour, dispute_pb2.Dispute, disputes.read_dispute, disputes.write_dispute),
+        (
+            DecideDispute,
+            dispute_pb2.DisputeDecision,
+            disputes.read_dispute_decision,
+            disputes.write_dispute_decision,
+        ),
+        (RegisterGrant, entitlement_pb2.Grant, grants.read_grant, grants.write_grant),
     )
 }
 """Converter of every command that is signed as protobuf (checked by a test)."""
@@ -190,8 +202,6 @@ NOT_TAKEN_YET: Final[dict[str, str]] = {
     for noun, advice in (
         ("release", "released base load is not taken yet: nominate what will be used"),
         ("recall", "recalls are not taken yet: nothing can be released either"),
-        ("grant", "grants are not taken yet: register an entitlement at zero price"),
-        ("dispute", "disputes are not taken yet: write to the operator"),
         ("acknowledgement", "acknowledgements are not taken yet: the meter decides"),
     )
 }

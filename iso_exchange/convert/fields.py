@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearing.errors import InvariantError
 from clearing.units import UnixSeconds
 from iso_exchange.convert.enums import Codes
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -117,6 +119,18 @@ def octets_of(hex_text: str, field: str) -> bytes:
         raise BodyError(field, f"not hex: {hex_text!r}") from error
 
 
+_FIELD_COUNTS: Final[dict[Any, int]] = {}
+
+
+def _field_count(message: Message) -> int:
+    """Fields that messages of this kind can have; asking the descriptor each time is slow."""
+    kind = type(message)
+    count = _FIELD_COUNTS.get(kind)
+    if count is None:
+        count = _FIELD_COUNTS[kind] = len(message.DESCRIPTOR.fields)
+    return count
+
+
 class Reader:
     """Checked access to the fields of one message.
 
@@ -212,6 +226,15 @@ class Reader:
             got=f"{len(value)} bytes",
             limit=f"{length} bytes",
         )
+
+    def octets_or_none(self, name: str, *, length: int) -> bytes:
+        """Octets of one length, or none at all."""
+        value: bytes = self._get(name)
+        if len(value) not in (0, length):
+            raise malformed(
+                self.path(name), f"give {length} bytes or none", got=f"{len(value)} bytes"
+            )
+        return value
 
     def document(self, name: str, *, most: int) -> bytes:
         """Bytes of a document, not empty."""
@@ -314,6 +337,11 @@ class Reader:
         value: Message = self._get(name)
         return self._adopt(value, name) if self._message.HasField(name) else None
 
+    def bytes_of(self, name: str) -> bytes:
+        """Bytes that state a message, empty when it is unset; they count as read."""
+        value: Message = self._get(name)
+        return value.SerializeToString() if self._message.HasField(name) else b""
+
     def children(self, name: str, *, most: int, least: int = 0) -> tuple[Reader, ...]:
         """A list of messages."""
         return tuple(
@@ -321,15 +349,38 @@ class Reader:
             for position, item in enumerate(self._many(name, most, least))
         )
 
+    def rows(
+        self, name: str, fields: tuple[str, ...], *, most: int, least: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """A list of messages of plain values, ``fields`` being all the fields that they have.
+
+        Their values are for the caller to check.
+        """
+        rows = self._many(name, most, least)
+        if rows and len(rows[0].DESCRIPTOR.fields) != len(fields):
+            message = f"{rows[0].DESCRIPTOR.name} has other fields than {fields}"
+            raise InvariantError(message)
+        return list(map(attrgetter(*fields), rows))
+
     def finish(self) -> None:
         """Refuse what the message states and nothing asked for, here and below."""
-        for field, _ in self._message.ListFields():
-            if field.name not in self._read:
-                raise not_taken(
-                    self.path(field.name), "this exchange does not act on it yet: leave it out"
-                )
+        # Where every field that the message may have was asked for, nothing can be left.
+        if len(self._read) < _field_count(self._message):
+            for field, _ in self._message.ListFields():
+                if field.name not in self._read:
+                    raise not_taken(
+                        self.path(field.name), "this exchange does not act on it yet: leave it out"
+                    )
         for child in self._children:
             child.finish()
+
+    def is_finished(self) -> bool:
+        """Whether everything that the message states was asked for, here and below."""
+        try:
+            self.finish()
+        except RefusedBodyError:
+            return False
+        return True
 
     def _get(self, name: str) -> Any:  # noqa: ANN401 - the field decides
         self._read.add(name)
@@ -373,5 +424,7 @@ class Reader:
         return value
 
     def _refuse_control(self, name: str, value: str) -> None:
+        if value.isprintable():  # nearly all are, and no control character is
+            return
         if _CONTROL.search(value):
             raise malformed(self.path(name), "leave control characters out", got=repr(value))

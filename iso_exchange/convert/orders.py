@@ -49,6 +49,13 @@ STEP_COUNT_MAX: Final = 64
 PROFILE_COUNT_MAX: Final = 168
 CONDITION_COUNT_MAX: Final = 64
 CONVERSION_COUNT_MAX: Final = 32
+KNOWN_COUNT_MAX: Final = 20_000
+"""Conditions that are remembered; beyond it all are forgotten. About a kilobyte each."""
+
+_STEP_FIELDS: Final = ("price_micro_usd_per_chip_hour", "chip_count")
+
+_KNOWN: Final[dict[bytes, tuple[BidConditions, MicroUsd]]] = {}
+"""Conditions that were read whole and without fault, by their bytes."""
 
 
 def read_order(body: Reader) -> SubmitOrder:
@@ -182,8 +189,24 @@ def _block(terms: Reader, exclusive_group: str, parent_order_id: str) -> BlockBi
 
 
 def _conditions(terms: Reader) -> tuple[BidConditions, MicroUsd]:
-    """What all bids share, and the restart cost, which only a block bid may have."""
+    """What all bids share, and the restart cost, which only a block bid may have.
+
+    A participant states the same few conditions again and again: the same bytes are read once.
+    """
+    written = terms.bytes_of("terms")
+    known = _KNOWN.get(written)
+    if known is not None:
+        return known
     bid = terms.child("terms")
+    found = _read_conditions(bid)
+    if bid.is_finished():
+        if len(_KNOWN) >= KNOWN_COUNT_MAX:
+            _KNOWN.clear()
+        _KNOWN[written] = found
+    return found
+
+
+def _read_conditions(bid: Reader) -> tuple[BidConditions, MicroUsd]:
     restart_cost = MicroUsd(bid.bounded("restart_cost_micro_usd_per_chip", 0))
     service_class = bid.choice("service_class", enums.SERVICE_CLASS)
     unstated = Cover.NONE if service_class is ServiceClass.INTERRUPTIBLE else Cover.NODE
@@ -225,11 +248,10 @@ def _segments(terms: Reader) -> tuple[TimedSegment, ...]:
             start=segment.instant("start_time"),
             end=segment.instant("end_time"),
             steps=tuple(
-                Step(
-                    price=MicroUsdPerChipHour(step.integer("price_micro_usd_per_chip_hour")),
-                    chips=Chips(step.integer("chip_count")),
+                Step(price=MicroUsdPerChipHour(price), chips=Chips(chips))
+                for price, chips in segment.rows(
+                    "steps", _STEP_FIELDS, least=1, most=STEP_COUNT_MAX
                 )
-                for step in segment.children("steps", least=1, most=STEP_COUNT_MAX)
             ),
         )
         for segment in terms.children("segments", least=1, most=SEGMENT_COUNT_MAX)

@@ -38,7 +38,9 @@ from iso_exchange.commands import (
     RotateLogKey,
     SettleHour,
 )
+from iso_exchange.exports.trace import Trace
 from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.money_commands import CorrectHour
 from iso_exchange.publication import PricesDocument
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
@@ -111,14 +113,30 @@ class ReadBundle:
         vkey: Key that signed the checkpoint.
         trusts_own_key: The key came out of the bundle.
         checkpoint: Signed note, verbatim.
+        trace: Where everything that a bill rests on stands in the log.
     """
 
     extract: Extract
     vkey: str
     trusts_own_key: bool
     checkpoint: bytes
+    trace: Trace
     _reader: tiles.TileReader
     _evidence: dict[int, EvidenceEntry]
+
+    def proves(self, index: int, leaf_hash: bytes) -> bool:
+        """Whether a leaf stands at an index under the bundle's checkpoint."""
+        try:
+            merkle.verify_inclusion(
+                index=index,
+                size=self.extract.size,
+                leaf=leaf_hash,
+                proof=self._reader.inclusion_proof(index),
+                root=bytes.fromhex(self.extract.root),
+            )
+        except LedgerFormatError:
+            return False
+        return True
 
     def evidence(self, indexes: tuple[int, ...]) -> tuple[EvidenceEntry, ...]:
         """Entries with their inclusion proofs, by index.
@@ -185,6 +203,7 @@ def read_bundle(directory: Path, vkey: str | None = None) -> ReadBundle:
         vkey=bundle.vkey if vkey is None else vkey,
         trusts_own_key=own,
         checkpoint=note,
+        trace=replay.trace,
         _reader=reader,
         _evidence=replay.evidence,
     )
@@ -219,6 +238,7 @@ class _Replay:
     bundle: Bundle
     log_keys: LogKeys
     evidence: dict[int, EvidenceEntry] = field(default_factory=dict)
+    trace: Trace = field(default_factory=Trace)
     _state: State = field(init=False)
     _openings: Iterator[Opening] = field(init=False)
     _pending: list[tuple[int, bytes, str]] = field(default_factory=list)
@@ -342,6 +362,7 @@ class _Replay:
             detail = f"the rules refuse entry {index}: {accepted.code.value}: {accepted.advice}"
             raise BundleError("ENTRY_REFUSED", detail)
         self._keep(index, command, accepted)
+        self.trace.keep(index, merkle.leaf_hash(leaf), command, documents)
         self._keep_evidence(index, leaf, command, opening, documents)
 
     def _documents(self, index: int, command: Command) -> dict[str, bytes]:
@@ -369,6 +390,16 @@ class _Replay:
         if isinstance(command, SettleHour):
             settled = self._state.delivered[command.auction_id, command.interval.start]
             self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in settled)
+        elif isinstance(command, CorrectHour):
+            latest = self._state.delivered[command.auction_id, command.interval.start]
+            names = {item.contract_id for item in latest}
+            self._hours = [
+                item
+                for item in self._hours
+                if item.delivered.interval != command.interval
+                or item.delivered.contract_id not in names
+            ]
+            self._hours.extend(SettledHour(entry_index=index, delivered=item) for item in latest)
         elif isinstance(command, IssueStatement):
             self._statements.append(
                 IssuedStatement(

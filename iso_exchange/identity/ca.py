@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from iso_exchange.durable import make_directory, sync_directory
 from iso_exchange.identity.names import is_identifier, participant_uri
 from iso_exchange.publisher.files import replace
 
@@ -62,7 +63,7 @@ class DevelopmentAuthority:
             now: Host time with its zone. Never the exchange's clock: the other side of a
                 connection knows no simulated time.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory, 0o700)
         certificate_path, key_path = directory / CERTIFICATE_FILE, directory / KEY_FILE
         if not certificate_path.exists():
             key = ec.generate_private_key(ec.SECP256R1())
@@ -136,6 +137,7 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+    sync_directory(path.parent)
 
 
 def _builder(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from iso_exchange.durable import make_directory
 from iso_exchange.identity.ca import IssuedCertificate, write_private
 from iso_exchange.publisher.files import replace
 from settlement.ledger.keys import SigningKey
@@ -42,7 +43,7 @@ def signing_key(directory: Path, seed: bytes) -> SigningKey:
     """Signing key of an identity directory; made from ``seed`` when there is none."""
     path = directory / SIGNING_FILE
     if not path.exists():
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory, 0o700)
         write_private(path, SigningKey.from_seed(seed).to_pem())
     return SigningKey.from_pem(path.read_bytes())
 
@@ -51,7 +52,7 @@ def write_identity(
     directory: Path, *, ca_pem: bytes, issued: IssuedCertificate, address: ExchangeAddress
 ) -> None:
     """Write everything but the signing key, which ``signing_key`` keeps."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory, 0o700)
     write_private(directory / "key.pem", issued.private_key_pem)
     replace(directory / "cert.pem", issued.certificate_pem)
     replace(directory / "ca.pem", ca_pem)

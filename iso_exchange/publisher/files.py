@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from iso_exchange.durable import make_directory, sync_directory
+
 
 class TileConflictError(RuntimeError):
     """A published file already holds other bytes: the log would contradict itself."""
@@ -29,7 +31,7 @@ def write_once(path: Path, content: bytes) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Write to a temporary file, sync it, rename it over ``path``, sync the directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
@@ -37,12 +39,3 @@ def replace(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.rename(path)
     sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

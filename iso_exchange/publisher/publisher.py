@@ -20,6 +20,7 @@ import structlog
 
 from clearing.errors import InvariantError
 from iso_exchange.observability import metrics
+from iso_exchange.publisher.checks import complete_files
 from iso_exchange.publisher.files import replace, write_once
 from iso_exchange.publisher.witnesses import Cosigned, Finding, Witnesses
 from settlement.ledger import merkle, tiles
@@ -98,12 +99,13 @@ class Publisher:
     async def start(self) -> None:
         """Read what is published, and compare files and witnesses with the database.
 
-        A file that is behind (a crash between the compare-and-swap and the rename) is renewed.
+        A file that is behind (a crash between the compare-and-swap and the rename) is renewed,
+        and so are files that are missing.
 
         Raises:
-            StoreError: ``DAMAGED_CHECKPOINT``; ``ROLLED_BACK`` when the database does not
+            StoreError: ``ROLLED_BACK`` when the database does not
                 extend the checkpoint files, its own published checkpoint, or what a witness
-                cosigned.
+                cosigned; ``DAMAGED`` when a file is not what the published checkpoint says.
         """
         head = await self._store.tree_state()
         self._published = await self._store.published()
@@ -121,6 +123,8 @@ class Publisher:
                 self._refuse_other(name, (self._directory / name).read_bytes(), head)
         if self._published is not None:
             self._refuse_other("the database", self._published.checkpoint, head)
+            size = self._published.size
+            await complete_files(self._store, self._directory, self._tree.subtree_hash, size)
             if seen != self._published.checkpoint:
                 replace(path, self._published.checkpoint)
         await self._compare_with_witnesses(head)
@@ -186,12 +190,14 @@ class Publisher:
         return cosigned
 
     async def run(self) -> None:
-        """Publish each second, for ever."""
+        """Publish each second, for ever; what publishing took is taken off the wait."""
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + PUBLISH_SECONDS
             published = await self.publish()
             if published is not None:
                 log.info("published", size=published.size)
-            await asyncio.sleep(PUBLISH_SECONDS)
+            await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def run_witnesses(self) -> None:
         """Have each published checkpoint cosigned, for ever; the latest where they are slow."""
@@ -287,4 +293,4 @@ def _read_note(where: str, note: bytes) -> Checkpoint:
         return parse_checkpoint(parse_note(note).text)
     except CheckpointError as error:
         detail = f"{where} is no checkpoint ({error}): restore it, or remove it if it is a file"
-        raise StoreError("DAMAGED_CHECKPOINT", detail) from error
+        raise StoreError("DAMAGED", detail) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clearing.errors import InvariantError
 from clearing.types import Interval
-from clearing.units import MicroUsd, UnixSeconds
+from clearing.units import MicroUsd
 from iso_exchange.commands import (
     IssueStatement,
     PublishCommunityTotal,
@@ -13,15 +13,17 @@ from iso_exchange.commands import (
     SettleHour,
     SubmitReadings,
 )
+from iso_exchange.sequencer.after_auction import batches_of, mark_due, served_there
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.state import Auction, AuctionState, SettledWith, State
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
-from settlement.postings.deposits import payable, payout
+from settlement.postings.correction import CORRECTION_SECONDS_MAX
+from settlement.postings.deposits import collateral_call_of, payable, payout
 from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
-from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
+from settlement.types import USD, DeliveredHours, Postings, Statement
 
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
@@ -47,13 +49,30 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             limit=meter.pool_id,
         )
     last = state.meter_sequence.get(batch.meter_id, 0)
-    if batch.sequence <= last or (batch.pool_id, batch.interval.start) in state.batches:
+    known = state.batches.get((batch.pool_id, batch.interval.start))
+    if batch.sequence <= last or (known is not None and not batch.corrects):
         return Rejected(
             code=Code.ALREADY_EXISTS,
             field="sequence",
-            advice="this interval was read already; a correction is a new command",
+            advice="this interval was read already; a correction names the batch it corrects",
             got=str(batch.sequence),
             limit=f"above {last}",
+        )
+    if batch.corrects and (known is None or known.sequence != batch.corrects):
+        return Rejected(
+            code=Code.NOT_FOUND,
+            field="corrected_sequence_number",
+            advice="name the batch of this interval that is in force",
+            got=str(batch.corrects),
+            limit=str(known.sequence if known else 0),
+        )
+    if batch.corrects and meta.now > batch.interval.end + CORRECTION_SECONDS_MAX:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="corrected_sequence_number",
+            advice="readings are corrected up to 60 days after their interval",
+            got=str(meta.now),
+            limit=str(batch.interval.end + CORRECTION_SECONDS_MAX),
         )
     aligned = (
         batch.interval.duration_s == METERING_INTERVAL_S
@@ -72,6 +91,7 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
         return refused
     state.batches[(batch.pool_id, batch.interval.start)] = batch
     state.meter_sequence[batch.meter_id] = batch.sequence
+    mark_due(state, batch.pool_id, batch.interval, meta.now)
     owners = state.pools[batch.pool_id].supplier_ids | {batch.meter_id}
     return Accepted(owners=tuple(sorted(owners)))
 
@@ -145,10 +165,14 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
+    pool_balance = state.books.balance(accounts.POOL).posted
     applied = post(state, meta, postings)
     if isinstance(applied, Rejected):
         return applied
     auction.settled.add(command.interval.start)
+    auction.settled_with[command.interval.start] = SettledWith(
+        pool_balance=pool_balance, table_version=state.chip_table_version
+    )
     if len(auction.settled) == len(auction.spec.intervals):
         auction.state = AuctionState.SETTLED
         if not _is_awaited(state, auction):
@@ -156,17 +180,6 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.postings[postings.postings_id] = postings
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     return Accepted(transfers=applied)
-
-
-def batches_of(state: State, auction: Auction, interval: Interval) -> tuple[MeterBatch, ...]:
-    """Meter batches of the pools of an auction in one delivery interval."""
-    contracts = auction.assignment.contracts if auction.assignment else ()
-    return tuple(
-        batch
-        for pool_id in sorted({contract.pool_id for contract in contracts})
-        for start in range(interval.start, interval.end, METERING_INTERVAL_S)
-        if (batch := state.batches.get((pool_id, UnixSeconds(start)))) is not None
-    )
 
 
 def _is_awaited(state: State, auction: Auction) -> bool:
@@ -240,12 +253,13 @@ def due_statement(
     state: State, auction: Auction, account: str, asset: str, party_id: str
 ) -> Statement:
     """Statement of an account as of now: everything since its last one."""
-    payout_amount = MicroUsd(0)
+    payout_amount = called = MicroUsd(0)
     if asset == USD and not account.endswith(":collateral"):
         balance = state.books.balance(account)
         guarantee = None
         if account.startswith("p:"):
             guarantee = state.books.balance(accounts.collateral(party_id))
+            called = collateral_call_of(balance, guarantee)
         payout_amount = payable(balance, guarantee)
     return statement(
         party_id=party_id,
@@ -255,6 +269,7 @@ def due_statement(
         opening=state.openings.get((account, asset), MicroUsd(0)),
         applied=state.activity.get((account, asset), ()),
         payout=payout_amount,
+        collateral_call=called,
     )
 
 
@@ -294,7 +309,7 @@ def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
     batch = command.batch
     for reading in batch.readings:
         contract = state.contracts.get(reading.contract_id)
-        if contract is None or contract.pool_id != batch.pool_id:
+        if contract is None or not served_there(state, contract, batch.pool_id, batch.interval):
             return Rejected(
                 code=Code.NOT_FOUND,
                 field="readings.contract_id",

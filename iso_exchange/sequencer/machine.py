@@ -11,12 +11,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands
+from iso_exchange import commands, money_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
+    after_auction,
     auctions,
     base_load,
     deliveries,
+    disputes,
+    grants,
     keys,
     orders,
     registry,
@@ -63,6 +66,12 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.IssueStatement: deliveries.issue_statement,
     commands.ReleaseBook: release.release_book,
     commands.PublishCommunityTotal: deliveries.publish_community_total,
+    money_commands.PublishSpot: after_auction.publish_spot,
+    money_commands.CorrectHour: after_auction.correct_hour,
+    money_commands.RebateRents: after_auction.rebate_rents,
+    money_commands.DisputeHour: disputes.dispute_hour,
+    money_commands.DecideDispute: disputes.decide_dispute,
+    money_commands.RegisterGrant: grants.register_grant,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
 

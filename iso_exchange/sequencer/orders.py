@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterable
@@ -36,9 +35,17 @@ from iso_exchange.sequencer.state import (
     Order,
     OrderState,
     State,
+    desk_of,
     grid_of,
 )
-from iso_exchange.sequencer.ties import refuse_children, refuse_ties, relatives, tie, untie
+from iso_exchange.sequencer.ties import (
+    is_tied,
+    refuse_children,
+    refuse_ties,
+    relatives,
+    tie,
+    untie,
+)
 from iso_exchange.sequencer.windows import segments, window
 from settlement.postings.orders import order_hold, release_hold
 from settlement.storage.store import AppliedTransfer
@@ -108,18 +115,12 @@ def check_order(
     order = _book_order(auction, command, meta)
     if isinstance(order, Rejected):
         return order
-    refused = (
-        _refuse_prices(auction, order)
-        or _refuse_pools(state, auction, command, order)
-        or refuse_ties(state, auction, order)
-        or _refuse_by_engine(state, auction, order)
-    )
+    refused = _refuse_terms(state, auction, command, order)
     if refused:
         return refused
-    hold = order_hold(auction.spec, order)
+    hold = order_hold(auction.spec, order, command.revision)
     if hold is None:
         return order, None
-    hold = dataclasses.replace(hold, transfer_id=f"{hold.transfer_id}/{command.revision}")
     return _refuse_credit(state, command, hold) or (order, hold)
 
 
@@ -377,6 +378,33 @@ def steps_of(order: BookOrder) -> Iterable[Step]:
         yield Step(price=order.limit_price, chips=order.max_chips)
 
 
+def _refuse_terms(
+    state: State, auction: Auction, command: SubmitOrder, order: BookOrder
+) -> Rejected | None:
+    """Prices, pools, ties and the engine's verdict.
+
+    What the desk calls sound passes the first, the second and the last: they are asked only
+    for the reason why not, and where other orders have a say.
+    """
+    desk = desk_of(state, auction)
+    sound = desk.is_sound(order)
+    refused = (
+        (None if sound else _refuse_prices(auction, order))
+        or (
+            None
+            if sound and not isinstance(order, Offer)
+            else _refuse_pools(state, auction, command, order)
+        )
+        or refuse_ties(state, auction, order)
+    )
+    if refused or (sound and not is_tied(order)):
+        return refused
+    family = relatives(state, auction, order)
+    if isinstance(order, BlockBid) and desk.is_sound_family((order, *family)):
+        return None
+    return _refuse_by_engine(state, auction, order, family)
+
+
 def _refuse_prices(auction: Auction, order: BookOrder) -> Rejected | None:
     spec = auction.spec
     for step in steps_of(order):
@@ -491,7 +519,9 @@ def _refuse_nodes(order: BookOrder, chips_per_node: int) -> Rejected | None:
     return None
 
 
-def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejected | None:
+def _refuse_by_engine(
+    state: State, auction: Auction, order: BookOrder, family: tuple[BlockBid, ...]
+) -> Rejected | None:
     return refuse_by_engine(
         Book(
             spec=auction.spec,
@@ -499,9 +529,7 @@ def _refuse_by_engine(state: State, auction: Auction, order: BookOrder) -> Rejec
             pools=grid_of(state, auction),
             offers=(order,) if isinstance(order, Offer) else (),
             step_bids=(order,) if isinstance(order, StepBid) else (),
-            block_bids=(order, *relatives(state, auction, order))
-            if isinstance(order, BlockBid)
-            else (),
+            block_bids=(order, *family) if isinstance(order, BlockBid) else (),
             work_bids=(order,) if isinstance(order, WorkBid) else (),
         )
     )

@@ -57,6 +57,8 @@ class Code(Enum):
     POSTINGS_REFUSED = "POSTINGS_REFUSED"
     TOO_MANY_ORDERS = "TOO_MANY_ORDERS"
     TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+    OVERLOADED = "OVERLOADED"
+    """Not a verdict on the request: too much waits already; retry with the same id, later."""
     UNAVAILABLE = "UNAVAILABLE"
     """Not a verdict on the request: the exchange cannot take it now; retry with the same id."""
 

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -30,10 +30,11 @@ from iso_exchange.commands import (
 )
 from iso_exchange.kinds import ENTRY_KINDS, EntryKind
 from iso_exchange.observability import metrics
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import Meta
 from iso_exchange.sequencer.leaves import SALT_BYTES, Receipt, batch_entry, leaf_of
 from iso_exchange.sequencer.loading import Loaded, load
 from iso_exchange.sequencer.machine import apply
+from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import State
 from settlement.ledger import merkle
@@ -47,10 +48,19 @@ from settlement.storage.store import (
     TreeState,
 )
 
-BATCH_COUNT_MAX: Final = 1_000
+BATCH_COUNT_MAX: Final = 500
+"""Submissions of one commit: applying them holds up everything else for some 50 ms."""
 DRAIN_SECONDS: Final = 0.002
+BUSY_DRAIN_SECONDS: Final = 0.010
+"""After a batch of ``BUSY_COUNT``: a commit has a price of its own, and many wait for it."""
+BUSY_COUNT: Final = 40
 QUEUE_COUNT_MAX: Final = 20_000
 KEY_EVENTS: Final = (RotateKey, RegisterRootKey, RotateLogKey)
+
+Follower = Callable[[Sequence[Entry]], None]
+"""Takes entries that were committed."""
+CLOCK_BEHIND_US: Final = 1_000_000
+"""A clock that is further behind the last entry was set back, and the start says so."""
 
 log = structlog.get_logger("sequencer")
 
@@ -83,6 +93,16 @@ class _Waiting:
     answer: asyncio.Future[Receipt | Rejected]
 
 
+class _Taken(NamedTuple):
+    """An accepted submission on its way to its entry."""
+
+    submission: Submission
+    kind: EntryKind
+    owners: tuple[str, ...]
+    receipt: Receipt
+    leaf: bytes
+
+
 @dataclass(slots=True)
 class _Batch:
     """What one group commit collects while its submissions are applied.
@@ -95,7 +115,7 @@ class _Batch:
 
     time_us: int
     log_key: SigningKey
-    entries: list[Entry] = field(default_factory=list)
+    accepted: list[_Taken] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     transfers: list[AppliedTransfer] = field(default_factory=list)
     answers: list[tuple[_Waiting, Receipt | Rejected]] = field(default_factory=list)
@@ -144,6 +164,9 @@ class Sequencer:
         # Batches begun and ended; a batch between the two shows in the state and may be lost.
         self._begun = 0
         self._ended = 0
+        self._drained = 0
+        self._pauses = Pauses()
+        self._followers: list[Follower] = []
         self.changed = asyncio.Condition()
 
     async def start(self) -> None:
@@ -156,6 +179,13 @@ class Sequencer:
         head = await self._store.take_over()
         self._loaded = await load(self._store, self._origin, head)
         self._log_key_in_force()
+        self._pauses.now()
+        behind_us = self._loaded.time_us - self._clock.now_us()
+        if behind_us > CLOCK_BEHIND_US:
+            log.warning(
+                "the clock is behind the log: time stands still until it has caught up",
+                seconds=behind_us // 1_000_000,
+            )
         log.info("sequencer started", size=head.size, epoch=head.epoch, root=head.root.hex())
 
     @property
@@ -169,9 +199,18 @@ class Sequencer:
         return self._ready().head.size
 
     @property
+    def waiting(self) -> int:
+        """Submissions in the queue."""
+        return self._queue.qsize()
+
+    @property
     def time_us(self) -> int:
         """Time of the last committed batch; 0 for an empty log."""
         return self._ready().time_us
+
+    def follow(self, follower: Follower) -> None:
+        """Hand every entry to ``follower`` from now on, in order, once it is committed."""
+        self._followers.append(follower)
 
     async def durable(self) -> None:
         """Return when everything that ``state`` shows now is committed.
@@ -234,8 +273,9 @@ class Sequencer:
             )
             self._begun += 1
             try:
-                for item in waiting:
-                    await self._take(batch, item)
+                with self._pauses.none():
+                    for item in waiting:
+                        await self._take(batch, item)
                 await self._commit(batch)
             except Exception as error:
                 self._stopped = f"{type(error).__name__}: {error}"
@@ -251,14 +291,17 @@ class Sequencer:
                     item.answer.set_result(answer)
             async with self.changed:
                 self.changed.notify_all()
+            self._pauses.after(len(batch.accepted))
 
     async def _drain(self) -> list[_Waiting]:
         """Everything queued, after a short pause in which more may arrive."""
         waiting = [await self._queue.get()]
         if self._queue.qsize() < BATCH_COUNT_MAX:
-            await asyncio.sleep(DRAIN_SECONDS)
+            busy = self._drained >= BUSY_COUNT
+            await asyncio.sleep(BUSY_DRAIN_SECONDS if busy else DRAIN_SECONDS)
         while len(waiting) < BATCH_COUNT_MAX and not self._queue.empty():
             waiting.append(self._queue.get_nowait())
+        self._drained = len(waiting)
         return waiting
 
     async def _take(self, batch: _Batch, item: _Waiting) -> None:
@@ -309,7 +352,7 @@ class Sequencer:
         kind = ENTRY_KINDS[type(submission.command)]
         salt = b"" if kind.public else self._new_salt(SALT_BYTES)
         leaf = leaf_of(kind, submission.envelope, salt)
-        index = loaded.head.size + len(batch.entries)
+        index = loaded.head.size + len(batch.accepted)
         meta = Meta(
             time_us=batch.time_us,
             index=index,
@@ -323,24 +366,22 @@ class Sequencer:
         receipt = Receipt(
             entry_index=index, leaf_hash=meta.leaf_hash, time_us=batch.time_us, salt=salt
         )
-        batch.entries.append(_entry(submission, kind, result, receipt, leaf))
+        owners = () if kind.public else result.owners
+        batch.accepted.append(_Taken(submission, kind, owners, receipt, leaf))
         batch.documents.extend(submission.documents)
         batch.transfers.extend(result.transfers)
         batch.receipts[submission.key] = (kind.name, submission.body_sha256, receipt)
         return receipt
 
     async def _commit(self, batch: _Batch) -> None:
-        if not batch.entries:
+        if not batch.accepted:
             return
         loaded = self._ready()
+        accepted = _entries(batch.accepted)
         header = batch_entry(
-            tuple(batch.entries),
-            loaded.time_us,
-            loaded.head.epoch,
-            self._code_version,
-            batch.log_key,
+            accepted, loaded.time_us, loaded.head.epoch, self._code_version, batch.log_key
         )
-        entries = (*batch.entries, header)
+        entries = (*accepted, header)
         frontier = loaded.frontier.extend(entry.leaf_hash for entry in entries)
         head = TreeState(epoch=loaded.head.epoch, size=frontier.size, root=frontier.root())
         await self._store.commit(
@@ -356,6 +397,8 @@ class Sequencer:
         loaded.state.books.release()
         loaded.head, loaded.frontier = head, frontier
         loaded.requests.update(batch.receipts.keys())
+        for follower in self._followers:
+            follower(entries)
         metrics.entries.inc(len(entries))
         metrics.log_size.set(head.size)
 
@@ -396,21 +439,24 @@ def _bodies(documents: Sequence[Document]) -> Mapping[bytes, bytes]:
     return {item.sha256: item.body for item in documents}
 
 
-def _entry(
-    submission: Submission, kind: EntryKind, accepted: Accepted, receipt: Receipt, leaf: bytes
-) -> Entry:
-    return Entry(
-        index=receipt.entry_index,
-        kind=kind.name,
-        time_us=receipt.time_us,
-        leaf=leaf,
-        leaf_hash=receipt.leaf_hash,
-        envelope=submission.envelope,
-        salt=receipt.salt,
-        owners=() if kind.public else accepted.owners,
-        principal=submission.key[0],
-        request_id=submission.key[1],
-        body_sha256=submission.body_sha256,
-        reply=codec.encode(receipt),
-        documents=tuple(item.sha256 for item in submission.documents),
+def _entries(accepted: Sequence[_Taken]) -> tuple[Entry, ...]:
+    """Rows of the log; all replies are written at once, which is cheaper by far."""
+    replies = codec.texts([item.receipt for item in accepted])
+    return tuple(
+        Entry(
+            index=item.receipt.entry_index,
+            kind=item.kind.name,
+            time_us=item.receipt.time_us,
+            leaf=item.leaf,
+            leaf_hash=item.receipt.leaf_hash,
+            envelope=item.submission.envelope,
+            salt=item.receipt.salt,
+            owners=item.owners,
+            principal=item.submission.key[0],
+            request_id=item.submission.key[1],
+            body_sha256=item.submission.body_sha256,
+            reply=reply.encode(),
+            documents=tuple(document.sha256 for document in item.submission.documents),
+        )
+        for item, reply in zip(accepted, replies, strict=True)
     )

@@ -23,7 +23,8 @@ from clearing.types import (
     StepBid,
     WorkBid,
 )
-from clearing.units import MicroUsd, Ppm, UnixSeconds
+from clearing.units import ChipSeconds, MicroUsd, Ppm, UnixSeconds
+from clearing.validation.desk import Desk
 from iso_exchange.commands import (
     CreateAuction,
     RegisterEntitlement,
@@ -31,9 +32,15 @@ from iso_exchange.commands import (
     Role,
     SubmitOrder,
 )
+from iso_exchange.money_commands import (
+    DecideDispute,
+    DisputeHour,
+    RegisterGrant,
+)
 from settlement.assignment import Assignment
 from settlement.ledger.books import Books
 from settlement.metering.chip_table import ChipTable
+from settlement.spot.result import SpotResult
 from settlement.storage.store import AppliedTransfer
 from settlement.types import Contract, DeliveredHour, MeterBatch, Postings, Statement, Transfer
 
@@ -116,6 +123,30 @@ class Ties:
     stays: Members = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledWith:
+    """What an interval was settled with, so that a correction is worked out at original prices."""
+
+    pool_balance: int
+    table_version: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispute:
+    """A contested contract-hour.
+
+    Attributes:
+        payer_id: Whose money is frozen.
+        frozen: Micro-USD in ``dispute:<contract>`` while it is open.
+    """
+
+    opened: DisputeHour
+    auction_id: str
+    payer_id: str
+    frozen: MicroUsd
+    decision: DecideDispute | None = None
+
+
 @dataclass(slots=True, kw_only=True)
 class Auction:
     """One auction and everything that came of it.
@@ -162,6 +193,19 @@ class Auction:
     certified_gap_ppb: int = 0
     released: bool = False
     """Whether its book under pseudonyms is public."""
+    desk: Desk | None = field(default=None, compare=False, repr=False)
+    """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    desk_sites: int = field(default=0, compare=False, repr=False)
+    """Sites that were registered when the desk was made."""
+    spot: list[SpotResult] = field(default_factory=list)
+    """Spot results that move its contracts, in order of publication."""
+    settled_with: dict[int, SettledWith] = field(default_factory=dict)
+    """What each settled interval was worked out with besides readings, by start."""
+    corrections: dict[int, list[Postings]] = field(default_factory=dict)
+    """Corrections of settled intervals, by start."""
+    due: set[int] = field(default_factory=set)
+    """Starts of settled intervals whose readings changed and that are to be corrected."""
+    rebated: bool = False
 
 
 class OrderState(Enum):
@@ -243,6 +287,11 @@ class State:
     log_keys: list[bytes] = field(default_factory=list)
     closed: str = ""
     predecessor: str = ""
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    upheld: dict[tuple[str, UnixSeconds], ChipSeconds] = field(default_factory=dict)
+    """Healthy chip-seconds of (contract, metering interval) that a decision put in the place of
+    the meter's."""
+    grants: dict[str, RegisterGrant] = field(default_factory=dict)
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""
@@ -252,6 +301,15 @@ class State:
 def grid_of(state: State, auction: Auction) -> tuple[Pool, ...]:
     """Pools that take part in an auction."""
     return tuple(state.pools[pool_id].pool for pool_id in auction.pool_ids)
+
+
+def desk_of(state: State, auction: Auction) -> Desk:
+    """What judges single orders of an auction; sites and pools are never changed or removed."""
+    if auction.desk is None or auction.desk_sites != len(state.sites):
+        sites = tuple(record.site for record in state.sites.values())
+        auction.desk = Desk(auction.spec, sites, grid_of(state, auction))
+        auction.desk_sites = len(sites)
+    return auction.desk
 
 
 def intervals_of(auction: CreateAuction) -> tuple[Interval, ...]:

@@ -67,6 +67,11 @@ def relatives(state: State, auction: Auction, order: BookOrder) -> tuple[BlockBi
     return tuple(found.values())
 
 
+def is_tied(order: BookOrder) -> bool:
+    """Whether an order is judged together with others."""
+    return isinstance(order, BlockBid) and bool(order.parent_order_id or order.exclusive_group)
+
+
 def tie(auction: Auction, order: BookOrder) -> None:
     """Remember an open order under everything that it names."""
     for members, key in _named(auction, order):

@@ -6,6 +6,7 @@ from iso_exchange.api.v1 import entitlement_pb2, entitlement_service_pb2
 from iso_exchange.api.v1.entitlement_service_pb2_grpc import EntitlementServiceServicer
 from iso_exchange.commands import Nominate, RegisterEntitlement
 from iso_exchange.convert import body_of
+from iso_exchange.money_commands import RegisterGrant
 from iso_exchange.services.access import Context
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import not_taken
@@ -14,7 +15,7 @@ from iso_exchange.services.periods import overlaps
 
 
 class EntitlementService(EntitlementServiceServicer):
-    """Entitlements and nominations; release, recall and grants are refused for now."""
+    """Entitlements, nominations and grants; release and recall are refused for now."""
 
     def __init__(self, backend: Backend) -> None:
         """Keep the parts."""
@@ -57,9 +58,12 @@ class EntitlementService(EntitlementServiceServicer):
     async def GrantCapacity(
         self, request: entitlement_service_pb2.GrantCapacityRequest, context: Context
     ) -> entitlement_service_pb2.GrantCapacityResponse:
-        """Refused: grants are not cleared yet."""
-        self._backend.caller(context)
-        raise not_taken("grant")
+        """Set capacity aside at zero price."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, RegisterGrant)
+        return entitlement_service_pb2.GrantCapacityResponse(
+            receipt=receipt, grant=entitlement_pb2.Grant.FromString(body_of(command))
+        )
 
     async def ListEntitlements(
         self, request: entitlement_service_pb2.ListEntitlementsRequest, context: Context
@@ -88,7 +92,19 @@ class EntitlementService(EntitlementServiceServicer):
     async def ListGrants(
         self, request: entitlement_service_pb2.ListGrantsRequest, context: Context
     ) -> entitlement_service_pb2.ListGrantsResponse:
-        """List grants: none can be made yet, so there are none."""
+        """List grants; they are public."""
         self._backend.caller(context)
-        page_of(request)
-        return entitlement_service_pb2.ListGrantsResponse(ledger_size=self._backend.size)
+        found, token = cut(
+            page_of(request),
+            (
+                command
+                for command in self._backend.state.grants.values()
+                if request.pool_id in ("", command.pool_id)
+            ),
+            lambda command: (command.grant_id,),
+        )
+        return entitlement_service_pb2.ListGrantsResponse(
+            grants=[entitlement_pb2.Grant.FromString(body_of(command)) for command in found],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )

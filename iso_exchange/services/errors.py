@@ -73,6 +73,7 @@ STATUS: Final[dict[Code, grpc.StatusCode]] = {
     Code.POSTINGS_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
     Code.TOO_MANY_ORDERS: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.TOO_MANY_STREAMS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 """Status of each code; total over ``Code`` (checked by a test)."""
@@ -153,7 +154,7 @@ def status_of(refused: Refused) -> status_pb2.Status:
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     advice = error_details_pb2.LocalizedMessage(locale="en", message=_short(rejected.advice))
     details.append(_packed(advice))
-    if rejected.code is Code.UNAVAILABLE:
+    if rejected.code in (Code.UNAVAILABLE, Code.OVERLOADED):
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(

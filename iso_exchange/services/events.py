@@ -20,6 +20,7 @@ from iso_exchange.commands import (
 )
 from iso_exchange.convert.fields import timestamp, timestamp_of_us
 from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.money_commands import DecideDispute, DisputeHour
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import OrderState, State
 from settlement.storage.store import Entry
@@ -29,6 +30,8 @@ _TELLING: Final = frozenset(
     ENTRY_KINDS[kind].name
     for kind in (
         CancelAllOrders,
+        DecideDispute,
+        DisputeHour,
         IssueStatement,
         NotifyAward,
         ReinstateParticipant,
@@ -91,6 +94,11 @@ def _events(state: State, participant_id: str, command: Command) -> Iterator[eve
                 kind=event_pb2.EVENT_KIND_PARTICIPANT_STATE,
                 description=f"Reinstated: {command.reason}.",
             )
+        case DisputeHour():
+            yield from _disputed(state, participant_id, command.dispute_id, "opened")
+        case DecideDispute():
+            decided = "upheld" if command.upheld else "dismissed"
+            yield from _disputed(state, participant_id, command.dispute_id, decided)
         case IssueStatement() if command.party_id == participant_id:
             yield event_pb2.Event(
                 kind=event_pb2.EVENT_KIND_STATEMENT,
@@ -194,6 +202,21 @@ def _dropped(
                 order_id=order.submitted.order_id,
                 description=f"Cancelled by the operator: {command.reason}.",
             )
+
+
+def _disputed(
+    state: State, participant_id: str, dispute_id: str, what: str
+) -> Iterator[event_pb2.Event]:
+    contract = state.contracts[state.disputes[dispute_id].opened.contract_id]
+    if participant_id in (contract.buyer_id, contract.supplier_id):
+        yield event_pb2.Event(
+            kind=event_pb2.EVENT_KIND_DISPUTE,
+            auction_id=contract.auction_id,
+            order_id=_own_order(contract, participant_id),
+            contract_id=contract.contract_id,
+            pool_id=contract.pool_id,
+            description=f"Dispute {dispute_id} was {what}.",
+        )
 
 
 def _contracts(state: State, participant_id: str, auction_id: str) -> list[Contract]:

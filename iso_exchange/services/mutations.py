@@ -12,14 +12,15 @@ from typing import Final, Protocol, TypeVar
 import grpc
 
 from iso_exchange.api.v1 import receipt_pb2
-from iso_exchange.authority import Authorised, authorise
+from iso_exchange.authority import Authorised, Claim, claim_of, judge
 from iso_exchange.commands import Command, CreateAuction
 from iso_exchange.convert import views
+from iso_exchange.gateway.signatures import SignatureWorker
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.leaves import Receipt
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.sequencer import Sequencer, Submission
+from iso_exchange.sequencer.sequencer import QUEUE_COUNT_MAX, Sequencer, Submission
 from iso_exchange.services.access import Caller
 from iso_exchange.services.errors import Refused, log_refusal, refuse
 
@@ -27,6 +28,12 @@ ITEM_COUNT_MAX: Final = 100
 
 NOT_LOGGED: Final = frozenset({Code.REQUEST_CONFLICT, Code.UNAVAILABLE})
 """Answers that the sequencer gives without applying, and so without logging, anything."""
+
+_NO_REQUEST_ID: Final = Rejected(
+    code=Code.REQUEST_ID_REQUIRED,
+    field="request_id",
+    advice="choose an identifier of 1 to 128 characters, new for each request",
+)
 
 C = TypeVar("C")
 
@@ -51,6 +58,7 @@ class Mutations:
 
     sequencer: Sequencer
     secrets: ExchangeSecrets
+    signatures: SignatureWorker
 
     async def one(
         self, caller: Caller, request: SignedRequest, kind: type[C]
@@ -63,7 +71,7 @@ class Mutations:
         Raises:
             Refused: with the first reason, by the order of ``Code``.
         """
-        checked = self._check(caller, request, (kind,))
+        (checked,) = await self._checked(caller, (request,), (kind,))
         if isinstance(checked, Refused):
             raise checked
         answer = await self.sequencer.submit(checked)
@@ -92,7 +100,7 @@ class Mutations:
                 got=str(len(items)),
                 limit=f"1 to {ITEM_COUNT_MAX}",
             )
-        checked = [self._check(caller, item, kinds) for item in items]
+        checked = await self._checked(caller, items, kinds)
         submissions = [item for item in checked if isinstance(item, Submission)]
         answers = iter(await self.sequencer.submit_all(submissions))
         results = []
@@ -112,16 +120,36 @@ class Mutations:
             results.append(result)
         return results
 
-    def _check(
-        self, caller: Caller, request: SignedRequest, kinds: tuple[type, ...]
+    async def _checked(
+        self, caller: Caller, requests: Sequence[SignedRequest], kinds: tuple[type, ...]
+    ) -> list[Submission | Refused]:
+        """Judge requests: form, signer and keys here, the signatures all at once."""
+        self._refuse_overload(len(requests))
+        state = self.sequencer.state
+        claims = [
+            claim_of(state, request.envelope) if request.request_id else _NO_REQUEST_ID
+            for request in requests
+        ]
+        checks = [check for claim in claims if isinstance(claim, Claim) for check in claim.checks]
+        found = await self.signatures.check(checks)
+        results: list[Submission | Refused] = []
+        place = 0
+        for request, claim in zip(requests, claims, strict=True):
+            if isinstance(claim, Rejected):
+                results.append(Refused(claim))
+                continue
+            held = found[place : place + len(claim.checks)]
+            place += len(claim.checks)
+            results.append(self._judged(caller, request, judge(claim, held), kinds))
+        return results
+
+    def _judged(
+        self,
+        caller: Caller,
+        request: SignedRequest,
+        authorised: Authorised | Rejected,
+        kinds: tuple[type, ...],
     ) -> Submission | Refused:
-        if not request.request_id:
-            return refuse(
-                Code.REQUEST_ID_REQUIRED,
-                "request_id",
-                "choose an identifier of 1 to 128 characters, new for each request",
-            )
-        authorised = authorise(self.sequencer.state, request.envelope)
         if isinstance(authorised, Rejected):
             return Refused(authorised)
         refused = (
@@ -134,6 +162,22 @@ class Mutations:
             envelope=request.envelope,
             body_sha256=authorised.body_sha256,
         )
+
+    def _refuse_overload(self, count: int) -> None:
+        """At the door, before anything was spent on the call.
+
+        Raises:
+            Refused: RESOURCE_EXHAUSTED with a delay: more waits than is answered in seconds.
+        """
+        waiting = self.sequencer.waiting + self.signatures.checking
+        if waiting + count > QUEUE_COUNT_MAX:
+            raise refuse(
+                Code.OVERLOADED,
+                "",
+                "the exchange is busy: repeat the same request with the same id after the delay",
+                got=f"{waiting} waiting",
+                limit=str(QUEUE_COUNT_MAX),
+            )
 
     def _refuse_seed(self, command: Command) -> Refused | None:
         """A commitment to a seed that is not ours could not be revealed after clearing."""

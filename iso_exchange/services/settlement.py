@@ -6,12 +6,15 @@ from typing import Final
 
 from iso_exchange.api.v1 import settlement_service_pb2
 from iso_exchange.api.v1.settlement_service_pb2_grpc import SettlementServiceServicer
+from iso_exchange.commands import Role
 from iso_exchange.convert import enums, views
+from iso_exchange.money_commands import DecideDispute, DisputeHour
 from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.state import Dispute
 from iso_exchange.services.access import Caller, Context, subject_of
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.book_accounts import accounts_of, is_account
-from iso_exchange.services.errors import not_taken, refuse
+from iso_exchange.services.errors import refuse
 from iso_exchange.services.pages import Page, cut, page_of
 from iso_exchange.services.periods import overlaps
 from iso_exchange.services.sealed import is_sealed, sealed_holds, without_holds
@@ -203,9 +206,52 @@ class SettlementService(SettlementServiceServicer):
     async def DisputeHour(
         self, request: settlement_service_pb2.DisputeHourRequest, context: Context
     ) -> settlement_service_pb2.DisputeHourResponse:
-        """Refused: disputes are not taken yet."""
-        self._backend.caller(context)
-        raise not_taken("dispute")
+        """Contest one contract-hour and freeze the amount in question."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, DisputeHour)
+        return settlement_service_pb2.DisputeHourResponse(
+            receipt=receipt,
+            dispute=views.dispute_view(self._backend.state.disputes[command.dispute_id]),
+        )
+
+    async def DecideDispute(
+        self, request: settlement_service_pb2.DecideDisputeRequest, context: Context
+    ) -> settlement_service_pb2.DecideDisputeResponse:
+        """Decide a dispute; an upheld one corrects the hour."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, DecideDispute)
+        return settlement_service_pb2.DecideDisputeResponse(
+            receipt=receipt,
+            dispute=views.dispute_view(self._backend.state.disputes[command.dispute_id]),
+        )
+
+    async def ListDisputes(
+        self, request: settlement_service_pb2.ListDisputesRequest, context: Context
+    ) -> settlement_service_pb2.ListDisputesResponse:
+        """List disputes of the caller's contracts; the operator decides all of them."""
+        caller = self._backend.caller(context)
+        state = self._backend.state
+        participant = state.participants.get(caller.participant_id)
+        decides = participant is not None and Role.OPERATOR in participant.roles
+        found, token = cut(
+            page_of(request),
+            (
+                dispute
+                for dispute in state.disputes.values()
+                if decides or caller.may_read(self._parties(dispute))
+                if request.state in (0, views.dispute_view(dispute).state)
+            ),
+            lambda dispute: (dispute.opened.dispute_id,),
+        )
+        return settlement_service_pb2.ListDisputesResponse(
+            disputes=[views.dispute_view(dispute) for dispute in found],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    def _parties(self, dispute: Dispute) -> tuple[str, str]:
+        contract = self._backend.state.contracts[dispute.opened.contract_id]
+        return contract.buyer_id, contract.supplier_id
 
     def _accounts(self, caller: Caller, requested: str) -> tuple[str, ...]:
         own = accounts_of(self._backend.state, caller.participant_id)

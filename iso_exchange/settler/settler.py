@@ -6,6 +6,7 @@ without a statement and sites without a published total follow from the state.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -14,21 +15,39 @@ from clearing import codec
 from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import IssueStatement, PublishCommunityTotal, SettleHour
+from iso_exchange.commands import (
+    IssueStatement,
+    PublishCommunityTotal,
+    SettleHour,
+)
+from iso_exchange.money_commands import (
+    CorrectHour,
+    RebateRents,
+)
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
-from iso_exchange.sequencer.deliveries import batches_of, due_statement
+from iso_exchange.sequencer.after_auction import batches_of
+from iso_exchange.sequencer.deliveries import due_statement
+from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
+from iso_exchange.settler.recomputation import corrected, hours_of, rebates
+from iso_exchange.settler.spot import SpotFiles, publish_spot
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
+from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
 from settlement.metering.billable import METERING_INTERVAL_S
-from settlement.types import TransferCode
+from settlement.metering.moved import delivered_at
+from settlement.postings.correction import CORRECTION_SECONDS_MAX
+from settlement.spot.result import SpotResult
+from settlement.types import Phase, TransferCode
 
 READINGS_CLOSE_SECONDS: Final = 900
 """Readings of an interval are awaited this long after its end; then a missing one is a gap."""
+
+SURCHARGE_CODES: Final = frozenset({TransferCode.SURCHARGE, TransferCode.SURCHARGE_DIFFERENCE})
 
 log = structlog.get_logger("settler")
 
@@ -37,12 +56,25 @@ class Settler:
     """Settles auctions whose prices are published."""
 
     def __init__(
-        self, *, sequencer: Sequencer, secrets: ExchangeSecrets, clock: Clock, origin: str
+        self,
+        *,
+        sequencer: Sequencer,
+        secrets: ExchangeSecrets,
+        clock: Clock,
+        origin: str,
+        spot_directory: Path | None = None,
     ) -> None:
-        """Wire the parts."""
+        """Wire the parts.
+
+        Args:
+            spot_directory: Where spot results are handed in as files, None for nowhere.
+        """
+        self._spot = None if spot_directory is None else SpotFiles(spot_directory)
         self._sequencer = sequencer
         self._clock = clock
         self._signer = ServiceSigner(key=secrets.service_key, origin=origin, clock=clock)
+        self._waiting: set[tuple[str, int]] = set()
+        self._without_rent: set[str] = set()
 
     async def run(self) -> None:
         """Step for ever."""
@@ -53,13 +85,22 @@ class Settler:
     async def step(self) -> bool:
         """Do the next step of every auction; True when anything was done."""
         done = False
+        if self._spot is not None:
+            done = await self._spot.step(self._sequencer, self._signer)
         for auction in list(self._sequencer.state.auctions.values()):
+            for start in sorted(auction.due):
+                done = await self._correct(auction, start) or done
             if auction.state is AuctionState.PUBLISHED:
                 done = await self._settle_next(auction) or done
             elif auction.state is AuctionState.SETTLED:
+                done = await self._rebate(auction) or done
                 done = await self._state_accounts(auction) or done
                 done = await self._publish_totals(auction) or done
         return done
+
+    async def publish_spot(self, result: SpotResult) -> Rejected | None:
+        """Put one spot result into the log; see ``iso_exchange.settler.spot``."""
+        return await publish_spot(self._sequencer, self._signer, result)
 
     async def _settle_next(self, auction: Auction) -> bool:
         interval = next(
@@ -78,11 +119,9 @@ class Settler:
             batches=batches,
             table=table,
             pool_balance=state.books.balance(accounts.POOL).posted,
-            earlier=tuple(
-                item
-                for start in auction.settled
-                for item in state.delivered[(auction.spec.auction_id, start)]
-            ),
+            earlier=hours_of(state, auction),
+            results=auction.spot,
+            upheld=state.upheld,
         )
         delivered = make_document("DELIVERED", codec.encode(settled.delivered))
         postings = make_document("POSTINGS", codec.encode(settled.postings))
@@ -111,8 +150,71 @@ class Settler:
             return True
         assert auction.assignment is not None
         return readings_complete(
-            auction.assignment, interval, self._sequencer.state.batches, METERING_INTERVAL_S
+            auction.assignment,
+            interval,
+            self._sequencer.state.batches,
+            METERING_INTERVAL_S,
+            auction.spot,
         )
+
+    async def _correct(self, auction: Auction, start: int) -> bool:
+        """Post what the latest readings change of a settled interval."""
+        state = self._sequencer.state
+        try:
+            delivered, postings = corrected(state, auction, start)
+        except SettlementError as error:
+            if error.code is not SettlementErrorCode.POOL_TOO_SMALL:
+                raise
+            if (auction.spec.auction_id, start) not in self._waiting:
+                self._waiting.add((auction.spec.auction_id, start))
+                log.warning("correction waits", hour=error.subject, detail=error.detail)
+            return False
+        interval = next(item for item in auction.spec.intervals if item.start == start)
+        if self._clock.now_us() // MICROSECONDS > interval.end + CORRECTION_SECONDS_MAX:
+            return False
+        name = auction.spec.auction_id
+        number = len(auction.corrections.get(start, ())) + 1
+        documents = (
+            make_document("DELIVERED", codec.encode(delivered)),
+            make_document("POSTINGS", codec.encode(postings)),
+        )
+        batch_count = len(batches_of(state, auction, interval))
+        digests = [document.sha256.hex() for document in documents]
+        await self._signer.submit(
+            self._sequencer,
+            CorrectHour(
+                header=self._signer.header(f"correct/{name}/{start}/{number}/{digests[0]}"),
+                auction_id=name,
+                interval=interval,
+                number=number,
+                delivered_sha256=digests[0],
+                postings_sha256=digests[1],
+                batch_count=batch_count,
+            ),
+            *documents,
+        )
+        return True
+
+    async def _rebate(self, auction: Auction) -> bool:
+        """Give an auction's power rent back before its accounts are stated."""
+        name = auction.spec.auction_id
+        if auction.rebated or name in self._without_rent:
+            return False
+        postings = rebates(self._sequencer.state, auction)
+        if not postings.transfers:
+            self._without_rent.add(name)
+            return False
+        document = make_document("POSTINGS", codec.encode(postings))
+        await self._signer.submit(
+            self._sequencer,
+            RebateRents(
+                header=self._signer.header(f"rebate/{name}"),
+                auction_id=name,
+                postings_sha256=document.sha256.hex(),
+            ),
+            document,
+        )
+        return True
 
     async def _state_accounts(self, auction: Auction) -> bool:
         state = self._sequencer.state
@@ -175,16 +277,17 @@ def community_total(state: State, auction: Auction, site_id: str) -> tuple[ChipS
     Quantities are those delivered, also where a community asks for no surcharge and nothing
     is posted to it.
     """
-    assert auction.assignment is not None  # a settled auction has its contracts
     name = auction.spec.auction_id
     account = accounts.community(site_id)
-    here = {item.contract_id for item in auction.assignment.contracts if item.site_id == site_id}
     quantity, amount = 0, 0
+    for hour in hours_of(state, auction):
+        quantity += delivered_at(hour, state.contracts[hour.contract_id], site_id)
     for start in sorted(auction.settled):
-        quantity += sum(
-            item.delivered for item in state.delivered[(name, start)] if item.contract_id in here
-        )
-        for transfer in state.postings[f"hour/{name}/{start}"].transfers:
-            if transfer.code is TransferCode.SURCHARGE and transfer.credit == account:
-                amount += transfer.amount
+        first = state.postings[f"hour/{name}/{start}"]
+        for document in (first, *auction.corrections.get(start, ())):
+            for transfer in document.transfers:
+                if transfer.code in SURCHARGE_CODES and transfer.phase is not Phase.VOID_PENDING:
+                    amount += transfer.amount * (
+                        (transfer.credit == account) - (transfer.debit == account)
+                    )
     return ChipSeconds(quantity), MicroUsd(amount)

@@ -55,6 +55,7 @@ async def open_pool(
         min_size=1,
         max_size=connections_max,
         init=check_server,
+        reset=_keep,
         command_timeout=statement_timeout_s + 5,
         server_settings={
             "application_name": application_name,
@@ -66,6 +67,14 @@ async def open_pool(
         },
     )
     return await pool
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Nothing to undo when a connection is given back.
+
+    No statement here changes a session: no SET, LISTEN, advisory lock or cursor outlives its
+    transaction. The default asks the server to undo them all, a round trip after every commit.
+    """
 
 
 async def check_server(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> None:

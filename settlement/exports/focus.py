@@ -41,10 +41,21 @@ CATEGORIES: Final[dict[TransferCode, tuple[str, str, str]]] = {
     TransferCode.FAILURE_CREDIT: (CREDIT, "Chip-hours failed", "Credit for failed supply"),
     TransferCode.GAP_REFUND: (CREDIT, "Chip-hours unread", "Refund of a meter gap"),
     TransferCode.MAKE_WHOLE: (ADJUSTMENT, "", "Make-whole payment"),
+    TransferCode.SPOT_PURCHASE: (USAGE, "Chip-hours bought at spot", "Compute at spot"),
+    TransferCode.RECALL: (USAGE, "Chip-hours recalled", "Recalled base load"),
+    TransferCode.RECLAIM: (CREDIT, "Chip-hours reclaimed", "Credit for reclaimed compute"),
+    TransferCode.WITHDRAWAL: (CREDIT, "Chip-hours given back", "Compute sold back at spot"),
+    TransferCode.CALL_FAILURE: (ADJUSTMENT, "", "Cover repaid"),
+    TransferCode.REBATE: (ADJUSTMENT, "", "Rebate"),
 }
 """Charge category, meter and name of what buyers are charged and credited for."""
 
 BILLED_CODES: Final = frozenset(CATEGORIES)
+
+DYNAMIC_CODES: Final = frozenset(
+    {TransferCode.AUCTION_LEG, TransferCode.SPOT_PURCHASE, TransferCode.RECALL}
+)
+"""Priced by an auction; surcharge and fee are agreed before."""
 
 MANDATORY: Final = (
     "BilledCost",
@@ -282,7 +293,7 @@ def _pricing_category(transfer: Transfer, category: str) -> str | None:
     """Auction prices are dynamic; surcharge and fee are agreed before."""
     if category != USAGE:
         return None
-    return "Dynamic" if transfer.code is TransferCode.AUCTION_LEG else "Standard"
+    return "Dynamic" if transfer.code in DYNAMIC_CODES else "Standard"
 
 
 def _publisher(facts: _Facts, transfer: Transfer, contract: Contract | None) -> str:

@@ -11,6 +11,7 @@ Source: Dead Simple Signing Envelope, protocol and envelope v1.0
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,10 @@ SIGNATURES_MAX: Final = 8
 
 # Visible ASCII without the two characters that JSON escapes.
 _PAYLOAD_TYPE: Final = re.compile(r"[!#-\[\]-~]{1,255}")
+_COMPACT: Final = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]*={0,2})","payloadType":"([!#-\[\]-~]{1,255})",'
+    rb'"signatures":\[(?:\{"keyid":"([0-9a-f]{64})","sig":"([A-Za-z0-9+/]{86}==)"\})?\]\}'
+)
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 _ENVELOPE_FIELDS: Final = frozenset({"payload", "payloadType", "signatures"})
 _SIGNATURE_FIELDS: Final = frozenset({"keyid", "sig"})
@@ -123,6 +128,9 @@ def decode(data: bytes, *, allow_unsigned: bool = False) -> Envelope:
             LedgerErrorCode.ENVELOPE_TOO_LARGE,
             f"{len(data)} bytes, the limit is {ENVELOPE_BYTES_MAX}",
         )
+    compact = _decode_compact(data)
+    if compact is not None and (compact.signatures or allow_unsigned):
+        return compact
     document = _fields(_parse_json(data), _ENVELOPE_FIELDS, "envelope")
     payload_type = _text(document["payloadType"], "payloadType")
     listed = document["signatures"]
@@ -193,6 +201,37 @@ def _encode(envelope: Envelope) -> bytes:
             f"{len(data)} bytes, the limit is {ENVELOPE_BYTES_MAX}",
         )
     return data
+
+
+def _decode_compact(data: bytes) -> Envelope | None:
+    """Envelope of bytes as :func:`encode` writes them, with at most one signature; else None.
+
+    Nearly every envelope is written so. What the pattern admits has one meaning as JSON and
+    holds all that :func:`_check` asks for, so the long way would come to the same value.
+    """
+    match = _COMPACT.fullmatch(data)
+    if match is None:
+        return None
+    text, payload_type, keyid, sig_text = match.groups()
+    payload = _decode_canonical(text)
+    if payload is None:
+        return None
+    signatures: tuple[Signature, ...] = ()
+    if keyid is not None:
+        sig = _decode_canonical(sig_text)
+        if sig is None:
+            return None
+        signatures = (Signature(keyid=keyid.decode(), sig=sig),)
+    return Envelope(payload_type=payload_type.decode(), payload=payload, signatures=signatures)
+
+
+def _decode_canonical(text: bytes) -> bytes | None:
+    """The bytes, or None when the text is not their one encoding."""
+    try:
+        data = binascii.a2b_base64(text)
+    except binascii.Error:
+        return None
+    return data if binascii.b2a_base64(data, newline=False) == text else None
 
 
 def _check(envelope: Envelope) -> None:

@@ -9,6 +9,7 @@ Source: C2SP tlog-proof (c2sp.org/tlog-proof).
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -30,6 +31,12 @@ COMMITMENT_BYTES: Final = 32
 COMMITMENT_SALT_BYTES: Final = 32
 COMMITMENT_PAYLOAD_TYPE: Final = "application/vnd.iso-exchange.commitment.v1"
 
+# What ``envelope.unsigned`` writes around the 43 digits and the padding of 32 bytes.
+_LEAF_BEGIN: Final = b'{"payload":"'
+_LEAF_END: Final = b'","payloadType":"%b","signatures":[]}' % COMMITMENT_PAYLOAD_TYPE.encode()
+_COMMITMENT_LEAF: Final = re.compile(
+    re.escape(_LEAF_BEGIN) + rb"([A-Za-z0-9+/]{43}=)" + re.escape(_LEAF_END)
+)
 _INDEX_LINE: Final = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
@@ -184,7 +191,7 @@ def commitment_leaf(commitment: bytes) -> bytes:
             LedgerErrorCode.COMMITMENT_LENGTH,
             f"a commitment has {COMMITMENT_BYTES} bytes, got {len(commitment)}",
         )
-    return envelope.unsigned(COMMITMENT_PAYLOAD_TYPE, commitment)
+    return b"%b%b%b" % (_LEAF_BEGIN, binascii.b2a_base64(commitment, newline=False), _LEAF_END)
 
 
 def parse_commitment_leaf(leaf: bytes) -> bytes:
@@ -195,6 +202,10 @@ def parse_commitment_leaf(leaf: bytes) -> bytes:
         ProofError: ``COMMITMENT_LEAF`` when it is not exactly what
             :func:`commitment_leaf` writes.
     """
+    match = _COMMITMENT_LEAF.fullmatch(leaf)
+    commitment = None if match is None else decode_base64(match[1].decode("ascii"))
+    if commitment is not None:
+        return commitment
     parsed = envelope.decode(leaf, allow_unsigned=True)
     if (
         parsed.payload_type != COMMITMENT_PAYLOAD_TYPE

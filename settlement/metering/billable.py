@@ -71,17 +71,38 @@ class FailedInterval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedInterval:
+    """Chip-seconds of a contract that its supplier failed and that others served.
+
+    Attributes:
+        order_id: Spare order that was called; empty where none was.
+    """
+
+    interval: Interval
+    pool_id: str
+    site_id: str
+    supplier_id: str
+    order_id: str
+    served: ChipSeconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeteredHour:
     """A contract-hour as metered.
 
     Attributes:
         failures: Ascending by interval; they sum to ``delivered.failed``.
         findings: Of this contract, ascending.
+        served: What others served of it after a spot call, ascending by interval.
+        gaps: Unread chip-seconds by interval, for contracts whose price changes with it (those
+            of spot); empty elsewhere.
     """
 
     delivered: DeliveredHour
     failures: tuple[FailedInterval, ...]
     findings: tuple[MeterFinding, ...]
+    served: tuple[ServedInterval, ...] = ()
+    gaps: tuple[FailedInterval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from clearing.units import (
     SECONDS_PER_HOUR,
     chip_seconds,
     divide_half_even,
+    energy_charge,
     split_largest_remainder,
 )
 from settlement.assignment import IntervalPrice
@@ -112,7 +113,7 @@ def _legs(draft: Draft, hour: PoolHour) -> int:
             draft.post(
                 key,
                 pot,
-                accounts.cash(contract.buyer_id),
+                terms.bill_account(contract),
                 -amount,
                 TransferCode.AUCTION_LEG,
                 contract_id=contract.contract_id,
@@ -120,7 +121,27 @@ def _legs(draft: Draft, hour: PoolHour) -> int:
                 quantity=terms.position(part),
                 price=terms.leg_price(part.legs),
             )
+        received -= _to_link(draft, hour, contract, part)
     return received
+
+
+def _to_link(draft: Draft, hour: PoolHour, contract: Contract, part: ContractHour) -> int:
+    """A link earns the spread between its ends, out of the leg of who is supplied over it."""
+    if not contract.link_id:
+        return 0
+    amount = energy_charge(part.legs.link, terms.position(part))
+    draft.post(
+        f"link/{terms.hour_key(contract, part)}",
+        accounts.pot(hour.auction_id, hour.interval.start),
+        accounts.link(contract.link_id),
+        amount,
+        TransferCode.LINK_RENT,
+        contract_id=contract.contract_id,
+        start=hour.interval.start,
+        quantity=terms.position(part),
+        price=part.legs.link,
+    )
+    return amount
 
 
 def _to_cover(draft: Draft, hour: PoolHour, received: int) -> dict[str, int]:

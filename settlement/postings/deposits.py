@@ -77,6 +77,20 @@ def payable(balance: Balance, collateral: Balance | None = None) -> MicroUsd:
     return floor_to_cent(MicroUsd(max(0, free)))
 
 
+def collateral_call_of(cash: Balance, collateral: Balance) -> MicroUsd:
+    """What a participant owes beyond its deposits, holds included: called with its statement.
+
+    Example:
+        >>> owing = Balance(asset="USD", account="p:a:cash", posted=-500, pending_debit=20,
+        ...                 pending_credit=0)
+        >>> held = Balance(asset="USD", account="p:a:collateral", posted=400, pending_debit=0,
+        ...                pending_credit=0)
+        >>> collateral_call_of(owing, held)
+        120
+    """
+    return MicroUsd(max(0, -available(cash=cash, collateral=collateral)))
+
+
 def _positive(amount: int, subject: str) -> None:
     if amount <= 0:
         raise SettlementError(

@@ -6,8 +6,8 @@ pool, with SITE cover of all pools together (SETTLEMENT R0), then the delivery l
 failures (R5, R6), gaps (R8), surcharge and fee on delivered chip-seconds, compute,
 make-whole that is complete (R10).
 
-Spot deviations, reclaims, recalls, called spare and corrections have no postings here: a
-contract's position is its award, and the day-ahead price stands in for spot prices
+With spot results their moves are settled by ``settlement.postings.spot_layer``. Without
+them a contract's position is its award, and the day-ahead price stands in for spot prices
 (reason ``SPOT_PRICE_PROVISIONAL``) unless spot prices are given.
 """
 
@@ -16,24 +16,31 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from clearing.types import Interval
-from clearing.units import ChipSeconds, MicroUsdPerChipHour, UnixSeconds, energy_charge
+from clearing.units import ChipSeconds, UnixSeconds, energy_charge
 from settlement.assignment import Assignment, IntervalPrice
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.metering.billable import MeteredHour
 from settlement.postings import reasons, terms
 from settlement.postings.auction_layer import PoolHour, post_auction_layer
+from settlement.postings.compute import post_compute
 from settlement.postings.draft import Draft
-from settlement.postings.failure import Failure, FailureResult, settle_failures, spot_price_at
+from settlement.postings.failure import Failure, settle_failures, spot_price_at
+from settlement.postings.gap import post_gap
 from settlement.postings.make_whole import post_make_whole
+from settlement.postings.parts import Delivery, Found, Part, only
+from settlement.postings.spot_layer import Entry, SpotPart, settle_spot
+from settlement.postings.spot_posting import SpotPosting, spot_contracts_of, spot_parts_of
+from settlement.spot.result import SpotResult, check_result, within
 from settlement.types import (
     Contract,
     ContractHour,
     DeliveredHour,
     Postings,
+    ServedPart,
     SpareHour,
     TransferCode,
 )
@@ -47,6 +54,7 @@ def hour_postings(
     pool_balance: int,
     spot: Sequence[IntervalPrice] = (),
     earlier: Iterable[DeliveredHour] = (),
+    results: Sequence[SpotResult] = (),
 ) -> Postings:
     """Postings of one delivery interval, at its close.
 
@@ -56,19 +64,22 @@ def hour_postings(
     Args:
         assignment: The auction.
         interval: One of its delivery intervals.
-        metered: One per contract with chips in the interval.
+        metered: One per contract with chips in the interval, spot contracts of ``results``
+            included (``settlement.metering.moved``).
         pool_balance: Posted balance of ``pool`` before these postings, >= 0.
         spot: Spot prices by pool, for any part of the interval; none: the auction's own
             prices stand in.
         earlier: Delivered hours of earlier intervals, at least for the contracts of
             make-whole families whose last hour this is. May hold more.
+        results: Spot results of the auction; those inside the interval move its positions,
+            earlier ones only lend their prices to pools without one. None: nothing moved.
 
     Returns:
         Postings ``hour/<auction>/<start>``.
 
     Raises:
-        SettlementError: ``INTERVAL_UNKNOWN``, ``READING_MISSING``, ``READING_MISMATCH`` or
-            ``SPOT_PRICE_MISSING``.
+        SettlementError: ``INTERVAL_UNKNOWN``, ``READING_MISSING``, ``READING_MISMATCH``,
+            ``SPOT_PRICE_MISSING`` or ``SPOT_MOVE_INVALID``.
         InvariantError: the parts do not add up.
     """
     if interval not in assignment.intervals:
@@ -77,11 +88,12 @@ def hour_postings(
             assignment.auction_id,
             f"{interval.start} starts no delivery interval",
         )
-    work = _Hour(
-        assignment=assignment,
-        interval=interval,
-        parts=_parts(assignment, interval, metered),
-        spot=_by_pool(spot or stand_in_prices(assignment, interval)),
+    work = _hour(
+        assignment,
+        interval,
+        tuple(metered),
+        prices=spot or stand_in_prices(assignment, interval),
+        results=results,
         draft=Draft(pool_balance=pool_balance),
     )
     _post_residual_funding(work)
@@ -121,31 +133,16 @@ def contract_hours(
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    contract: Contract
-    hour: ContractHour
-    metered: MeteredHour
-
-
-@dataclass(slots=True, kw_only=True)
-class _Delivery:
-    """Delivery-layer money of one contract-hour while it is added up."""
-
-    paid: int = 0
-    credited: int = 0
-    supply_prices: set[MicroUsdPerChipHour]
-    product_prices: set[MicroUsdPerChipHour]
-    provisional: bool = False
-
-
 @dataclass(slots=True, kw_only=True)
 class _Hour:
     assignment: Assignment
     interval: Interval
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     spot: Mapping[str, Sequence[IntervalPrice]]
     draft: Draft
+    results: Sequence[SpotResult] = ()
+    spot_parts: Sequence[SpotPart] = ()
+    last: Mapping[str, Sequence[IntervalPrice]] = field(default_factory=dict)
 
     @property
     def pot(self) -> str:
@@ -202,16 +199,68 @@ class _Hour:
 
     def post_delivery(self, earnings: Mapping[str, dict[str, int]]) -> None:
         """Delivery layer: who failed whom, then what was delivered."""
-        results, delivery = self._settle_failures(earnings)
+        entries: Sequence[tuple[str, Entry]] = ()
+        results: Sequence[Found]
+        spot = SpotPosting(
+            assignment=self.assignment,
+            interval=self.interval,
+            parts=self.parts,
+            spot_parts=self.spot_parts,
+            results=self.results,
+            draft=self.draft,
+        )
+        if self.results:
+            for held_class, earned in spot.spare_earnings().items():
+                into = earnings[held_class]
+                for supplier_id, amount in earned.items():
+                    into[supplier_id] = into.get(supplier_id, 0) + amount
+            money = settle_spot(
+                self.assignment,
+                self.interval,
+                self.parts,
+                self.spot_parts,
+                self.results,
+                price_at=self.price_at,
+                earnings=earnings,
+                pool_balance=self.draft.pool_balance,
+            )
+            results, delivery, entries = money.found, money.deliveries, money.entries
+        else:
+            results, delivery = self._settle_failures(earnings)
         for part in self.parts:
             self._post_supplier(part, delivery.get(part.contract.contract_id))
+        for item in self.spot_parts:
+            spot.post_spot_supplier(item, delivery.get(item.contract.contract_id))
+        spot.post_entries(entries, pays=True)
         self._post_found(results)
+        spot.post_entries(entries, pays=False)
         for part in self.parts:
-            self._post_buyer(part, delivery.get(part.contract.contract_id))
+            away = self._post_buyer(part, delivery.get(part.contract.contract_id))
+            spot.post_away(part, away)
+        for item in self.spot_parts:
+            spot.post_spot_buyer(item, delivery.get(item.contract.contract_id))
+        spot.post_unanswered()
+        spot.void_holds()
+
+    def price_at(self, pool_id: str, cell: Interval) -> IntervalPrice:
+        """Spot price of a pool: its own, its last one (R5), or the auction's that stands in.
+
+        Raises:
+            SettlementError: ``SPOT_PRICE_MISSING``, the auction has none either.
+        """
+        before = [p for p in self.last.get(pool_id, ()) if p.interval.start <= cell.start]
+        if before:
+            return before[-1]
+        found = spot_price_at(self.spot, pool_id, cell)
+        if found is None:
+            raise SettlementError(
+                SettlementErrorCode.SPOT_PRICE_MISSING, pool_id, f"at {cell.start}"
+            )
+        return found
 
     def _settle_failures(
         self, earnings: Mapping[str, dict[str, int]]
-    ) -> tuple[list[tuple[str, FailureResult]], dict[str, _Delivery]]:
+    ) -> tuple[Sequence[Found], dict[str, Delivery]]:
         """R5 and R6 per pool and metering interval, in that order."""
         cells: dict[tuple[str, int, int], list[Failure]] = defaultdict(list)
         for part in self.parts:
@@ -220,8 +269,8 @@ class _Hour:
                 cells[key].append(
                     Failure(contract=part.contract, hour=part.hour, failed=item.failed)
                 )
-        results: list[tuple[str, FailureResult]] = []
-        delivery: dict[str, _Delivery] = {}
+        results: list[Found] = []
+        delivery: dict[str, Delivery] = {}
         pool_balance = self.draft.pool_balance
         for (pool_id, start, end), failures in sorted(cells.items(), key=lambda cell: cell[0]):
             price = spot_price_at(self.spot, pool_id, _interval(start, end))
@@ -236,12 +285,16 @@ class _Hour:
             pool_balance += result.to_pool
             for supplier_id, amount in result.from_suppliers.items():
                 earned[supplier_id] -= amount
-            results.append((f"{pool_id}/{start}", result))
-            for failure, money in zip(failures, result.money, strict=True):
-                entry = delivery.setdefault(
-                    failure.contract.contract_id,
-                    _Delivery(supply_prices=set(), product_prices=set()),
+            results.append(
+                Found(
+                    key=f"{pool_id}/{start}",
+                    to_pool=result.to_pool,
+                    from_suppliers=result.from_suppliers,
                 )
+            )
+            for failure, money in zip(failures, result.money, strict=True):
+                entry = delivery.setdefault(failure.contract.contract_id, Delivery())
+                entry.failed += failure.failed
                 entry.paid += money.paid
                 entry.credited += money.credited
                 entry.supply_prices.add(money.supply_price)
@@ -249,7 +302,7 @@ class _Hour:
                 entry.provisional |= price.provisional
         return results, delivery
 
-    def _post_supplier(self, part: _Part, failure: _Delivery | None) -> None:
+    def _post_supplier(self, part: Part, failure: Delivery | None) -> None:
         """Supplier's payments for failed and gap chip-seconds into the pot.
 
         First what it earned for them in the auction layer, then from its stop-loss hold.
@@ -259,14 +312,15 @@ class _Hour:
         hold = terms.stop_loss_hold(contract, hour)
         held = 0 if hold is None else hold.amount
         payments = []
-        if failure is not None:
+        if failure is not None and failure.failed:
             reason = (
                 reasons.SPOT_PRICE_PROVISIONAL if failure.provisional else reasons.SUPPLIER_FAILURE
             )
-            price = _only(failure.supply_prices)
-            payments.append((TransferCode.FAILURE, failure.paid, read.failed, price, reason))
+            price = only(failure.supply_prices)
+            lost = ChipSeconds(failure.failed)
+            payments.append((TransferCode.FAILURE, failure.paid, lost, price, reason))
         if read.gap:
-            price = _gap_price(contract, hour)
+            price = terms.gap_price(contract, hour)
             paid = energy_charge(price, read.gap)
             payments.append((TransferCode.GAP, paid, read.gap, price, reasons.METER_GAP))
         if not payments:
@@ -299,10 +353,10 @@ class _Hour:
                 price=price,
             )
 
-    def _post_found(self, results: Sequence[tuple[str, FailureResult]]) -> None:
+    def _post_found(self, results: Sequence[Found]) -> None:
         """Other suppliers' shares, and what ``pool`` receives or gives."""
-        for key, result in results:
-            name = f"{self.assignment.auction_id}/{key}"
+        for result in results:
+            name = f"{self.assignment.auction_id}/{result.key}"
             for supplier_id, amount in sorted(result.from_suppliers.items()):
                 self.draft.post(
                     f"earnings-share/{name}/{supplier_id}",
@@ -324,8 +378,12 @@ class _Hour:
                 start=self.interval.start,
             )
 
-    def _post_buyer(self, part: _Part, failure: _Delivery | None) -> None:
-        """Buyer's credits, surcharge and fee, and the compute it received."""
+    def _post_buyer(self, part: Part, failure: Delivery | None) -> list[ServedPart]:
+        """Buyer's credits, surcharge and fee, and the compute it received.
+
+        Returns:
+            What other sites' meters say: their surcharge is still to be posted.
+        """
         contract, hour, read = part.contract, part.hour, part.metered.delivered
         key = terms.hour_key(contract, hour)
         buyer = accounts.cash(contract.buyer_id)
@@ -342,57 +400,68 @@ class _Hour:
                 contract_id=contract.contract_id,
                 start=self.interval.start,
                 quantity=read.failed,
-                price=_only(failure.product_prices),
+                price=only(failure.product_prices),
             )
-        if read.gap:
-            price = MicroUsdPerChipHour(max(0, hour.legs.contract))
-            refund = energy_charge(price, read.gap)
-            self.draft.post(
-                f"gap-refund/{key}",
-                self.pot,
-                buyer,
-                refund,
-                TransferCode.GAP_REFUND,
-                reason=reasons.METER_GAP,
-                contract_id=contract.contract_id,
-                start=self.interval.start,
-                quantity=read.gap,
-                price=price,
-            )
-            self.draft.post(
-                f"gap-residual/{key}",
-                self.pot,
-                accounts.POOL,
-                energy_charge(_gap_price(contract, hour), read.gap) - refund,
-                TransferCode.RESIDUAL,
-                reason=reasons.METER_GAP,
-                contract_id=contract.contract_id,
-                start=self.interval.start,
-                quantity=read.gap,
-            )
-        for name, code, hold, price in (
-            ("surcharge", TransferCode.SURCHARGE, terms.surcharge_hold, hour.legs.surcharge),
-            ("fee", TransferCode.FEE, terms.fee_hold, hour.legs.fee),
+        post_gap(self.draft, self.pot, part)
+        away = [item for item in read.served if item.site_id != contract.site_id]
+        home = ChipSeconds(read.delivered - sum(item.quantity for item in away))
+        for name, code, hold, price, quantity in (
+            (
+                "surcharge",
+                TransferCode.SURCHARGE,
+                terms.surcharge_hold,
+                hour.legs.surcharge,
+                home,
+            ),
+            ("fee", TransferCode.FEE, terms.fee_hold, hour.legs.fee, read.delivered),
         ):
             self.draft.resolve(
                 hold(contract, hour),
                 f"{name}/{key}",
-                energy_charge(price, read.delivered),
+                energy_charge(price, quantity),
                 code,
-                quantity=read.delivered,
+                quantity=quantity,
                 price=price,
             )
-        self.draft.post(
-            f"compute/{key}",
-            accounts.compute(contract.supplier_id),
-            accounts.compute(contract.buyer_id),
-            read.compute,
-            TransferCode.COMPUTE,
-            asset=f"TFLOP:{contract.precision}",
-            contract_id=contract.contract_id,
-            start=self.interval.start,
-            quantity=read.delivered,
-        )
+        post_compute(self.draft, part)
+        return away
+
+
+def _hour(
+    assignment: Assignment,
+    interval: Interval,
+    readings: Sequence[MeteredHour],
+    *,
+    prices: Sequence[IntervalPrice],
+    results: Sequence[SpotResult],
+    draft: Draft,
+) -> _Hour:
+    """Everything that is settled together, checked against one another."""
+    moved = within(results, interval)
+    for result in moved:
+        check_result(result, assignment.contracts)
+    spot_contracts = spot_contracts_of(moved)
+    names = {contract.contract_id for contract in spot_contracts}
+    return _Hour(
+        assignment=assignment,
+        interval=interval,
+        parts=_parts(
+            assignment,
+            interval,
+            (item for item in readings if item.delivered.contract_id not in names),
+        ),
+        spot=_by_pool(prices),
+        draft=draft,
+        results=moved,
+        spot_parts=spot_parts_of(
+            interval,
+            spot_contracts,
+            {m.delivered.contract_id: m for m in readings if m.delivered.contract_id in names},
+        ),
+        last=_by_pool(
+            price for item in results if item.interval.end <= interval.end for price in item.prices
+        ),
+    )
 
 
 def _sharing_cover(hours: Sequence[PoolHour]) -> tuple[Sequence[PoolHour], ...]:
@@ -425,28 +494,23 @@ def _post_make_whole(work: _Hour, earlier: Iterable[DeliveredHour]) -> None:
     for part in work.parts:
         read = part.metered.delivered
         delivered[read.contract_id, work.interval.start] = read.delivered
-    totals: dict[str, ChipSeconds] = {}
     for contract in work.assignment.contracts:
         if contract.contract_id not in needed:
             continue
-        total = 0
         for hour in contract.hours:
-            found = delivered.get((contract.contract_id, hour.interval.start))
-            if found is None and hour.chips:
+            if hour.chips and (contract.contract_id, hour.interval.start) not in delivered:
                 raise SettlementError(
                     SettlementErrorCode.READING_MISSING,
                     contract.contract_id,
                     f"no delivered hour at {hour.interval.start}, which make-whole needs",
                 )
-            total += found or 0
-        totals[contract.contract_id] = ChipSeconds(total)
     for plan in sorted(plans, key=lambda plan: plan.family_id):
-        post_make_whole(work.draft, work.assignment, plan, totals)
+        post_make_whole(work.draft, work.assignment, plan, delivered)
 
 
 def _parts(
     assignment: Assignment, interval: Interval, metered: Iterable[MeteredHour]
-) -> tuple[_Part, ...]:
+) -> tuple[Part, ...]:
     """Contract-hours with their readings, sorted by contract; all of them, and no others."""
     readings: dict[str, MeteredHour] = {}
     for item in metered:
@@ -465,7 +529,7 @@ def _parts(
                 f"no metered hour at {interval.start}",
             )
         _check_reading(hour, found)
-        parts.append(_Part(contract=contract, hour=hour, metered=found))
+        parts.append(Part(contract=contract, hour=hour, metered=found))
     if readings:
         raise SettlementError(
             SettlementErrorCode.READING_MISMATCH, min(readings), "has no chips in this interval"
@@ -475,7 +539,7 @@ def _parts(
 
 def _check_reading(hour: ContractHour, metered: MeteredHour) -> None:
     read = metered.delivered
-    parts = (read.delivered, read.failed, read.gap)
+    parts = (read.delivered, read.failed, read.gap, read.reclaimed, read.withdrawn)
     if (
         read.interval != hour.interval
         or read.position != terms.position(hour)
@@ -487,13 +551,8 @@ def _check_reading(hour: ContractHour, metered: MeteredHour) -> None:
         raise SettlementError(
             SettlementErrorCode.READING_MISMATCH,
             read.contract_id,
-            "delivered + failed + gap is not the position, or the intervals differ",
+            "the parts are not the position, or the intervals differ",
         )
-
-
-def _gap_price(contract: Contract, hour: ContractHour) -> MicroUsdPerChipHour:
-    """What a supplier gives up per unread chip-second: max(pi_c, g_c) (R8)."""
-    return MicroUsdPerChipHour(max(0, terms.supply_price(contract, hour.legs), hour.legs.contract))
 
 
 def _of_interval(hours: Iterable[SpareHour], interval: Interval) -> dict[str, list[SpareHour]]:
@@ -509,11 +568,6 @@ def _by_pool(prices: Iterable[IntervalPrice]) -> dict[str, list[IntervalPrice]]:
     for price in sorted(prices, key=lambda price: (price.interval.start, price.interval.end)):
         found[price.pool_id].append(price)
     return found
-
-
-def _only(prices: set[MicroUsdPerChipHour]) -> MicroUsdPerChipHour:
-    """The price, or 0 where several applied within the hour."""
-    return next(iter(prices)) if len(prices) == 1 else MicroUsdPerChipHour(0)
 
 
 def _interval(start: int, end: int) -> Interval:

@@ -34,13 +34,17 @@ from settlement.types import Phase, Transfer, TransferCode
 Order = Offer | StepBid | BlockBid | WorkBid | Nomination
 
 
-def order_hold(spec: AuctionSpec, order: Order) -> Transfer | None:
+def order_hold(spec: AuctionSpec, order: Order, revision: int | None = None) -> Transfer | None:
     """Hold to be taken when an order is accepted, or None when there is nothing to hold.
 
     The buyer's account must still have ``available`` >= 0 with it (SETTLEMENT R2).
+
+    Args:
+        revision: Of the order, part of the hold's identifier; None for none.
     """
+    name = order_hold_id(spec.auction_id, order.order_id)
     return hold_of(
-        order_hold_id(spec.auction_id, order.order_id),
+        name if revision is None else f"{name}/{revision}",
         accounts.cash(order.participant_id),
         accounts.order_pot(spec.auction_id),
         _worst_case(spec, order),
@@ -80,7 +84,7 @@ def _worst_case(spec: AuctionSpec, order: Order) -> int:
             price_seconds = _curve(spec.intervals, order.segments)
         case BlockBid():
             longest = max(
-                sum(i.duration_s for i in spec.intervals[start : start + order.duration])
+                _seconds(spec.intervals, start, start + order.duration)
                 for start in range(order.earliest_start, order.latest_start + 1)
             )
             chips = order.chips * longest
@@ -99,9 +103,14 @@ def _curve(intervals: tuple[Interval, ...], segments: Iterable[Segment]) -> int:
     """All steps at their limits, price x chip-seconds."""
     return sum(
         sum(max(0, step.price) * step.chips for step in segment.steps)
-        * sum(interval.duration_s for interval in intervals[segment.first : segment.stop])
+        * _seconds(intervals, segment.first, segment.stop)
         for segment in segments
     )
+
+
+def _seconds(intervals: tuple[Interval, ...], first: int, stop: int) -> int:
+    """From the start of one interval to the end of another: an auction's have no gaps."""
+    return intervals[stop - 1].end - intervals[first].start if first < stop else 0
 
 
 def _highest_factor(conversions: tuple[Conversion, ...]) -> int:

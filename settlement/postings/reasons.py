@@ -27,3 +27,27 @@ EARNINGS_SHARE: Final = "EARNINGS_SHARE"
 
 NOT_AWARDED: Final = "NOT_AWARDED"
 """An acceptance hold is void because the auction's holds replace it."""
+
+CALL_UNANSWERED: Final = "CALL_UNANSWERED"
+"""A spare that was called and did not serve repays that hour's cover money (SETTLEMENT R11)."""
+
+POWER_RENT_REBATE: Final = "POWER_RENT_REBATE"
+"""A site's power rent, back to who was delivered there (SETTLEMENT R14)."""
+
+POOL_REBATE: Final = "POOL_REBATE"
+"""What ``pool`` holds above its ceiling, back per delivered chip-second (SETTLEMENT R6)."""
+
+CORRECTION: Final = "CORRECTION"
+"""More than was posted for the hour; ``corrects`` names what (SETTLEMENT R9)."""
+
+CORRECTION_REVERSAL: Final = "CORRECTION_REVERSAL"
+"""Less than was posted for the hour: the movement of its code, backwards (SETTLEMENT R9)."""
+
+DISPUTED: Final = "DISPUTED"
+"""Frozen while a contract-hour is disputed."""
+
+DISPUTE_DECIDED: Final = "DISPUTE_DECIDED"
+"""Given back when a dispute is decided; what was decided is a correction."""
+
+SHORTFALL_REPAID: Final = "SHORTFALL_REPAID"
+"""What an earlier hour of the auction lacked, out of what later ones left in ``pool``."""

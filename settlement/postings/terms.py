@@ -33,7 +33,7 @@ def hour_key(contract: Contract, hour: ContractHour) -> str:
 
 def leg_price(legs: Legs) -> MicroUsdPerChipHour:
     """What the buyer pays in the auction layer: without surcharge, fee and outside payments."""
-    return MicroUsdPerChipHour(legs.energy + legs.power + legs.cover - legs.discount)
+    return MicroUsdPerChipHour(legs.energy + legs.power + legs.cover - legs.discount + legs.link)
 
 
 def supply_price(contract: Contract, legs: Legs) -> MicroUsdPerChipHour:
@@ -47,6 +47,11 @@ def stop_loss_price(contract: Contract, legs: Legs) -> MicroUsdPerChipHour:
     return MicroUsdPerChipHour(
         max(earned, legs.contract) + share_ppm(earned, contract.stop_loss_ppm)
     )
+
+
+def gap_price(contract: Contract, hour: ContractHour) -> MicroUsdPerChipHour:
+    """What a supplier gives up per unread chip-second: max(pi_c, g_c) (R8)."""
+    return MicroUsdPerChipHour(max(0, supply_price(contract, hour.legs), hour.legs.contract))
 
 
 def spot_supply_price(
@@ -75,6 +80,11 @@ def spot_product_price(
     return MicroUsdPerChipHour(price)
 
 
+def bill_account(contract: Contract) -> str:
+    """Account that is billed: the buyer's, or of a grant that of who gives it."""
+    return accounts.cash(contract.payer_id or contract.buyer_id)
+
+
 def leg_amount(hour: ContractHour) -> MicroUsd:
     """Buyer's auction leg, rounded once; negative where the discount exceeds the price."""
     return energy_charge(leg_price(hour.legs), position(hour))
@@ -84,7 +94,7 @@ def leg_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's auction leg, held from award to the end of the hour."""
     return hold_of(
         f"leg-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.pot(contract.auction_id, hour.interval.start),
         leg_amount(hour),
         TransferCode.AUCTION_LEG,
@@ -99,7 +109,7 @@ def surcharge_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's surcharge for the whole position."""
     return hold_of(
         f"surcharge-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.community(contract.site_id),
         energy_charge(hour.legs.surcharge, position(hour)),
         TransferCode.DELIVERY_HOLD,
@@ -114,7 +124,7 @@ def fee_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
     """Buyer's operator fee for the whole position."""
     return hold_of(
         f"fee-hold/{hour_key(contract, hour)}",
-        accounts.cash(contract.buyer_id),
+        bill_account(contract),
         accounts.OPERATOR_FEE,
         energy_charge(hour.legs.fee, position(hour)),
         TransferCode.DELIVERY_HOLD,

@@ -146,8 +146,8 @@ class StoreError(RuntimeError):
     ``DUPLICATE_TRANSFER``: a transfer id exists.
     ``UNKNOWN_OUTCOME``: the connection broke during commit: exit, reload, let clients retry.
     ``ROLLED_BACK``: the database is behind what was published.
+    ``DAMAGED``: the database or a published file holds something else than the log's hashes say.
     ``UNAVAILABLE``: a read or ``publish`` broke; after ``publish`` read ``published`` again.
-    ``DAMAGED_CHECKPOINT``: what was published cannot be read.
     ``OTHER_ORIGIN``: the database belongs to another log.
     """
 

@@ -30,14 +30,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - BENCHMARKS.keys())
-    if unknown or not _chosen(options.names or list(BENCHMARKS), options.size):
+    chosen = _chosen(options.names or list(BENCHMARKS), options.size, slow=options.all)
+    if unknown or not chosen:
         parser.error(f"no such benchmark or size: {', '.join(unknown) or options.size}")
     logs.configure("WARNING")
     facts, date = machine.describe(), datetime.now(UTC).date().isoformat()
     if not options.json:
         print(date + "  " + "  ".join(f"{name}: {value}" for name, value in facts.items()))
     results: dict[str, tuple[Row, ...]] = {}
-    for name, sizes in _chosen(options.names or list(BENCHMARKS), options.size).items():
+    for name, sizes in chosen.items():
         benchmark = BENCHMARKS[name]
         started = time.perf_counter()
         results[name] = tuple(benchmark.run(sizes))
@@ -49,13 +50,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _chosen(names: Sequence[str], size_name: str) -> dict[str, list[Any]]:
+def _chosen(names: Sequence[str], size_name: str, *, slow: bool) -> dict[str, list[Any]]:
     """Sizes to run by benchmark; benchmarks without one are left out."""
-    chosen = {
-        name: [size for size in BENCHMARKS[name].sizes if size_name in ("", size.name)]
-        for name in names
-        if name in BENCHMARKS
-    }
+    chosen: dict[str, list[Any]] = {}
+    for name in names:
+        if name in BENCHMARKS:
+            sizes = BENCHMARKS[name].sizes
+            if slow or size_name:
+                sizes += BENCHMARKS[name].slow
+            chosen[name] = [size for size in sizes if size_name in ("", size.name)]
     return {name: sizes for name, sizes in chosen.items() if sizes}
 
 
@@ -63,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
     parser.add_argument("--size", default="", help="only the size of this name")
+    parser.add_argument("--all", action="store_true", help="sizes that take minutes as well")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser
 

@@ -1,10 +1,15 @@
 """``orders``: signed orders over loopback gRPC against a real server, durable before the answer.
 
 Process A (the server): gateway, sequencer, publisher, auctioneer, settler: one Python process.
-Process B (below A): PostgreSQL, ``fsync`` on, on the disk of the temporary directory.
+Processes below A: the worker that checks signatures, and PostgreSQL with ``fsync`` on, on the disk
+of the temporary directory.
 Process C (this one): all clients in one event loop, a connection and a participant each.
 Every envelope is signed and every request encoded before the clock starts, so C only moves
-bytes and reads answers.
+bytes and reads answers; what it costs is printed.
+
+A *paced* load sends call after call at fixed times whether or not earlier ones were answered, and
+latency counts from the time a call was due: a server that stalls cannot hide it. The other loads
+have one call in flight per client and send the next when it is answered.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -50,7 +56,12 @@ SERVICE: Final = "/iso_exchange.api.v1.MarketService/"
 POOLS: Final = 12
 GOAL_PER_S: Final = 5_000.0
 GOAL_P99_MS: Final = 100.0
+GOAL_CHECKPOINT_S: Final = 1.5
+"""A checkpoint each second; the file is looked at every so often."""
 CALL_SECONDS_MAX: Final = 60.0
+LEAD_SECONDS: Final = 0.2
+"""Between making the calls of a paced load and the first of them."""
+LOOK_SECONDS: Final = 0.05
 
 Call = Callable[[bytes], Awaitable[Any]]
 
@@ -63,22 +74,32 @@ class OrderSize:
         clients: Connections, each with one call in flight.
         calls: Calls per client.
         items: Orders per call; 1 is the unary call.
+        paced: Orders a second of all clients together; 0 sends as fast as answers come.
+        judged: Whether the goals are for this load.
     """
 
     name: str
     clients: int
     calls: int
     items: int
+    paced: int = 0
+    judged: bool = False
 
 
 SIZES: Final = (
-    OrderSize(name="batches, 1 client", clients=1, calls=20, items=100),
-    OrderSize(name="batches, 4 clients", clients=4, calls=10, items=100),
-    OrderSize(name="batches, 8 clients", clients=8, calls=8, items=100),
+    OrderSize(
+        name="batches of 25, paced", clients=64, calls=20, items=25, paced=5_200, judged=True
+    ),
+    OrderSize(name="batches of 25, half pace", clients=64, calls=10, items=25, paced=2_600),
+    OrderSize(name="batches of 25, flat out", clients=64, calls=16, items=25),
+    OrderSize(name="batches of 100, flat out", clients=8, calls=20, items=100),
     OrderSize(name="unary, 1 client", clients=1, calls=100, items=1),
-    OrderSize(name="unary, 16 clients", clients=16, calls=60, items=1),
+    OrderSize(name="unary, 64 clients", clients=64, calls=40, items=1),
 )
 TINY: Final = OrderSize(name="tiny", clients=2, calls=2, items=3)
+TINY_PACED: Final = OrderSize(
+    name="tiny, paced", clients=2, calls=2, items=3, paced=60, judged=True
+)
 WARM_UP: Final = OrderSize(name="warm-up", clients=2, calls=2, items=50)
 
 
@@ -89,6 +110,8 @@ class _Measured:
     accepted: int
     refused: int
     spent: Spent
+    client_seconds: float
+    checkpoints: tuple[float, ...]
 
 
 def run(sizes: Sequence[OrderSize]) -> Iterator[Row]:
@@ -114,16 +137,29 @@ async def _load(exchange: ExchangeProcess, size: OrderSize) -> _Measured:
             await channel.channel_ready()
             requests = _requests(identity, address.origin, number, size)
             work.append((_call(channel, size.items), requests))
-        before, started = exchange.spent(), time.perf_counter()
-        answers = await asyncio.gather(*(_send(call, requests) for call, requests in work))
+        watching = asyncio.Event()
+        file = exchange.data / "log" / "checkpoint"
+        watch = asyncio.create_task(_checkpoints(file, watching))
+        before, own, started = exchange.spent(), time.process_time(), time.perf_counter()
+        answers = await asyncio.gather(
+            *(
+                _send_paced(call, requests, size, number) if size.paced else _send(call, requests)
+                for number, (call, requests) in enumerate(work)
+            )
+        )
         seconds, after = time.perf_counter() - started, exchange.spent()
+        own = time.process_time() - own
+        watching.set()
+    (seen,) = await asyncio.gather(watch)
     flat = list(itertools.chain.from_iterable(answers))
     return _Measured(
         seconds=seconds,
         latencies_ms=tuple(latency for latency, _, _ in flat),
         accepted=sum(accepted for _, accepted, _ in flat),
         refused=sum(refused for _, _, refused in flat),
-        spent=Spent(server=after.server - before.server, database=after.database - before.database),
+        spent=after.since(before),
+        client_seconds=own,
+        checkpoints=seen,
     )
 
 
@@ -140,6 +176,36 @@ async def _send(call: Call, requests: Sequence[bytes]) -> list[tuple[float, int,
         else:
             measured.append((latency, 1, 0))
     return measured
+
+
+async def _send_paced(
+    call: Call, requests: Sequence[bytes], size: OrderSize, number: int
+) -> list[tuple[float, int, int]]:
+    """The same, each call at its time; the clients take turns."""
+    step = size.items / size.paced
+    begin = time.perf_counter() + LEAD_SECONDS
+
+    async def one(place: int, request: bytes) -> tuple[float, int, int]:
+        due = begin + (place * size.clients + number) * step
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        response = await call(request)
+        accepted = sum(item.HasField("receipt") for item in response.results)
+        latency = (time.perf_counter() - due) * 1_000
+        return latency, accepted, len(response.results) - accepted
+
+    return await asyncio.gather(*(one(place, request) for place, request in enumerate(requests)))
+
+
+async def _checkpoints(file: Path, done: asyncio.Event) -> tuple[float, ...]:
+    """Times at which the published checkpoint was seen to change, until ``done``."""
+    seen, last = [], await asyncio.to_thread(file.read_bytes)
+    while not done.is_set():
+        await asyncio.sleep(LOOK_SECONDS)
+        found = await asyncio.to_thread(file.read_bytes)
+        if found != last:
+            seen.append(time.perf_counter())
+            last = found
+    return tuple(seen)
 
 
 def _call(channel: grpc.aio.Channel, items: int) -> Call:
@@ -237,36 +303,55 @@ def _terms(draw: Random) -> OrderTerms:
 
 
 def _rows(size: OrderSize, measured: _Measured) -> Iterator[Row]:
-    rate = measured.accepted / measured.seconds
+    # A paced load begins a little after the clock.
+    seconds = measured.seconds - (LEAD_SECONDS if size.paced else 0)
+    rate = measured.accepted / seconds
     p50, p99 = (percentile(measured.latencies_ms, share) for share in (0.5, 0.99))
-    note = f"{measured.accepted:,} accepted, {measured.refused:,} refused"
+    note = f"{measured.accepted:,} accepted, {measured.refused:,} refused, {size.clients} clients"
     slowest = f"of {len(measured.latencies_ms)} calls with {size.items} orders each"
-    if size.items > 1:
+    if size.judged:
+        note += f"; {size.paced:,} a second offered"
         yield at_least(size.name, "accepted", rate, "orders/s", goal=GOAL_PER_S, note=note)
         yield at_most(size.name, "acknowledged, p99", p99, "ms", goal=GOAL_P99_MS, note=slowest)
+        yield _longest_wait(size, measured, seconds)
     else:
         yield Row(size=size.name, phase="accepted", value=rate, unit="orders/s", note=note)
         yield Row(size=size.name, phase="acknowledged, p99", value=p99, unit="ms", note=slowest)
     yield Row(size=size.name, phase="acknowledged, p50", value=p50, unit="ms")
-    for name, seconds in (
+    for name, spent in (
         ("server", measured.spent.server),
+        ("signature worker", measured.spent.signatures),
         ("PostgreSQL", measured.spent.database),
+        ("load generator", measured.client_seconds),
     ):
         yield Row(
             size=size.name,
             phase=f"processor time, {name}",
-            value=seconds * 1e6 / max(1, measured.accepted),
+            value=spent * 1e6 / max(1, measured.accepted),
             unit="µs/order",
-            ratio=seconds / measured.seconds,
+            ratio=spent / seconds,
             against="a core",
         )
+
+
+def _longest_wait(size: OrderSize, measured: _Measured, seconds: float) -> Row:
+    """Longest time between two checkpoints that the clients saw during the load."""
+    waits = [later - earlier for earlier, later in itertools.pairwise(measured.checkpoints)]
+    return at_most(
+        size.name,
+        "between checkpoints, longest",
+        max(waits, default=seconds),
+        "s",
+        goal=GOAL_CHECKPOINT_S,
+        note=f"{len(measured.checkpoints)} checkpoints",
+    )
 
 
 BENCHMARK: Final = Benchmark(
     name="orders",
     title=f"signed orders over loopback gRPC with mutual TLS, {POOLS} pools, durable before the "
-    "answer; server, PostgreSQL (fsync on) and clients are a process each",
+    "answer; server, signature worker, PostgreSQL (fsync on) and clients are a process each",
     sizes=SIZES,
-    tiny=(TINY,),
+    tiny=(TINY, TINY_PACED),
     run=run,
 )

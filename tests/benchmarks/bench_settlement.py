@@ -1,7 +1,8 @@
-"""``settlement``: one delivery hour of a generated grid, from readings to balances."""
+"""``settlement``: one delivery hour of a generated grid, in memory and through every part."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import statistics
 from collections import defaultdict
@@ -20,14 +21,36 @@ from settlement.metering.rated import rated_tflop
 from settlement.postings import award_postings, contract_hours, hour_postings
 from settlement.types import Contract, MeterBatch, Postings
 from tests.benchmarks.delivery_hour import HOUR, DeliveryHour, GridSize, generate
-from tests.benchmarks.spec import Benchmark, Row, Stopwatch
+from tests.benchmarks.exchange_process import disk_directory
+from tests.benchmarks.grid_hour import WholeGrid, settle_whole
+from tests.benchmarks.spec import Benchmark, Row, Stopwatch, at_most
 
-SIZES: Final = (
+SettlementSize = GridSize | WholeGrid
+
+SIZES: Final[tuple[SettlementSize, ...]] = (
     GridSize(name="1,000 nodes", nodes=1_000),
     GridSize(name="5,000 nodes", nodes=5_000),
     GridSize(name="20,000 nodes", nodes=20_000),
+    WholeGrid(
+        name="120 MW, whole path", pools=50, nodes=12_600, contracts=200, suppliers=20, sites=4
+    ),
+    WholeGrid(
+        name="1.2 GW, whole path",
+        pools=500,
+        nodes=126_000,
+        contracts=2_000,
+        suppliers=200,
+        sites=40,
+    ),
 )
-TINY: Final = GridSize(name="20 nodes", nodes=20)
+TINY: Final[tuple[SettlementSize, ...]] = (
+    GridSize(name="20 nodes", nodes=20),
+    WholeGrid(name="tiny, whole path", pools=2, nodes=16, contracts=4, suppliers=2, sites=1),
+)
+GOAL_SECONDS: Final = 60.0
+GOAL_MEMORY_MIB: Final = 4_096.0
+GOAL_NODES: Final = 125_000
+"""From this size on a grid is judged."""
 ROUNDS: Final = 3
 
 
@@ -45,7 +68,46 @@ class _Settled:
     gap_ppm: int
 
 
-def run(sizes: Sequence[GridSize]) -> Iterator[Row]:
+def run(sizes: Sequence[SettlementSize]) -> Iterator[Row]:
+    """First the grids in memory, then those that take the whole path."""
+    yield from _in_memory([size for size in sizes if isinstance(size, GridSize)])
+    yield from _whole([size for size in sizes if isinstance(size, WholeGrid)])
+
+
+def _whole(sizes: Sequence[WholeGrid]) -> Iterator[Row]:
+    """Signed batches to durable postings; cost per reading beside that of the smallest grid."""
+    smallest: float | None = None
+    for size in sizes:
+        with disk_directory() as directory:
+            hour = asyncio.run(settle_whole(size, directory))
+        for phase, seconds in hour.seconds.items():
+            yield Row(size=size.name, phase=phase, value=seconds, unit="s")
+        total = sum(hour.seconds.values())
+        memory = hour.memory_bytes / 2**20
+        note = (
+            f"{size.nodes:,} nodes, {hour.contracts:,} contracts, {hour.batches:,} signed batches, "
+            f"{hour.readings:,} readings, {hour.transfers:,} transfers, "
+            f"{hour.statements:,} statements"
+        )
+        if size.nodes >= GOAL_NODES:
+            yield at_most(size.name, "total", total, "s", goal=GOAL_SECONDS, note=note)
+            yield at_most(size.name, "memory", memory, "MiB", goal=GOAL_MEMORY_MIB)
+        else:
+            yield Row(size=size.name, phase="total", value=total, unit="s", note=note)
+            yield Row(size=size.name, phase="memory", value=memory, unit="MiB")
+        each = hour.spent / hour.readings
+        smallest = each if smallest is None else smallest
+        yield Row(
+            size=size.name,
+            phase="processor time, all processes",
+            value=each * 1e6,
+            unit="µs/reading",
+            ratio=each / smallest,
+            against=f"at {sizes[0].name}",
+        )
+
+
+def _in_memory(sizes: Sequence[GridSize]) -> Iterator[Row]:
     """Settle each grid; the ratio is time per node beside that of the smallest grid."""
     table = read_default()
     smallest: dict[str, float] = {}
@@ -141,9 +203,9 @@ def _note(hour: DeliveryHour, settled: _Settled) -> str:
 
 BENCHMARK: Final = Benchmark(
     name="settlement",
-    title=f"one delivery hour of a generated grid, twelve readings a node, in memory; "
-    f"median of {ROUNDS} rounds",
+    title=f"one delivery hour of a generated grid, twelve readings a node: in memory, median of "
+    f"{ROUNDS} rounds; and whole, from signed batches to durable postings and statements",
     sizes=SIZES,
-    tiny=(TINY,),
+    tiny=TINY,
     run=run,
 )

@@ -30,7 +30,7 @@ from iso_exchange.commands import (
 from iso_exchange.config import ORIGIN_DEFAULT
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.identity.directory import signing_key, write_identity
-from tests.benchmarks.machine import cpu_seconds, descendants
+from tests.benchmarks.machine import cpu_seconds, descendants, runs
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOUR_S: Final = 3_600
@@ -40,6 +40,7 @@ NODE: Final = 8
 CHIP_CLASS: Final = "nvidia.h100-sxm5-80gb"
 START_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 30.0
+SIGNATURE_WORKER: Final = "iso_exchange.signature_worker"
 ERRORS_FILE: Final = "server.log"
 ERROR_LENGTH_MAX: Final = 4_000
 
@@ -49,7 +50,16 @@ class Spent:
     """Processor seconds since the exchange started."""
 
     server: float
+    signatures: float
     database: float
+
+    def since(self, earlier: Spent) -> Spent:
+        """What was spent after an earlier look."""
+        return Spent(
+            server=self.server - earlier.server,
+            signatures=self.signatures - earlier.signatures,
+            database=self.database - earlier.database,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +80,13 @@ class ExchangeProcess:
 
     def spent(self) -> Spent:
         """Processor time so far."""
-        below = sum(cpu_seconds(pid) for pid in descendants(self.pid))
-        return Spent(server=cpu_seconds(self.pid), database=below)
+        below = {pid: cpu_seconds(pid) for pid in descendants(self.pid)}
+        signatures = sum(spent for pid, spent in below.items() if runs(pid, SIGNATURE_WORKER))
+        return Spent(
+            server=cpu_seconds(self.pid),
+            signatures=signatures,
+            database=sum(below.values()) - signatures,
+        )
 
 
 @contextmanager

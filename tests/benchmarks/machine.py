@@ -46,6 +46,14 @@ def descendants(pid: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def runs(pid: int, module: str) -> bool:
+    """Whether a process was started with ``python -m module``."""
+    try:
+        return module.encode() in (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def _stat(pid: int) -> list[str]:
     """Fields of ``/proc/<pid>/stat`` from the state on; the name before it may hold blanks."""
     try:

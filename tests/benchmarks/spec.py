@@ -50,6 +50,7 @@ class Benchmark:
         sizes: Frozen values with a ``name``, in the order of their runs.
         tiny: Sizes for the smoke test.
         run: Sizes to rows.
+        slow: Sizes that run only when they are asked for, after the others.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Benchmark:
     sizes: tuple[Any, ...]
     tiny: tuple[Any, ...]
     run: Callable[[Sequence[Any]], Iterator[Row]]
+    slow: tuple[Any, ...] = ()
 
 
 def at_least(size: str, phase: str, value: float, unit: str, *, goal: float, note: str = "") -> Row:

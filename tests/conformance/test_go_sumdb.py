@@ -7,8 +7,6 @@ holds golang.org/x/mod.
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,44 +15,14 @@ import pytest
 
 from settlement.ledger import checkpoint, merkle, tiles
 from settlement.ledger.mldsa import MlDsaKey
-from tests.conformance import sample_log
+from tests.conformance import go_program, sample_log
 
 SOURCE = Path(__file__).parent / "go" / "verify.go"
-# Where Debian's -dev packages put Go sources.
-GOPATHS = (os.environ.get("GOPATH", ""), "/usr/share/gocode")
-PACKAGE = "src/golang.org/x/mod/sumdb/tlog"
-BUILD_SECONDS_MAX = 150
 
 
 @pytest.fixture(scope="module")
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled verifier; skips where Go or the package is missing."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("go is not installed")
-    gopath = next((path for path in GOPATHS if path and (Path(path) / PACKAGE).is_dir()), None)
-    if gopath is None:
-        pytest.skip("the Go sources of golang.org/x/mod are not installed")
-    folder = tmp_path_factory.mktemp("go")
-    binary = folder / "verify"
-    environment = {
-        **os.environ,
-        "GO111MODULE": "off",
-        "GOFLAGS": "",
-        "GOPATH": gopath,
-        "GOCACHE": str(folder / "cache"),
-        "CGO_ENABLED": "0",
-    }
-    built = subprocess.run(
-        [go, "build", "-o", str(binary), str(SOURCE)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS_MAX,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    return binary
+    return go_program.build(SOURCE, tmp_path_factory.mktemp("go"))
 
 
 def run(verifier: Path, folder: Path) -> subprocess.CompletedProcess[str]:

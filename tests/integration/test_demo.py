@@ -14,6 +14,7 @@ import pytest
 
 from clearing.units import PPM
 from iso_exchange.replay import scenario
+from tests.torture.forgery import INDEPENDENT
 
 STEPS = 17
 
@@ -102,6 +103,7 @@ def test_an_altered_ledger_of_the_day_is_found(day: tuple[dict[str, Any], Path])
 
     bundle = day[1]
     assert verify(bundle).ok
+    assert INDEPENDENT.verify(bundle)[0] == 0
     victim = sorted((bundle / "documents").iterdir())[3]
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
@@ -109,3 +111,4 @@ def test_an_altered_ledger_of_the_day_is_found(day: tuple[dict[str, Any], Path])
     report = verify(bundle)
     assert not report.ok
     assert report.failed
+    assert INDEPENDENT.verify(bundle)[0] == 1

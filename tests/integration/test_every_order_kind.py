@@ -73,6 +73,7 @@ from tests.integration.market import (
     pool,
     site,
 )
+from tests.torture.forgery import INDEPENDENT
 
 HOUR = 3_600
 CELL = 300
@@ -430,6 +431,7 @@ async def test_every_kind_is_submitted_cleared_delivered_settled_and_audited(
     report = verify(tmp_path / "bundle", vkey)
     assert report.ok, [(step.name, step.place, step.detail) for step in report.failed]
     assert report.meter_gaps == 0
+    assert INDEPENDENT.verify(tmp_path / "bundle", vkey)[0] == 0
 
 
 def check_awards(found: dict[str, order_pb2.OrderOutcome]) -> None:

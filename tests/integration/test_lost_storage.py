@@ -1,4 +1,7 @@
-"""A server whose data directory or database vanishes ends soon, with a status and one line."""
+"""A server that loses what it stands on ends soon, with a status and one line.
+
+Its data directory, its database, or the process that checks its signatures.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,25 @@ def delete_and_kill(data: Path) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill_signature_worker(data: Path) -> None:
+    lines = (data / "postgres" / "data" / "postmaster.pid").read_text().splitlines()
+    server = _parent(int(lines[0]))
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = _parent(int(entry.name))
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == server and b"iso_exchange.signature_worker" in command:
+            os.kill(int(entry.name), signal.SIGKILL)
+            return
+    raise AssertionError("there is no signature worker")
+
+
 LOSSES: dict[str, Callable[[Path], None]] = {
     action.__name__: action
     for action in (
@@ -57,6 +79,7 @@ LOSSES: dict[str, Callable[[Path], None]] = {
         delete_secrets,
         kill_database,
         delete_and_kill,
+        kill_signature_worker,
     )
 }
 

@@ -55,6 +55,12 @@ from iso_exchange.commands import (
 from iso_exchange.convert import body_of, command_from, enums, payload_of
 from iso_exchange.convert.bodies import CONVERTERS
 from iso_exchange.kinds import ENTRY_KINDS
+from iso_exchange.money_commands import (
+    CounterReading,
+    DecideDispute,
+    DisputeHour,
+    RegisterGrant,
+)
 from iso_exchange.sequencer.refusals import Rejected
 from settlement.types import MeterBatch, Reading
 
@@ -381,6 +387,44 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         interval=INTERVALS,
         nodes=distinct(REFERENCES),
         reason=TEXTS,
+    ),
+    DisputeHour: st.builds(
+        DisputeHour,
+        header=HEADERS,
+        dispute_id=IDENTIFIERS,
+        contract_id=REFERENCES,
+        hour_start=INSTANTS,
+        reason=TEXTS,
+        counter_readings=st.lists(
+            st.builds(
+                CounterReading,
+                node_id=REFERENCES.filter(lambda name: len(name) <= 128),
+                interval=INTERVALS,
+                healthy=st.integers(0, 2**63 - 1),
+                observed_tflop=st.integers(0, 2**63 - 1),
+                energy_joules=st.integers(0, 2**63 - 1),
+            ),
+            max_size=3,
+        ).map(tuple),
+        evidence_sha256=st.sampled_from(("", "0f" * 32)),
+    ),
+    DecideDispute: st.builds(
+        DecideDispute,
+        header=HEADERS,
+        dispute_id=IDENTIFIERS,
+        upheld=st.booleans(),
+        reason=TEXTS,
+    ),
+    RegisterGrant: st.builds(
+        RegisterGrant,
+        header=HEADERS,
+        grant_id=IDENTIFIERS,
+        beneficiary_id=REFERENCES,
+        supplier_id=REFERENCES,
+        pool_id=REFERENCES,
+        period=INTERVALS,
+        chips=ANY_NUMBERS,
+        purpose=TEXTS,
     ),
 }
 PROTOBUF_KINDS = tuple(

@@ -17,8 +17,8 @@ from clearing.types import Book
 from clearing.units import SECONDS_PER_HOUR, Ppm
 from settlement.assignment import Assignment
 from settlement.contracts import assign
-from settlement.invariants import highest_limits, linked_families
 from settlement.ledger import accounts
+from settlement.limits import highest_limits, linked_families
 from settlement.types import Phase, TransferCode
 from tests.property.books import ALL, SEED, Kind, books, mixed_books
 from tests.unit.settlement.builders import World

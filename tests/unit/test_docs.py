@@ -35,6 +35,7 @@ from iso_exchange.services.errors import STATUS
 from iso_exchange.settler import settler
 from settlement.ledger import envelope
 from settlement.metering import billable
+from settlement.postings import correction
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -90,6 +91,7 @@ def published_numbers() -> dict[str, object]:
         "METERING_INTERVAL_S": billable.METERING_INTERVAL_S,
         "READINGS_CLOSE_SECONDS": settler.READINGS_CLOSE_SECONDS,
         "BOOK_LAG_SECONDS": release.BOOK_LAG_SECONDS,
+        "CORRECTION_SECONDS_MAX": correction.CORRECTION_SECONDS_MAX,
         "MICRO_USD_PER_CENT": MICRO_USD_PER_CENT,
         "INTERVAL_COUNT_MAX": auctions.INTERVAL_COUNT_MAX,
         "INTERVAL_SECONDS_MIN": auctions.INTERVAL_SECONDS_MIN,

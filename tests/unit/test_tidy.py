@@ -86,6 +86,11 @@ def in_python(path: str) -> bool:
     return path.endswith(".py") and not path.startswith(GENERATED)
 
 
+def in_modules(path: str) -> bool:
+    # An auditor reads one file from top to bottom, and runs it alone.
+    return in_python(path) and path != "docs/verify_ledger.py"
+
+
 def in_product(path: str) -> bool:
     return in_python(path) and path.startswith(PRODUCT)
 
@@ -218,7 +223,7 @@ RULES = (
     Rule(
         name="modules-are-short",
         check=module_length,
-        applies=in_python,
+        applies=in_modules,
         bad=bad("clearing/a.py", "x = 1\n" * 601),
         good=good("clearing/a.py", "x = 1\n" * 600),
     ),

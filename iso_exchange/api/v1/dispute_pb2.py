@@ -26,19 +26,21 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from iso_exchange.api.v1 import header_pb2 as iso__exchange_dot_api_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!iso_exchange/api/v1/dispute.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\"\xcc\x01\n\x0e\x43ounterReading\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14healthy_chip_seconds\x18\x04 \x01(\x03\x12\x16\n\x0eobserved_tflop\x18\x05 \x01(\x03\x12\x15\n\renergy_joules\x18\x06 \x01(\x03\"\xfc\x01\n\x07\x44ispute\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\ndispute_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x03 \x01(\t\x12\x33\n\x0fhour_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12=\n\x10\x63ounter_readings\x18\x06 \x03(\x0b\x32#.iso_exchange.api.v1.CounterReading\x12\x17\n\x0f\x65vidence_sha256\x18\x07 \x01(\x0c\"\x88\x01\n\x0b\x44isputeView\x12-\n\x07\x64ispute\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Dispute\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.iso_exchange.api.v1.DisputeState\x12\x18\n\x10\x66rozen_micro_usd\x18\x03 \x01(\x03*`\n\x0c\x44isputeState\x12\x1d\n\x19\x44ISPUTE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44ISPUTE_STATE_OPEN\x10\x01\x12\x19\n\x15\x44ISPUTE_STATE_DECIDED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!iso_exchange/api/v1/dispute.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\"\xcc\x01\n\x0e\x43ounterReading\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14healthy_chip_seconds\x18\x04 \x01(\x03\x12\x16\n\x0eobserved_tflop\x18\x05 \x01(\x03\x12\x15\n\renergy_joules\x18\x06 \x01(\x03\"\xfc\x01\n\x07\x44ispute\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\ndispute_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x03 \x01(\t\x12\x33\n\x0fhour_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12=\n\x10\x63ounter_readings\x18\x06 \x03(\x0b\x32#.iso_exchange.api.v1.CounterReading\x12\x17\n\x0f\x65vidence_sha256\x18\x07 \x01(\x0c\"r\n\x0f\x44isputeDecision\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x12\n\ndispute_id\x18\x02 \x01(\t\x12\x0e\n\x06upheld\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xc0\x01\n\x0b\x44isputeView\x12-\n\x07\x64ispute\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Dispute\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.iso_exchange.api.v1.DisputeState\x12\x18\n\x10\x66rozen_micro_usd\x18\x03 \x01(\x03\x12\x36\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32$.iso_exchange.api.v1.DisputeDecision*`\n\x0c\x44isputeState\x12\x1d\n\x19\x44ISPUTE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44ISPUTE_STATE_OPEN\x10\x01\x12\x19\n\x15\x44ISPUTE_STATE_DECIDED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.dispute_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DISPUTESTATE']._serialized_start=726
-  _globals['_DISPUTESTATE']._serialized_end=822
+  _globals['_DISPUTESTATE']._serialized_start=898
+  _globals['_DISPUTESTATE']._serialized_end=994
   _globals['_COUNTERREADING']._serialized_start=126
   _globals['_COUNTERREADING']._serialized_end=330
   _globals['_DISPUTE']._serialized_start=333
   _globals['_DISPUTE']._serialized_end=585
-  _globals['_DISPUTEVIEW']._serialized_start=588
-  _globals['_DISPUTEVIEW']._serialized_end=724
+  _globals['_DISPUTEDECISION']._serialized_start=587
+  _globals['_DISPUTEDECISION']._serialized_end=701
+  _globals['_DISPUTEVIEW']._serialized_start=704
+  _globals['_DISPUTEVIEW']._serialized_end=896
 # @@protoc_insertion_point(module_scope)

@@ -124,7 +124,7 @@ class Dispute(_message.Message):
 
     @_builtins.property
     def counter_readings(self) -> _containers.RepeatedCompositeFieldContainer[Global___CounterReading]:
-        """Counter readings, at most 200; empty when the dispute is about something else."""
+        """Counter readings of whole metering intervals, at most 200; empty contests the whole hour."""
 
     def __init__(
         self,
@@ -146,6 +146,46 @@ class Dispute(_message.Message):
 Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
 
 @_typing.final
+class DisputeDecision(_message.Message):
+    """DisputeDecision is the signed body that decides a dispute: what is frozen is given back, and where the dispute
+    is upheld its counter readings take the place of the meter's and the hour is corrected. Signed by the operator;
+    confidential to both parties of the contract. Payload type
+    application/vnd.iso-exchange.dispute-decision.v1+protobuf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    UPHELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """Dispute, in state OPEN. Required."""
+    upheld: _builtins.bool
+    """Whether it is upheld. Default false: dismissed. Only a dispute with counter readings can be upheld."""
+    reason: _builtins.str
+    """Why, 1 to 500 characters. Required."""
+    @_builtins.property
+    def header(self) -> _header_pb2.Header:
+        """Who signs, for which exchange, under which request id. Required."""
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.Header | None = ...,
+        dispute_id: _builtins.str = ...,
+        upheld: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id", "header", b"header", "reason", b"reason", "upheld", b"upheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeDecision: _TypeAlias = DisputeDecision  # noqa: Y015
+
+@_typing.final
 class DisputeView(_message.Message):
     """DisputeView is a dispute as it stands now."""
 
@@ -154,13 +194,18 @@ class DisputeView(_message.Message):
     DISPUTE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     FROZEN_MICRO_USD_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     state: Global___DisputeState.ValueType
     """Stage."""
     frozen_micro_usd: _builtins.int
-    """Amount frozen, micro-USD, >= 0."""
+    """Amount frozen, micro-USD, >= 0; what was frozen once it is decided."""
     @_builtins.property
     def dispute(self) -> Global___Dispute:
         """What was signed."""
+
+    @_builtins.property
+    def decision(self) -> Global___DisputeDecision:
+        """The decision; unset while the dispute is open."""
 
     def __init__(
         self,
@@ -168,10 +213,11 @@ class DisputeView(_message.Message):
         dispute: Global___Dispute | None = ...,
         state: Global___DisputeState.ValueType = ...,
         frozen_micro_usd: _builtins.int = ...,
+        decision: Global___DisputeDecision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "dispute", b"dispute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "frozen_micro_usd", b"frozen_micro_usd", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "dispute", b"dispute", "frozen_micro_usd", b"frozen_micro_usd", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from iso_exchange.api.v1 import header_pb2 as iso__exchange_dot_api_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fiso_exchange/api/v1/meter.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\"k\n\x05Meter\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08meter_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"k\n\x0bNodeReading\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x1c\n\x14healthy_chip_seconds\x18\x02 \x01(\x03\x12\x16\n\x0eobserved_tflop\x18\x03 \x01(\x03\x12\x15\n\renergy_joules\x18\x04 \x01(\x03\"X\n\x10\x43ontractReadings\x12\x13\n\x0b\x63ontract_id\x18\x01 \x01(\t\x12/\n\x05nodes\x18\x02 \x03(\x0b\x32 .iso_exchange.api.v1.NodeReading\"\x8d\x02\n\nMeterBatch\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08meter_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsequence_number\x18\x06 \x01(\x03\x12\x38\n\tcontracts\x18\x07 \x03(\x0b\x32%.iso_exchange.api.v1.ContractReadingsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fiso_exchange/api/v1/meter.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a iso_exchange/api/v1/header.proto\"k\n\x05Meter\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08meter_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\"k\n\x0bNodeReading\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x1c\n\x14healthy_chip_seconds\x18\x02 \x01(\x03\x12\x16\n\x0eobserved_tflop\x18\x03 \x01(\x03\x12\x15\n\renergy_joules\x18\x04 \x01(\x03\"X\n\x10\x43ontractReadings\x12\x13\n\x0b\x63ontract_id\x18\x01 \x01(\t\x12/\n\x05nodes\x18\x02 \x03(\x0b\x32 .iso_exchange.api.v1.NodeReading\"\xb0\x02\n\nMeterBatch\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x10\n\x08meter_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fsequence_number\x18\x06 \x01(\x03\x12\x38\n\tcontracts\x18\x07 \x03(\x0b\x32%.iso_exchange.api.v1.ContractReadings\x12!\n\x19\x63orrected_sequence_number\x18\x08 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,5 +40,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTREADINGS']._serialized_start=341
   _globals['_CONTRACTREADINGS']._serialized_end=429
   _globals['_METERBATCH']._serialized_start=432
-  _globals['_METERBATCH']._serialized_end=701
+  _globals['_METERBATCH']._serialized_end=736
 # @@protoc_insertion_point(module_scope)

@@ -141,12 +141,17 @@ class MeterBatch(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     CONTRACTS_FIELD_NUMBER: _builtins.int
+    CORRECTED_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
     meter_id: _builtins.str
     """The signing meter. Required."""
     pool_id: _builtins.str
     """Its pool. Required."""
     sequence_number: _builtins.int
     """Number of the batch, >= 1, ascending per meter; a number that is not above the last is refused."""
+    corrected_sequence_number: _builtins.int
+    """For a correction, the sequence_number of the batch that this one takes the place of; up to 60 days after the
+    interval. Default 0: a first reading.
+    """
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""
@@ -173,10 +178,11 @@ class MeterBatch(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         sequence_number: _builtins.int = ...,
         contracts: _abc.Iterable[Global___ContractReadings] | None = ...,
+        corrected_sequence_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "header", b"header", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "end_time", b"end_time", "header", b"header", "meter_id", b"meter_id", "pool_id", b"pool_id", "sequence_number", b"sequence_number", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "corrected_sequence_number", b"corrected_sequence_number", "end_time", b"end_time", "header", b"header", "meter_id", b"meter_id", "pool_id", b"pool_id", "sequence_number", b"sequence_number", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,38 @@ class _TransferCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transfer
     """Remainder of a pot to the stop-loss pool."""
     TRANSFER_CODE_COMPUTE: _TransferCode.ValueType  # 21
     """Compute delivered, in an asset TFLOP:<precision>."""
+    TRANSFER_CODE_RECLAIM: _TransferCode.ValueType  # 22
+    """Paid to an interruptible buyer whose chips were reclaimed: the better of contract price and spot."""
+    TRANSFER_CODE_WITHDRAWAL: _TransferCode.ValueType  # 23
+    """Paid at spot to a buyer that gave chips back by its own choice."""
+    TRANSFER_CODE_SPOT_PURCHASE: _TransferCode.ValueType  # 24
+    """Bought at spot."""
+    TRANSFER_CODE_SPOT_SALE: _TransferCode.ValueType  # 25
+    """Sold at spot."""
+    TRANSFER_CODE_BUY_BACK: _TransferCode.ValueType  # 26
+    """Bought back at spot by a supplier."""
+    TRANSFER_CODE_RECALL: _TransferCode.ValueType  # 27
+    """Paid by a holder that recalls released base load."""
+    TRANSFER_CODE_CALL: _TransferCode.ValueType  # 28
+    """Earned by a spare that was called."""
+    TRANSFER_CODE_CALL_FAILURE: _TransferCode.ValueType  # 29
+    """Repaid by a spare that was called and did not serve."""
+    TRANSFER_CODE_SURCHARGE_DIFFERENCE: _TransferCode.ValueType  # 30
+    """Surcharge above the contract site's, where others served; paid by the failing supplier."""
+    TRANSFER_CODE_DERATE: _TransferCode.ValueType  # 31
+    """Paid by a site's suppliers for a declared derate."""
+    TRANSFER_CODE_LINK_RENT: _TransferCode.ValueType  # 32
+    """Price spread over a link, and what its owner buys back."""
+    TRANSFER_CODE_SPOT_HOLD: _TransferCode.ValueType  # 33
+    """Worst case of a spot purchase or recall, held."""
+    TRANSFER_CODE_REBATE: _TransferCode.ValueType  # 34
+    """Power rent or pool surplus given back per delivered chip-second."""
+    TRANSFER_CODE_DISPUTE: _TransferCode.ValueType  # 35
+    """Frozen while a contract-hour is disputed, and given back."""
+    TRANSFER_CODE_CREDIT_GRANT: _TransferCode.ValueType  # 36
+    """Credits that an organisation gives a team."""
+    TRANSFER_CODE_CREDIT_EXPIRY: _TransferCode.ValueType  # 37
+    """Credits that expired."""
 
 class TransferCode(_TransferCode, metaclass=_TransferCodeEnumTypeWrapper):
     """TransferCode is what a transfer is for; the first word of a statement line."""
@@ -153,6 +185,38 @@ TRANSFER_CODE_RESIDUAL: TransferCode.ValueType  # 20
 """Remainder of a pot to the stop-loss pool."""
 TRANSFER_CODE_COMPUTE: TransferCode.ValueType  # 21
 """Compute delivered, in an asset TFLOP:<precision>."""
+TRANSFER_CODE_RECLAIM: TransferCode.ValueType  # 22
+"""Paid to an interruptible buyer whose chips were reclaimed: the better of contract price and spot."""
+TRANSFER_CODE_WITHDRAWAL: TransferCode.ValueType  # 23
+"""Paid at spot to a buyer that gave chips back by its own choice."""
+TRANSFER_CODE_SPOT_PURCHASE: TransferCode.ValueType  # 24
+"""Bought at spot."""
+TRANSFER_CODE_SPOT_SALE: TransferCode.ValueType  # 25
+"""Sold at spot."""
+TRANSFER_CODE_BUY_BACK: TransferCode.ValueType  # 26
+"""Bought back at spot by a supplier."""
+TRANSFER_CODE_RECALL: TransferCode.ValueType  # 27
+"""Paid by a holder that recalls released base load."""
+TRANSFER_CODE_CALL: TransferCode.ValueType  # 28
+"""Earned by a spare that was called."""
+TRANSFER_CODE_CALL_FAILURE: TransferCode.ValueType  # 29
+"""Repaid by a spare that was called and did not serve."""
+TRANSFER_CODE_SURCHARGE_DIFFERENCE: TransferCode.ValueType  # 30
+"""Surcharge above the contract site's, where others served; paid by the failing supplier."""
+TRANSFER_CODE_DERATE: TransferCode.ValueType  # 31
+"""Paid by a site's suppliers for a declared derate."""
+TRANSFER_CODE_LINK_RENT: TransferCode.ValueType  # 32
+"""Price spread over a link, and what its owner buys back."""
+TRANSFER_CODE_SPOT_HOLD: TransferCode.ValueType  # 33
+"""Worst case of a spot purchase or recall, held."""
+TRANSFER_CODE_REBATE: TransferCode.ValueType  # 34
+"""Power rent or pool surplus given back per delivered chip-second."""
+TRANSFER_CODE_DISPUTE: TransferCode.ValueType  # 35
+"""Frozen while a contract-hour is disputed, and given back."""
+TRANSFER_CODE_CREDIT_GRANT: TransferCode.ValueType  # 36
+"""Credits that an organisation gives a team."""
+TRANSFER_CODE_CREDIT_EXPIRY: TransferCode.ValueType  # 37
+"""Credits that expired."""
 Global___TransferCode: _TypeAlias = TransferCode  # noqa: Y015
 
 @_typing.final
@@ -355,6 +419,7 @@ class Statement(_message.Message):
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     DOCUMENT_SHA256_FIELD_NUMBER: _builtins.int
     ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    COLLATERAL_CALL_AMOUNT_FIELD_NUMBER: _builtins.int
     statement_id: _builtins.str
     """Identifier."""
     party_id: _builtins.str
@@ -375,6 +440,8 @@ class Statement(_message.Message):
     """SHA-256 of the statement document, 32 bytes."""
     entry_index: _builtins.int
     """Log entry that issued it; unset where it is not at hand."""
+    collateral_call_amount: _builtins.str
+    """Collateral called: what the account owes beyond its deposits, holds included; "0" for none."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the period, included."""
@@ -398,10 +465,11 @@ class Statement(_message.Message):
         line_count: _builtins.int = ...,
         document_sha256: _builtins.bytes = ...,
         entry_index: _builtins.int | None = ...,
+        collateral_call_amount: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "end_time", b"end_time", "entry_index", b"entry_index", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index", "account", b"account", "asset", b"asset", "closing_amount", b"closing_amount", "collateral_call_amount", b"collateral_call_amount", "document_sha256", b"document_sha256", "end_time", b"end_time", "entry_index", b"entry_index", "line_count", b"line_count", "opening_amount", b"opening_amount", "party_id", b"party_id", "payout_amount", b"payout_amount", "start_time", b"start_time", "statement_id", b"statement_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_index: _TypeAlias = _typing.Literal["entry_index"]  # noqa: Y015
     _WhichOneofArgType__entry_index: _TypeAlias = _typing.Literal["_entry_index", b"_entry_index"]  # noqa: Y015

@@ -70,6 +70,16 @@ class SettlementServiceStub:
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourRequest.SerializeToString,
                 response_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourResponse.FromString,
                 _registered_method=True)
+        self.DecideDispute = channel.unary_unary(
+                '/iso_exchange.api.v1.SettlementService/DecideDispute',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeResponse.FromString,
+                _registered_method=True)
+        self.ListDisputes = channel.unary_unary(
+                '/iso_exchange.api.v1.SettlementService/ListDisputes',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesResponse.FromString,
+                _registered_method=True)
 
 
 class SettlementServiceServicer:
@@ -126,6 +136,20 @@ class SettlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DecideDispute(self, request, context):
+        """Decides a dispute. The operator. FAILED_PRECONDITION when it is decided already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDisputes(self, request, context):
+        """Lists the caller's disputes, ascending by identifier; all for the operator and auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SettlementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +187,16 @@ def add_SettlementServiceServicer_to_server(servicer, server):
                     servicer.DisputeHour,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourRequest.FromString,
                     response_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourResponse.SerializeToString,
+            ),
+            'DecideDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideDispute,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeResponse.SerializeToString,
+            ),
+            'ListDisputes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDisputes,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +389,60 @@ class SettlementService:
             '/iso_exchange.api.v1.SettlementService/DisputeHour',
             iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourRequest.SerializeToString,
             iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DisputeHourResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SettlementService/DecideDispute',
+            iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.DecideDisputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDisputes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SettlementService/ListDisputes',
+            iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_settlement__service__pb2.ListDisputesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,10 @@ class SettlementServiceStub:
     """Contests one contract-hour and freezes its money. A party of the contract. FAILED_PRECONDITION when the hour
     is not over, is disputed already or is more than 60 days ago.
     """
+    DecideDispute: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.DecideDisputeRequest, _settlement_service_pb2.DecideDisputeResponse]
+    """Decides a dispute. The operator. FAILED_PRECONDITION when it is decided already."""
+    ListDisputes: _aio.UnaryUnaryMultiCallable[_settlement_service_pb2.ListDisputesRequest, _settlement_service_pb2.ListDisputesResponse]
+    """Lists the caller's disputes, ascending by identifier; all for the operator and auditors."""
 
 class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     """SettlementService shows each participant its own books, auditors all, and everybody the community totals."""
@@ -93,5 +97,21 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Contests one contract-hour and freezes its money. A party of the contract. FAILED_PRECONDITION when the hour
         is not over, is disputed already or is more than 60 days ago.
         """
+
+    @_abc_1.abstractmethod
+    def DecideDispute(
+        self,
+        request: _settlement_service_pb2.DecideDisputeRequest,
+        context: _aio.ServicerContext[_settlement_service_pb2.DecideDisputeRequest, _abc.Awaitable[_settlement_service_pb2.DecideDisputeResponse]],
+    ) -> _abc.Awaitable[_settlement_service_pb2.DecideDisputeResponse]:
+        """Decides a dispute. The operator. FAILED_PRECONDITION when it is decided already."""
+
+    @_abc_1.abstractmethod
+    def ListDisputes(
+        self,
+        request: _settlement_service_pb2.ListDisputesRequest,
+        context: _aio.ServicerContext[_settlement_service_pb2.ListDisputesRequest, _abc.Awaitable[_settlement_service_pb2.ListDisputesResponse]],
+    ) -> _abc.Awaitable[_settlement_service_pb2.ListDisputesResponse]:
+        """Lists the caller's disputes, ascending by identifier; all for the operator and auditors."""
 
 def add_SettlementServiceServicer_to_server(servicer: SettlementServiceServicer, server: _aio.Server) -> None: ...

@@ -55,6 +55,7 @@ from iso_exchange.convert.views.registry import (
 from iso_exchange.convert.views.settlement import (
     balance_view,
     community_total_view,
+    dispute_view,
     payout_view,
     statement_line_view,
     statement_view,
@@ -76,6 +77,7 @@ __all__ = [
     "curve_view",
     "curve_views",
     "delivered_hour_view",
+    "dispute_view",
     "document_chunk",
     "document_prices",
     "eligible_pool",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 
 from clearing import codec
-from iso_exchange.api.v1 import settlement_pb2
+from iso_exchange.api.v1 import dispute_pb2, settlement_pb2
 from iso_exchange.commands import PublishCommunityTotal
 from iso_exchange.convert import enums
+from iso_exchange.convert.disputes import write_dispute, write_dispute_decision
 from iso_exchange.convert.fields import timestamp, timestamp_of_us
-from iso_exchange.sequencer.state import Auction
+from iso_exchange.sequencer.state import Auction, Dispute
 from settlement.storage.store import AppliedTransfer, Balance
 from settlement.types import Statement, StatementLine
 
@@ -71,6 +72,7 @@ def statement_view(
         line_count=len(statement.lines),
         document_sha256=hashlib.sha256(codec.encode(statement)).digest(),
         entry_index=entry_index,
+        collateral_call_amount=str(statement.collateral_call),
     )
 
 
@@ -85,6 +87,17 @@ def statement_line_view(line: StatementLine) -> settlement_pb2.StatementLine:
         amount=str(line.amount),
         counterparty=line.counterparty,
         transfer_ids=line.transfer_ids,
+    )
+
+
+def dispute_view(dispute: Dispute) -> dispute_pb2.DisputeView:
+    """A dispute as it stands now."""
+    decided = dispute.decision is not None
+    return dispute_pb2.DisputeView(
+        dispute=write_dispute(dispute.opened),
+        state=dispute_pb2.DISPUTE_STATE_DECIDED if decided else dispute_pb2.DISPUTE_STATE_OPEN,
+        frozen_micro_usd=dispute.frozen,
+        decision=None if dispute.decision is None else write_dispute_decision(dispute.decision),
     )
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from clearing.auction import clear
 from clearing.types import Book
-from settlement.invariants import highest_limits, linked_families
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
+from settlement.limits import highest_limits, linked_families
 from tests.golden.clearing import examples
 from tests.golden.clearing.books import SEED, usd
 from tests.unit.settlement.builders import World

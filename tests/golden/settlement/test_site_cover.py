@@ -12,8 +12,8 @@ import pytest
 
 from clearing.types import Book, Cover, Site
 from clearing.units import MicroUsdPerChipHour
-from settlement.invariants import highest_limits
 from settlement.ledger import accounts
+from settlement.limits import highest_limits
 from settlement.metering.billable import metering_intervals
 from settlement.types import TransferCode
 from tests.golden.clearing import examples

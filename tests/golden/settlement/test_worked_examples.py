@@ -1,30 +1,34 @@
 """Worked cash examples of the settlement rules, to the micro-USD.
 
 Numbers are those of docs/reference/settlement (examples 1, 4a, 5a, 6, 7b, 8) and two own
-hours. The examples that need spot auctions, reclaims, recalls, called spare or later
-corrections (2, 3, 4b-d, 5b-c, 7a's call, 7c, 9, 10) are not settled yet and not here.
+hours. The examples of spot are in test_spot_examples.py, 5b in test_corrections.py, 9 in
+test_credits.py.
 """
 
 from __future__ import annotations
 
+import pytest
+
 from clearing.types import Cover, ServiceClass
-from clearing.units import ChipSeconds, MicroUsd, MicroUsdPerChipHour, energy_charge
+from clearing.units import Chips, ChipSeconds, MicroUsd, MicroUsdPerChipHour, energy_charge
 from settlement.ledger import accounts
 from settlement.metering.billable import metering_intervals
 from settlement.postings import payable
 from settlement.storage.store import Balance
-from settlement.types import TransferCode
+from settlement.types import ContractHour, TransferCode
 from tests.unit.settlement.builders import (
     DOLLAR,
     HOUR,
     World,
     assignment,
     contract,
+    interval,
     legs,
     metered,
     plan,
     price,
     standby,
+    with_hours,
 )
 
 COMMUNITY = accounts.community("site-a")
@@ -186,3 +190,42 @@ def test_own_hour_idle_supply_draws_on_the_pool_then_on_the_pools_suppliers() ->
     assert (world.cash("S1"), world.cash("S2")) == (12_000_000, 12_000_000)
     assert world.broken() == []
     assert payable(world.books.balance(accounts.cash("S1"))) == MicroUsd(12_000_000)
+
+
+@pytest.mark.parametrize(
+    ("failed_hour", "made_whole"),
+    [
+        # Out in the dear hour: 10 comes back, nothing is left to make whole beyond pro rata.
+        (1, 8 * DOLLAR),
+        # Out in the cheap hour, which gives nothing back: pro rata alone would be 8 of 16.
+        (0, 16 * DOLLAR),
+    ],
+)
+def test_own_gang_in_uneven_hours_never_pays_more_than_its_limit(
+    failed_hour: int, made_whole: int
+) -> None:
+    """8 chips, limit 4, prices 0 and 10: bill 80, limit 64, make-whole 16."""
+    hours = (HOUR, interval(1))
+    prices = (0, 10 * DOLLAR)
+    gang = with_hours(
+        contract("gang", 8, legs(0), buyer="gang", supplier="S", hours=hours),
+        *(
+            ContractHour(interval=held, chips=Chips(8), legs=legs(p, surcharge=0, fee=0))
+            for held, p in zip(hours, prices, strict=True)
+        ),
+    )
+    world = World(
+        assignment(
+            gang,
+            prices=tuple(price(p, held=held) for held, p in zip(hours, prices, strict=True)),
+            intervals=hours,
+            make_whole=(plan("gang", "gang", 16 * DOLLAR, {"other": 16 * DOLLAR}, gang),),
+        )
+    )
+    for index, held in enumerate(hours):
+        lost = dict.fromkeys(range(12), 2400) if index == failed_hour else {}
+        world.close(metered(gang, held, failed=lost), held=held)
+    paid = sum(t.applied for t in world.applied if t.transfer.code is TransferCode.MAKE_WHOLE)
+    assert paid == made_whole
+    assert world.cash("gang") >= -64 * DOLLAR
+    assert world.broken({"gang": 4 * DOLLAR}) == []

@@ -31,6 +31,7 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import commands as c
+from iso_exchange import money_commands as m
 from iso_exchange.convert import command_from
 from iso_exchange.convert.bodies import CONVERTERS
 from iso_exchange.kinds import ENTRY_KINDS
@@ -234,6 +235,34 @@ COMMANDS: tuple[c.Command, ...] = (
         interval=Interval(start=START, end=END),
         nodes=("n-1",),
         reason="cooling",
+    ),
+    m.DisputeHour(
+        header=HEADER,
+        dispute_id="d-1",
+        contract_id="a/b/c/d",
+        hour_start=START,
+        reason="node n-1 was down",
+        counter_readings=(
+            m.CounterReading(
+                node_id="n-1",
+                interval=Interval(start=START, end=UnixSeconds(START + 300)),
+                healthy=ChipSeconds(12),
+                observed_tflop=3,
+                energy_joules=4,
+            ),
+        ),
+        evidence_sha256="ab" * 32,
+    ),
+    m.DecideDispute(header=HEADER, dispute_id="d-1", upheld=True, reason="the counters agree"),
+    m.RegisterGrant(
+        header=HEADER,
+        grant_id="g-1",
+        beneficiary_id="university",
+        supplier_id="acme",
+        pool_id="no-1-h100",
+        period=Interval(start=START, end=END),
+        chips=Chips(8),
+        purpose="teaching",
     ),
 )
 SAMPLES: dict[type, c.Command] = {type(command): command for command in COMMANDS}

@@ -28,6 +28,7 @@ from settlement.ledger import accounts
 from settlement.ledger.books import Applied, Books, Rejected
 from settlement.metering.billable import FailedInterval, MeteredHour, metering_intervals
 from settlement.postings import award_postings, contract_hours, hour_postings
+from settlement.spot.result import SpotResult
 from settlement.types import (
     Contract,
     ContractHour,
@@ -254,6 +255,8 @@ class World:
         self.applied: list[Applied] = []
         self.metered: list[MeteredHour] = []
         self.closed: list[Interval] = []
+        self.results: list[SpotResult] = []
+        self.corrected: list[tuple[Postings, Postings]] = []
         self.documents: list[Postings] = []
         self.post(award_postings(settled, {}))
 
@@ -307,6 +310,8 @@ class World:
             metered=tuple(self.metered),
             limits={name: MicroUsdPerChipHour(limit) for name, limit in (limits or {}).items()},
             families=self.families,
+            results=tuple(self.results),
+            corrected=tuple(self.corrected),
         )
         return check_all((settled,), self.applied)
 

@@ -38,7 +38,7 @@ from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Ppm, PriceSecon
 from settlement.assignment import Assignment
 from settlement.contracts import assign
 from settlement.errors import SettlementError, SettlementErrorCode
-from settlement.invariants import highest_limits
+from settlement.limits import highest_limits
 from tests.unit.settlement.builders import World, interval
 
 WHERE = Eligibility(pool_ids=("pool-a",))

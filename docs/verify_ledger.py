@@ -1,0 +1,985 @@
+"""Check an audit bundle of the exchange without any of the exchange's code.
+
+    python verify_ledger.py BUNDLE [--key VERIFIER_KEY]
+
+For auditors who want to read what checks for them: one file, Python's standard library and
+`cryptography` for Ed25519. It was written from docs/reference/log-format.md, audit.md and the
+.proto files, and shares no line with `iso audit verify`, which checks more (prices, certificates,
+contracts and readings follow the market's rules). Here is what a bookkeeper asks for:
+
+    files        every file of the listing, with its digest, and no other
+    checkpoint   signed by the log's key
+    tree         every leaf hashes through the tiles to the signed root
+    batches      each header signed by the log's key, covering the leaves since the last
+    signatures   every envelope by a registered key in force, in a role that may sign it
+    commitments  salt and envelope give the leaf; each opened once, in order
+    documents    every document that an entry names, and no other
+    books        the orders that stand at gate closure are those of the published book root; the
+                 revealed tie seed is the one committed to
+    accounts     transfers applied once; holds posted or voided once, within their amount;
+                 every asset sums to zero; pots empty when their hour is settled
+    statements   exactly what moved the account since its last one, and what may be paid out
+    communities  published totals are the sum of the surcharges posted and of the delivery
+
+Exit code 0: nothing wrong. 1: something is, and the one line says where and what. 2: no bundle.
+A public bundle opens nothing: its accounts are not checkable, and the summary says so.
+The expected key may be an earlier one where the log's key was rotated.
+Numbers are whole: micro-USD, chip-seconds, seconds. Not looked at: second signatures, witnesses'
+lines and timestamps (the tree under them is); the log before a log that continues another; keys
+of small order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import stat
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Json = dict[str, Any]
+Fields = dict[int, list[Any]]
+WIDTH = 256
+HOUR = 3_600
+PPM = 1_000_000
+CENT = 10_000
+ED25519 = 1
+SAFE_INTEGER = 2**53 - 1
+SUPPLIER, BUYER, METER, OPERATOR, EXCHANGE = 1, 2, 3, 5, 7
+ANYBODY = (1, 2, 3, 4, 5, 6, 7)
+MEDIA = "application/vnd.iso-exchange."
+COMMITMENT = MEDIA + "commitment.v1"
+BATCH = MEDIA + "batch.v1+json"
+KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
+    # payload type without its prefix: entry kind, whether public, roles that may sign it
+    "participant.v1+protobuf": ("PARTICIPANT", True, (OPERATOR,)),
+    "key-revocation.v1+protobuf": ("KEY_REVOKED", True, (OPERATOR,)),
+    "key-rotation.v1+protobuf": ("KEY_ROTATED", True, ANYBODY),
+    "root-key.v1+protobuf": ("ROOT_KEY", True, (OPERATOR,)),
+    "log-key-rotation.v1+json": ("LOG_KEY_ROTATED", True, (EXCHANGE,)),
+    "log-closure.v1+json": ("LOG_CLOSED", True, (OPERATOR,)),
+    "predecessor.v1+json": ("PREDECESSOR", True, (EXCHANGE,)),
+    "suspension.v1+protobuf": ("PARTICIPANT_SUSPENDED", True, (OPERATOR,)),
+    "reinstatement.v1+protobuf": ("PARTICIPANT_REINSTATED", True, (OPERATOR,)),
+    "cancel-all.v1+protobuf": ("ORDERS_CANCELLED", True, (OPERATOR,)),
+    "site.v1+protobuf": ("SITE", True, (OPERATOR,)),
+    "pool.v1+protobuf": ("POOL", True, (OPERATOR,)),
+    "meter.v1+protobuf": ("METER", True, (OPERATOR,)),
+    "chip-table.v1+protobuf": ("CHIP_TABLE", True, (OPERATOR,)),
+    "deposit.v1+protobuf": ("DEPOSIT", False, (OPERATOR,)),
+    "auction-spec.v1+protobuf": ("AUCTION_SPEC", True, (OPERATOR,)),
+    "auction-halt.v1+protobuf": ("AUCTION_HALTED", True, (OPERATOR,)),
+    "auction-resume.v1+protobuf": ("AUCTION_RESUMED", True, (OPERATOR,)),
+    "order.v1+protobuf": ("ORDER", False, (SUPPLIER, BUYER)),
+    "order-cancellation.v1+protobuf": ("ORDER_CANCELLED", False, (SUPPLIER, BUYER)),
+    "entitlement.v1+protobuf": ("ENTITLEMENT", False, (BUYER,)),
+    "nomination.v1+protobuf": ("NOMINATION", False, (BUYER,)),
+    "meter-batch.v1+protobuf": ("METER_BATCH", False, (METER,)),
+    "outage-report.v1+protobuf": ("OUTAGE", False, (SUPPLIER, OPERATOR)),
+    "book-root.v1+json": ("BOOK_ROOT", True, (EXCHANGE,)),
+    "auction-result.v1+json": ("AUCTION_RESULT", False, (EXCHANGE,)),
+    "auction-prices.v1+json": ("AUCTION_PRICES", True, (EXCHANGE,)),
+    "award.v1+json": ("AWARD", False, (EXCHANGE,)),
+    "auction-failed.v1+json": ("AUCTION_FAILED", True, (EXCHANGE,)),
+    "postings.v1+json": ("POSTINGS", False, (EXCHANGE,)),
+    "statement.v1+json": ("STATEMENT", False, (EXCHANGE,)),
+    "book-release.v1+json": ("BOOK_RELEASED", True, (EXCHANGE,)),
+    "community-total.v1+json": ("COMMUNITY_TOTAL", True, (EXCHANGE,)),
+}
+REGISTRY = {
+    *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
+    *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES"),
+}
+"""Kinds that mean something without openings."""
+CRASHES = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError)
+
+
+class WrongError(Exception):
+    """Something in the bundle is not as it must be."""
+
+
+def demand(condition: bool, what: str) -> None:
+    """Go on only where the condition holds."""
+    if not condition:
+        raise WrongError(what)
+
+
+# Bytes ---------------------------------------------------------------------------------------
+
+
+def sha256(*parts: bytes) -> bytes:
+    """Digest of the parts, one behind the other."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """RFC 6962, section 2.1."""
+    return sha256(b"\0", leaf)
+
+
+def tree_hash(hashes: Sequence[bytes]) -> bytes:
+    """RFC 6962, section 2.1: root over leaf hashes (or over roots of full subtrees)."""
+    if len(hashes) <= 1:
+        return hashes[0] if hashes else sha256()
+    split = 1 << (len(hashes) - 1).bit_length() - 1
+    return sha256(b"\1", tree_hash(hashes[:split]), tree_hash(hashes[split:]))
+
+
+def unbase64(text: str) -> bytes:
+    """Base64 in its one spelling."""
+    data = base64.b64decode(text, validate=True)
+    demand(base64.b64encode(data).decode() == text, "base64 in a second spelling")
+    return data
+
+
+def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether an Ed25519 signature holds."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def unique(pairs: list[tuple[str, Any]]) -> Json:
+    """An object in which no name stands twice."""
+    demand(len(dict(pairs)) == len(pairs), "a field appears twice")
+    return dict(pairs)
+
+
+def no_float(text: str) -> None:
+    """Documents hold integers only."""
+    raise WrongError(f"{text} is no integer")
+
+
+def plain_json(data: bytes) -> Any:
+    """Any JSON without floats and repeated names."""
+    return json.loads(
+        data.decode(), object_pairs_hook=unique, parse_float=no_float, parse_constant=no_float
+    )
+
+
+def canonical(value: Any) -> bytes:
+    """Sorted names, no white space; integers beyond 2**53 - 1 as text."""
+
+    def safe(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: safe(item) for name, item in part.items()}
+        if isinstance(part, list):
+            return [safe(item) for item in part]
+        is_large = isinstance(part, int) and abs(part) > SAFE_INTEGER
+        return str(part) if is_large else part
+
+    text = json.dumps(safe(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def canonical_json(data: bytes) -> Json:
+    """A document in its one spelling."""
+    value = plain_json(data)
+    demand(isinstance(value, dict) and canonical(value) == data, "not canonical JSON")
+    return dict(value)
+
+
+def varint(data: bytes, place: int) -> tuple[int, int]:
+    """A variable-length number, and where the next thing begins."""
+    value = shift = 0
+    while True:
+        value |= (data[place] & 127) << shift
+        place, shift = place + 1, shift + 7
+        if data[place - 1] < 128:
+            return value, place
+
+
+def protobuf(data: bytes) -> Fields:
+    """Values of each field of a message: whole numbers, or bytes."""
+    found: Fields = defaultdict(list)
+    place = 0
+    while place < len(data):
+        tag, place = varint(data, place)
+        if tag & 7 == 0:
+            value, place = varint(data, place)
+            found[tag >> 3].append(value - (1 << 64) if value >> 63 else value)
+            continue
+        demand(tag & 7 == 2, "a field of a type that no body has")
+        length, place = varint(data, place)
+        demand(place + length <= len(data), "a field ends behind the message")
+        found[tag >> 3].append(data[place : place + length])
+        place += length
+    return found
+
+
+def text(fields: Fields, number: int) -> str:
+    """A text field, empty where there is none."""
+    return str(fields[number][-1].decode()) if fields[number] else ""
+
+
+def whole(fields: Fields, number: int, default: int = 0) -> int:
+    """A number, or its default."""
+    return int(fields[number][-1]) if fields[number] else default
+
+
+def seconds(fields: Fields, number: int) -> int:
+    """Seconds of a Timestamp, 0 where it is not set."""
+    return whole(protobuf(fields[number][-1]), 1) if fields[number] else 0
+
+
+def numbers(fields: Fields, number: int) -> list[int]:
+    """A repeated number, packed or not."""
+    found: list[int] = []
+    for item in fields[number]:
+        place = 0
+        while isinstance(item, bytes) and place < len(item):
+            value, place = varint(item, place)
+            found.append(value)
+        if isinstance(item, int):
+            found.append(item)
+    return found
+
+
+# The log -------------------------------------------------------------------------------------
+
+
+def read_vkey(vkey: str) -> tuple[str, bytes, bytes]:
+    """Name, key hash and raw public key of a C2SP verifier key."""
+    name, hash_, encoded = vkey.split("+", 2)
+    key = unbase64(encoded)
+    demand(len(key) == 33 and key[0] == ED25519, "the verifier key is no Ed25519 key")
+    expected = sha256(name.encode(), b"\n", key)[:4]
+    demand(hash_ == expected.hex(), "the verifier key has another hash")
+    return name, expected, key[1:]
+
+
+def read_checkpoint(note: bytes, vkey: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint that the key signed."""
+    name, key_hash, public = read_vkey(vkey)
+    body, _, signatures = note.decode().rpartition("\n\n")
+    demand(bool(body) and signatures.endswith("\n"), "no signed note")
+    signed = 0
+    for line in signatures.removesuffix("\n").split("\n"):
+        dash, signer, encoded = line.split(" ", 2)
+        blob = unbase64(encoded)
+        demand(dash == "—", "no signature line")
+        if (signer, blob[:4]) == (name, key_hash):
+            holds = is_signed(public, blob[4:], body.encode() + b"\n")
+            demand(holds, "the log's signature does not hold")
+            signed += 1
+    demand(signed == 1, f"{signed} signatures of {name}, not one")
+    origin, size, root = body.split("\n")[:3]
+    demand(origin == name, f"is of {origin}, the key of {name}")
+    demand(size.isascii() and size.isdigit() and str(int(size)) == size, "the size is no number")
+    return origin, int(size), unbase64(root)
+
+
+def tile_name(index: int, width: int) -> str:
+    """Number of a tile as a path: groups of three digits."""
+    digits = f"{index % 1000:03}"
+    while index := index // 1000:
+        digits = f"x{index % 1000:03}/{digits}"
+    return digits if width == WIDTH else f"{digits}.p/{width}"
+
+
+def tiles_of(count: int) -> Iterator[tuple[int, str, int]]:
+    """First hash, name and width of the tiles over some hashes."""
+    for first in range(0, count, WIDTH):
+        width = min(WIDTH, count - first)
+        yield first, tile_name(first // WIDTH, width), width
+
+
+class Bundle:
+    """The files of a bundle; ``place`` is what is being looked at."""
+
+    def __init__(self, directory: Path) -> None:
+        """Nothing is read yet."""
+        self.directory = directory
+        self.place = "bundle.json"
+        self.documents_named: set[str] = set()
+
+    def read(self, name: str) -> bytes:
+        """A regular file inside the bundle."""
+        self.place = name
+        demand(".." not in name.split("/") and not name.startswith("/"), "leads out of the bundle")
+        path = self.directory / name
+        demand(path.exists(), "is missing")
+        demand(stat.S_ISREG(path.lstat().st_mode), "is no regular file")
+        return path.read_bytes()
+
+    def listing(self) -> Json:
+        """``bundle.json``, and every file that it lists and no other."""
+        found = canonical_json(self.read("bundle.json"))
+        demand(found["format"] == "iso-exchange.audit-bundle.v1", "unknown format")
+        demand(found["kind"] in {"public", "auditor"}, "neither public nor auditor")
+        fields = {"files", "format", "kind", "origin", "sealed_from", "size", "vkey"}
+        demand({*found} - {"first_vkey"} == fields, "has other fields")
+        names = [file["path"] for file in found["files"]]
+        demand(names == sorted(set(names)), "files are not sorted, or stand twice")
+        present = {
+            path.relative_to(self.directory).as_posix()
+            for path in self.directory.rglob("*")
+            if path.is_symlink() or not path.is_dir()
+        }
+        for name in sorted({*names, "bundle.json"} ^ present):
+            self.place = name
+            raise WrongError("is listed but missing" if name in names else "is not listed")
+        for file in found["files"]:
+            body = self.read(file["path"])
+            said = {"path": file["path"], "sha256": sha256(body).hex(), "size": len(body)}
+            demand(file == said, "has another digest or size than listed")
+        return found
+
+    def document(self, digest: str) -> bytes:
+        """A document that an entry names, with its digest."""
+        self.documents_named.add(digest)
+        place = self.place
+        body = self.read(f"documents/{digest}")
+        demand(sha256(body).hex() == digest, f"is not what {place} names")
+        self.place = place
+        return body
+
+    def leaves(self, size: int, root: bytes) -> list[bytes]:
+        """All leaves, checked through every tile to the root."""
+        expected = {"log/checkpoint"}
+        leaves: list[bytes] = []
+        for _, name, width in tiles_of(size):
+            data = self.read(f"log/tile/entries/{name}")
+            expected.add(self.place)
+            for _ in range(width):
+                end = 2 + int.from_bytes(data[:2], "big")
+                demand(2 <= len(data) >= end, "ends inside an entry")
+                leaves.append(data[2:end])
+                data = data[end:]
+            demand(not data, "goes on behind its entries")
+        level, hashes = 0, [leaf_hash(leaf) for leaf in leaves]
+        while hashes:
+            above: list[bytes] = []
+            for first, name, width in tiles_of(len(hashes)):
+                part = hashes[first : first + width]
+                same = self.read(f"log/tile/{level}/{name}") == b"".join(part)
+                demand(same, "is not what the level below hashes to")
+                expected.add(self.place)
+                if width == WIDTH:
+                    above.append(tree_hash(part))
+            level, hashes = level + 1, above
+        self.place = "log/checkpoint"
+        whole_tree = tree_hash([leaf_hash(leaf) for leaf in leaves])
+        demand(whole_tree == root, f"the entries give the root {whole_tree.hex()}")
+        for path in sorted((self.directory / "log").rglob("*")):
+            self.place = path.relative_to(self.directory).as_posix()
+            if path.parent.name == "timestamps":
+                self.stamped(path, leaves)
+                continue
+            demand(path.is_dir() or self.place in expected, "is no file of a log of this size")
+        return leaves
+
+    def stamped(self, path: Path, leaves: list[bytes]) -> None:
+        """A checkpoint that an authority stamped is one of this log; the stamp is not looked at."""
+        _, size, root = path.with_suffix(".checkpoint").read_text().split("\n")[:3]
+        demand(path.name in {f"{size}.checkpoint", f"{size}.tsr"}, "is named after another size")
+        demand(0 < int(size) <= len(leaves), "is of a size that the log has not")
+        found = tree_hash([leaf_hash(leaf) for leaf in leaves[: int(size)]])
+        demand(found == unbase64(root), "is of another log")
+
+
+class Envelope:
+    """A DSSE envelope: payload type, payload, signatures by key identifier."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read one; its signatures are not checked yet."""
+        demand(data[:1] == b"{" and data[-1:] == b"}", "no envelope")
+        fields = plain_json(data)
+        demand({*fields} == {"payload", "payloadType", "signatures"}, "no envelope")
+        self.type = str(fields["payloadType"])
+        self.payload = unbase64(fields["payload"])
+        self.signatures = [(item["keyid"], unbase64(item["sig"])) for item in fields["signatures"]]
+        for item in fields["signatures"]:
+            demand({*item} == {"keyid", "sig"}, "a signature has other fields")
+
+    def check(self, keys: dict[str, bytes]) -> set[str]:
+        """Key identifiers of the signatures, all of known keys and all valid."""
+        kind = self.type.encode()
+        message = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
+        demand(bool(self.signatures), "nobody signed")
+        for name, signature in self.signatures:
+            demand(name in keys, f"signed by the unknown key {name}")
+            demand(is_signed(keys[name], signature, message), "a signature does not hold")
+        names = {name for name, _ in self.signatures}
+        demand(len(names) == len(self.signatures), "a key signed twice")
+        return names
+
+
+# The accounts --------------------------------------------------------------------------------
+
+
+class Accounts:
+    """Double-entry books, kept from the transfers alone."""
+
+    def __init__(self) -> None:
+        """Empty books."""
+        self.posted: dict[tuple[str, str], int] = defaultdict(int)
+        self.held: dict[tuple[str, str], int] = defaultdict(int)
+        self.open: dict[str, Json] = {}
+        self.seen: set[str] = set()
+        self.unstated: dict[tuple[str, str], list[tuple[Json, int]]] = defaultdict(list)
+
+    def apply(self, transfer: Json) -> int:
+        """Apply one transfer; the amount that it moved."""
+        name, phase, pending = (transfer[key] for key in ("transfer_id", "phase", "pending_id"))
+        debit, credit, asset = (transfer[key] for key in ("debit", "credit", "asset"))
+        amount = int(transfer["amount"])
+        what = f"transfer {name}: "
+        demand(bool(name and debit and credit and asset), what + "something is empty")
+        demand(amount >= 0 and debit != credit, what + "a negative amount, or one account")
+        demand(name not in self.seen, what + "applied before")
+        self.seen.add(name)
+        if phase in {"POST_PENDING", "VOID_PENDING"}:
+            demand(pending in self.open, what + f"{pending} is no open hold")
+            hold = self.open.pop(pending)
+            same = all(hold[key] == transfer[key] for key in ("asset", "debit", "credit"))
+            demand(same, what + "between other accounts than its hold")
+            limit = int(hold["amount"]) if phase == "POST_PENDING" else 0
+            demand(amount <= limit, what + f"{amount} is more than {limit}")
+            self.held[debit, asset] -= int(hold["amount"])
+        else:
+            demand(phase in {"POSTED", "PENDING"} and not pending, what + "no such phase")
+        if phase == "PENDING":
+            self.open[name] = transfer
+            self.held[debit, asset] += amount
+            return 0
+        self.posted[debit, asset] -= amount
+        self.posted[credit, asset] += amount
+        for account in (debit, credit):
+            if amount and account.startswith(("p:", "community:", "operator:")):
+                self.unstated[account, asset].append((transfer, amount))
+        return amount
+
+    def payable(self, account: str, asset: str) -> int:
+        """Whole cents that may be paid out: nothing held, nothing that guarantees something."""
+        free = self.posted[account, asset] - self.held[account, asset]
+        if asset != "USD" or account.endswith(":collateral"):
+            return 0
+        if account.startswith("p:"):
+            guarantee = (account.removesuffix("cash") + "collateral", asset)
+            free += self.posted[guarantee] - self.held[guarantee]
+            free = min(self.posted[account, asset], free)
+        return max(0, free) // CENT * CENT
+
+    def lines(self, account: str, asset: str) -> list[Json]:
+        """Lines of the statement that is due: one for each code, contract and hour."""
+        groups: dict[tuple[int, str, str], list[tuple[Json, int]]] = defaultdict(list)
+        for transfer, amount in self.unstated.pop((account, asset), []):
+            key = (transfer["interval_start"], transfer["contract_id"], transfer["code"])
+            groups[key].append((transfer, amount if transfer["credit"] == account else -amount))
+        found = []
+        for (start, contract, code), items in sorted(groups.items()):
+            prices = {item["price"] for item, _ in items}
+            others = {item["debit" if item["credit"] == account else "credit"] for item, _ in items}
+            found.append(
+                {
+                    "code": code,
+                    "contract_id": contract,
+                    "interval_start": start,
+                    "quantity": sum(int(item["quantity"]) for item, _ in items),
+                    "price": prices.pop() if len(prices) == 1 else 0,
+                    "amount": sum(amount for _, amount in items),
+                    "counterparty": ",".join(sorted(others)),
+                    "transfer_ids": sorted(item["transfer_id"] for item, _ in items),
+                }
+            )
+        return found
+
+
+def transfer_of(name: str, debit: str, credit: str, amount: int, code: str, phase: str) -> Json:
+    """A transfer that an entry implies without a document."""
+    texts = {"pending_id": "", "reason": "", "contract_id": "", "corrects": "", "asset": "USD"}
+    figures = {"amount": amount, "interval_start": 0, "quantity": 0, "price": 0}
+    sides = {"transfer_id": name, "debit": debit, "credit": credit, "code": code, "phase": phase}
+    return {**texts, **figures, **sides}
+
+
+def order_hold(order: Fields, interval: int, stop_loss_ppm: int) -> int:
+    """Most that an order can cost, micro-USD rounded up (a supplier's: its stop-loss)."""
+
+    def curve(segments: list[bytes]) -> int:
+        total = 0
+        for segment in map(protobuf, segments):
+            steps = [protobuf(step) for step in segment[3]]
+            rate = sum(max(0, whole(step, 1)) * whole(step, 2) for step in steps)
+            total += rate * (seconds(segment, 2) - seconds(segment, 1))
+        return total
+
+    if order[8]:
+        return -(-curve(protobuf(order[8][-1])[2]) * stop_loss_ppm // (HOUR * PPM))
+    number = next(number for number in (9, 10, 11) if order[number])
+    bid = protobuf(order[number][-1])
+    if number == 9:
+        cost = curve(bid[2])
+    elif number == 10:
+        profile = numbers(bid, 9)
+        chips = sum(profile) * interval if profile else whole(bid, 5) * whole(bid, 4)
+        cost = max(0, whole(bid, 7)) * chips
+    else:
+        cost = max(0, whole(bid, 6)) * whole(bid, 4)
+    factors = [whole(protobuf(item), 2) for item in protobuf(bid[1][-1])[5]]
+    return -(-cost * max([PPM, *factors]) // (HOUR * PPM))
+
+
+# The walk ------------------------------------------------------------------------------------
+
+
+class Walk:
+    """Along the log, entry by entry; what the entries say is kept here."""
+
+    def __init__(self, bundle: Bundle, listing: Json) -> None:
+        """Before the first leaf."""
+        self.bundle = bundle
+        bundle.place = "bundle.json"
+        self.origin = str(listing["origin"])
+        # Keys that signed batch headers, the one in force last; rotations add to them.
+        self.log_keys = [read_vkey(listing.get("first_vkey") or listing["vkey"])[2]]
+        self.root_key = b""
+        self.known_keys: set[bytes] = set()
+        # Entries from here on are not opened.
+        sealed = int(listing["sealed_from"])
+        demand(sealed >= -1, f"sealed from {sealed}")
+        self.sealed_from = int(listing["size"]) if sealed < 0 else sealed
+        self.is_sealed = sealed >= 0
+        self.openings: Iterator[bytes] = iter(())
+        if listing["kind"] == "public":
+            demand(not self.is_sealed, "a public bundle opens nothing, so it seals nothing")
+            self.sealed_from = 0
+        else:
+            lines = bundle.read("openings.jsonl")
+            demand(lines in {b"", lines.removesuffix(b"\n") + b"\n"}, "ends inside a line")
+            self.openings = iter(lines.split(b"\n")[:-1])
+        self.counts: dict[str, int] = defaultdict(int)
+        self.time_us = self.epoch = 0
+        self.requests: set[tuple[str, str]] = set()
+        self.people: dict[str, tuple[set[int], dict[str, bytes]]] = {}
+        self.communities: dict[str, str] = {}
+        self.auctions: dict[str, Fields] = {}
+        self.priced: set[str] = set()
+        self.waiting: set[str] = set()
+        self.orders: dict[str, tuple[str, str, int, bytes, str]] = {}
+        self.nominations: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.closed: set[str] = set()
+        self.commitments: dict[str, str] = {}
+        self.sites: dict[str, dict[str, str]] = {}
+        self.postings: set[str] = set()
+        self.settled: dict[str, int] = defaultdict(int)
+        self.delivered: dict[tuple[str, str], int] = defaultdict(int)
+        self.surcharges: dict[tuple[str, str], int] = defaultdict(int)
+        self.closings: dict[tuple[str, str], int] = {}
+        self.accounts = Accounts()
+
+    def run(self, leaves: list[bytes]) -> None:
+        """The whole log."""
+        first = 0
+        for index, leaf in enumerate(leaves):
+            self.bundle.place = f"entry {index}"
+            envelope = Envelope(leaf)
+            if envelope.type != BATCH:
+                continue
+            self.header(index, first, envelope, leaves)
+            for entry in range(first, index):
+                self.bundle.place = f"entry {entry}"
+                self.entry(entry, leaves[entry])
+            first = index + 1
+        self.bundle.place = f"entry {first}"
+        demand(first == len(leaves), "is covered by no batch header")
+        self.bundle.place = "openings.jsonl"
+        demand(next(self.openings, None) is None, "opens more than the log has")
+        self.bundle.place = "bundle.json"
+        explained = not self.is_sealed or (self.counts["seals"] and self.waiting - self.priced)
+        demand(bool(explained), f"nothing explains that entries from {self.sealed_from} are sealed")
+        self.bundle.place = "accounts"
+        totals: dict[str, int] = defaultdict(int)
+        for (_, asset), amount in self.accounts.posted.items():
+            totals[asset] += amount
+        demand(not any(totals.values()), f"an asset does not sum to zero: {dict(totals)}")
+
+    def header(self, index: int, first: int, envelope: Envelope, leaves: list[bytes]) -> None:
+        """The signed header of a batch, against the leaves before it."""
+        envelope.check({sha256(self.log_keys[-1]).hex(): self.log_keys[-1]})
+        said = canonical_json(envelope.payload)
+        root = tree_hash([leaf_hash(leaf) for leaf in leaves[first:index]]).hex()
+        found = {"first_index": first, "count": index - first, "root": root}
+        demand({**said, **found} == said, f"the header says {said}, the leaves give {found}")
+        demand(index > first, "covers no leaf")
+        demand(said["time_us"] >= self.time_us, "time falls")
+        demand(said["epoch"] >= self.epoch, "the epoch falls")
+        self.time_us, self.epoch = said["time_us"], said["epoch"]
+        self.counts["batches"] += 1
+
+    def entry(self, index: int, leaf: bytes) -> None:
+        """One entry: opened, signed by whom it may, and what it means for the books."""
+        envelope = Envelope(leaf)
+        is_closed = envelope.type == COMMITMENT
+        kind = ""
+        if index == self.sealed_from and self.is_sealed:
+            demand(is_closed, "is public, nothing of it can be sealed")
+            self.counts["seals"] += 1
+        if is_closed:
+            payload = base64.b64encode(envelope.payload).decode()
+            spelling = f'{{"payload":"{payload}","payloadType":"{COMMITMENT}","signatures":[]}}'
+            demand(leaf == spelling.encode() and len(envelope.payload) == 32, "no commitment")
+            if index >= self.sealed_from:
+                self.counts["not opened"] += 1
+                return
+            envelope, kind, listed = self.opened(index, envelope.payload)
+        name, is_public, roles = KINDS[envelope.type.removeprefix(MEDIA)]
+        demand(is_public != is_closed, f"{name} must be {'public' if is_public else 'closed'}")
+        body: Any  # fields by name, or by number
+        if envelope.type.endswith("json"):
+            body = canonical_json(envelope.payload)
+            head = body["header"]
+        else:
+            body = protobuf(envelope.payload)
+            numbered = protobuf(body[1][-1])
+            keys = ("origin", "signer_id", "request_id")
+            head = {key: text(numbered, number) for number, key in enumerate(keys, 1)}
+        self.authorise(envelope, name, roles, body, head)
+        digests = [body[key] for key in body if isinstance(key, str) and key.endswith("_sha256")]
+        documents = {digest: self.bundle.document(digest) for digest in sorted(set(digests))}
+        if is_closed:
+            demand(kind == name, f"the opening says {kind}, the envelope is {name}")
+            demand(listed == sorted(documents), "the opening lists other documents")
+            self.counts["commitments opened"] += 1
+        self.counts["signed entries"] += 1
+        handler = getattr(self, f"on_{name.lower()}", None)
+        if handler and (name in REGISTRY or index < self.sealed_from):
+            handler(body, index, leaf_hash(leaf))
+
+    def opened(self, index: int, commitment: bytes) -> tuple[Envelope, str, list[str]]:
+        """Envelope behind a commitment, its kind and its documents, as the opening says."""
+        line = next(self.openings, None)
+        demand(line is not None, "no opening")
+        opening = canonical_json(line or b"")
+        demand(opening["index"] == index, f"the next opening is for entry {opening['index']}")
+        expected = {"documents", "envelope", "index", "kind", "salt"}
+        demand({*opening} == expected, "the opening has other fields")
+        salt, data = bytes.fromhex(opening["salt"]), unbase64(opening["envelope"])
+        demand(len(salt) == 32, "the salt has not 32 bytes")
+        found = sha256(b"iso-exchange/commitment/v1\n", salt, data)
+        demand(found == commitment, "salt and envelope give another commitment")
+        return Envelope(data), str(opening["kind"]), list(opening["documents"])
+
+    def authorise(
+        self, envelope: Envelope, name: str, roles: tuple[int, ...], body: Any, head: Json
+    ) -> None:
+        """For this exchange, once, by registered keys in force, in a role that may sign it."""
+        signer, request = head["signer_id"], (head["signer_id"], head["request_id"])
+        demand(head["origin"] == self.origin, f"signed for {head['origin']}")
+        demand(bool(request[1]) and request not in self.requests, f"request {request} again")
+        self.requests.add(request)
+        further = self.countersigners(name, body, signer)
+        extra = {sha256(key).hex(): key for group in further for key in group}
+        if not self.people:
+            demand(name in {"PARTICIPANT", "PREDECESSOR"}, "nobody is registered")
+            if name == "PARTICIPANT":
+                key = body[5][-1]
+                extra[sha256(key).hex()] = key
+                demand(text(body, 2) == signer, "the first participant registers itself")
+                demand(set(numbers(body, 4)) >= set(roles), "the first one is no operator")
+            signers = []
+        else:
+            signers = [signer]
+        if name == "ENTITLEMENT":
+            demand(text(body, 3) == signer, "not signed by its holder")
+            signers.append(text(body, 4))
+        if name == "ORDER":
+            demand(text(body, 4) == signer, "not signed by the participant it names")
+            roles = (SUPPLIER,) if body[8] else (BUYER,)
+        for who in signers:
+            demand(who in self.people, f"{who} is not registered")
+        keys = {key: raw for who in signers for key, raw in self.people[who][1].items()}
+        used = envelope.check({**keys, **extra})
+        for who in signers:
+            demand(bool(used & self.people[who][1].keys()), f"{who} did not sign")
+        for group in further:
+            demand(any(sha256(key).hex() in used for key in group), "a countersignature is missing")
+        if signers:
+            demand(bool(self.people[signer][0] & set(roles)), f"{signer} may not sign {name}")
+
+    def countersigners(self, name: str, body: Any, signer: str) -> list[set[bytes]]:
+        """Groups of keys of which one each must have signed besides the signer."""
+        root = {self.root_key} - {b""}
+        if name == "KEY_ROTATED":
+            if text(body, 2) == signer:
+                return [{body[4][-1]}, {self.people[signer][1][text(body, 3)]}]
+            demand(bool(root), "only the owner replaces a key while there is no root key")
+            demand(OPERATOR in self.people[signer][0], "neither the owner nor the operator")
+            return [{body[4][-1]}, root]
+        if name == "ROOT_KEY":
+            return [{body[2][-1]}, *([root] if root else [])]
+        fields = {
+            "LOG_KEY_ROTATED": ("new_public_key", "old_public_key"),
+            "LOG_CLOSED": ("log_key",),
+            "PREDECESSOR": ("old_log_key", "new_log_key"),
+        }.get(name, ())
+        groups = [{bytes.fromhex(body[field])} for field in fields]
+        if name == "LOG_KEY_ROTATED":
+            groups[1] |= root
+        return groups
+
+    def enrol(self, key: bytes) -> dict[str, bytes]:
+        """A key that comes into use: once, by one owner."""
+        demand(len(key) == 32 and key not in self.known_keys, "the key is in use already")
+        self.known_keys.add(key)
+        return {sha256(key).hex(): key}
+
+    # What the entries say: protobuf fields by number, or JSON fields by name.
+
+    def on_participant(self, body: Fields, *_: Any) -> None:
+        demand(text(body, 2) not in self.people, "registered before")
+        self.people[text(body, 2)] = (set(numbers(body, 4)), self.enrol(body[5][-1]))
+
+    def on_meter(self, body: Fields, *_: Any) -> None:
+        demand(text(body, 2) not in self.people, "registered before")
+        self.people[text(body, 2)] = ({METER}, self.enrol(body[4][-1]))
+
+    def on_key_revoked(self, body: Fields, *_: Any) -> None:
+        del self.people[text(body, 2)][1][text(body, 3)]
+
+    def on_key_rotated(self, body: Fields, *_: Any) -> None:
+        keys = self.people[text(body, 2)][1]
+        keys.pop(text(body, 3), None)
+        keys.update(self.enrol(body[4][-1]))
+
+    def on_root_key(self, body: Fields, *_: Any) -> None:
+        self.enrol(body[2][-1])
+        self.root_key = body[2][-1]
+
+    def on_log_key_rotated(self, body: Json, *_: Any) -> None:
+        in_force = self.log_keys[-1].hex()
+        demand(body["old_public_key"] == in_force, f"the log key in force is {in_force}")
+        self.log_keys.append(bytes.fromhex(body["new_public_key"]))
+
+    def on_log_closed(self, body: Json, *_: Any) -> None:
+        in_force = self.log_keys[-1].hex()
+        demand(body["log_key"] == in_force, f"the log key in force is {in_force}")
+
+    def on_site(self, body: Fields, *_: Any) -> None:
+        self.communities[text(body, 2)] = text(body, 4)
+
+    def on_auction_spec(self, body: Fields, index: int, *_: Any) -> None:
+        demand(text(body, 2) not in self.auctions, "created before")
+        self.auctions[text(body, 2)] = body
+        if index < self.sealed_from:
+            self.waiting.add(text(body, 2))
+
+    def on_auction_prices(self, body: Json, *_: Any) -> None:
+        name = body["auction_id"]
+        self.priced.add(name)
+        seed = canonical_json(self.bundle.document(body["prices_sha256"]))["tie_seed"]
+        committed = self.auctions[name][15][-1]
+        demand(sha256(bytes.fromhex(seed)) == committed, "another tie seed than the one committed")
+
+    def on_deposit(self, body: Fields, *_: Any) -> None:
+        name, to = f"deposit/{text(body, 4)}", f"p:{text(body, 2)}:collateral"
+        self.apply(transfer_of(name, "bank", to, whole(body, 3), "DEPOSIT", "POSTED"))
+
+    def on_order(self, body: Fields, index: int, leaf: bytes) -> None:
+        order_id, auction_id, owner = (text(body, number) for number in (2, 3, 4))
+        demand(auction_id not in self.closed, "behind gate closure")
+        self.void(order_id)
+        spec = self.auctions[auction_id]
+        demand(self.time_us // 1_000_000 < seconds(spec, 5), "after the gate's time")
+        stop_loss_ppm = whole(protobuf(spec[16][-1]), 6) if spec[16] else PPM
+        amount = order_hold(body, whole(spec, 7), stop_loss_ppm)
+        hold = f"order-hold/{auction_id}/{order_id}/{whole(body, 5)}" if amount else ""
+        if hold:
+            debit, credit = f"p:{owner}:cash", f"pot:{auction_id}:0"
+            self.apply(transfer_of(hold, debit, credit, amount, "ORDER_HOLD", "PENDING"))
+        self.orders[order_id] = (auction_id, owner, index, leaf, hold)
+
+    def on_order_cancelled(self, body: Fields, *_: Any) -> None:
+        self.void(text(body, 2))
+        del self.orders[text(body, 2)]
+
+    def on_orders_cancelled(self, body: Fields, *_: Any) -> None:
+        for order_id, (auction_id, owner, *_rest) in list(self.orders.items()):
+            late = self.time_us // 1_000_000 >= seconds(self.auctions[auction_id], 5)
+            if owner == text(body, 2) and auction_id not in self.closed and not late:
+                self.void(order_id)
+                del self.orders[order_id]
+
+    def on_nomination(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.nominations[text(body, 4), text(body, 3)] = (index, leaf)
+
+    def on_book_root(self, body: Json, *_: Any) -> None:
+        name = body["auction_id"]
+        orders = [order[2:4] for order in self.orders.values() if order[0] == name]
+        orders += [leaf for key, leaf in self.nominations.items() if key[0] == name]
+        root = tree_hash([leaf for _, leaf in sorted(orders)]).hex()
+        same = (body["order_count"], body["book_root"]) == (len(orders), root)
+        demand(same, f"the log has {len(orders)} standing orders with root {root}")
+        self.closed.add(name)
+        self.commitments[name] = body["book_commitment"]
+        self.counts["book roots"] += 1
+
+    def on_auction_result(self, body: Json, *_: Any) -> None:
+        name = body["auction_id"]
+        book = self.bundle.document(body["book_sha256"])
+        opened = sha256(b"iso-exchange/commitment/v1\n", bytes.fromhex(body["book_salt"]), book)
+        demand(opened.hex() == self.commitments[name], "another book than at gate closure")
+        assignment = canonical_json(self.bundle.document(body["assignment_sha256"]))
+        self.sites[name] = {
+            contract["contract_id"]: contract["site_id"] for contract in assignment["contracts"]
+        }
+        self.document(body["postings_sha256"], f"award/{name}")
+        left = [
+            hold for hold, item in self.accounts.open.items() if item["credit"] == f"pot:{name}:0"
+        ]
+        demand(not left, f"order holds stay open: {left[:3]}")
+
+    def on_postings(self, body: Json, *_: Any) -> None:
+        name, start = body["auction_id"], body["interval"]["start"]
+        hours = canonical_json(self.bundle.document(body["delivered_sha256"]))
+        demand((hours["auction_id"], hours["interval"]) == (name, body["interval"]), "other hours")
+        for hour in hours["hours"]:
+            parts = sum(int(hour[key]) for key in ("delivered", "failed", "gap"))
+            demand(parts == int(hour["position"]), f"{hour['contract_id']}: parts are no whole")
+            self.delivered[name, self.sites[name][hour["contract_id"]]] += int(hour["delivered"])
+        for transfer, amount in self.document(body["postings_sha256"], f"hour/{name}/{start}"):
+            if transfer["code"] == "SURCHARGE" and amount:
+                self.surcharges[name, transfer["credit"]] += amount
+        for (account, asset), amount in self.accounts.posted.items():
+            kind, _colon, rest = account.partition(":")
+            ends = kind in {"pot", "cover"} and rest.startswith(name + ":")
+            if ends and rest.endswith(f":{start}"):
+                demand(amount == 0, f"{account} keeps {amount} {asset}")
+        self.settled[name] += 1
+        if self.settled[name] == whole(self.auctions[name], 8):
+            holds = self.accounts.open.items()
+            left = [key for key, item in holds if item["contract_id"] in self.sites[name]]
+            demand(not left, f"holds stay open behind the last hour: {left[:3]}")
+
+    def on_statement(self, body: Json, *_: Any) -> None:
+        data = self.bundle.document(body["statement_sha256"])
+        issued = canonical_json(data)
+        account, asset = issued["account"], issued["asset"]
+        spec = self.auctions[body["auction_id"]]
+        start = seconds(spec, 6)
+        period = {"start": start, "end": start + whole(spec, 7) * whole(spec, 8)}
+        owner = account.split(":")[1]
+        party = {"community": self.communities.get(owner), "operator": "operator", "p": owner}
+        opening = self.closings.get((account, asset), 0)
+        lines = self.accounts.lines(account, asset)
+        due = {
+            "statement_id": f"statement/{account}/{asset}/{period['start']}-{period['end']}",
+            "party_id": party[account.split(":")[0]],
+            "account": account,
+            "asset": asset,
+            "period": period,
+            "opening": opening,
+            "lines": lines,
+            "closing": opening + sum(line["amount"] for line in lines),
+            "payout": self.accounts.payable(account, asset),
+        }
+        for key, value in due.items():
+            is_same = canonical(value) == canonical(issued.get(key))
+            demand(is_same, f"the statement of {account} has another {key}: due is {value}")
+        demand(canonical(due) == data, "the statement has other fields")
+        said = (body["statement_id"], body["party_id"])
+        named = (due["statement_id"], due["party_id"])
+        demand(said == named, "the entry names another statement or party")
+        closing = self.accounts.posted[account, asset]
+        demand(due["closing"] == closing, f"closes at {due['closing']}, its account at {closing}")
+        self.closings[account, asset] = closing
+        if due["payout"]:
+            name = f"payout/{due['statement_id']}"
+            self.apply(transfer_of(name, account, "bank", due["payout"], "PAYOUT", "POSTED"))
+        self.counts["statements"] += 1
+
+    def on_community_total(self, body: Json, *_: Any) -> None:
+        name, site = body["auction_id"], body["site_id"]
+        said = (body["community_id"], int(body["delivered"]), int(body["surcharge"]))
+        surcharge = self.surcharges[name, f"community:{site}"]
+        due = (self.communities[site], self.delivered[name, site], surcharge)
+        demand(said == due, f"says {said}, the postings give {due}")
+        self.counts["community totals"] += 1
+
+    def document(self, digest: str, postings_id: str) -> list[tuple[Json, int]]:
+        """Apply a document of transfers once; each with what it moved."""
+        found = canonical_json(self.bundle.document(digest))
+        demand(found["postings_id"] == postings_id, f"the postings are not {postings_id}")
+        demand(postings_id not in self.postings, f"{postings_id} was posted before")
+        self.postings.add(postings_id)
+        return [(transfer, self.apply(transfer)) for transfer in found["transfers"]]
+
+    def apply(self, transfer: Json) -> int:
+        """Apply a transfer."""
+        self.counts["transfers"] += 1
+        return self.accounts.apply(transfer)
+
+    def void(self, order_id: str) -> None:
+        """Release the hold of an order that is amended or cancelled."""
+        hold = self.orders[order_id][4] if order_id in self.orders else ""
+        if hold:
+            held = self.accounts.open[hold]
+            voided = {"transfer_id": f"void/{hold}", "amount": 0, "phase": "VOID_PENDING"}
+            self.apply({**held, **voided, "pending_id": hold})
+
+
+def verify(directory: Path, vkey: str | None = None) -> tuple[int, str]:
+    """Check a bundle.
+
+    Returns:
+        Exit code and the line to print.
+    """
+    bundle = Bundle(directory)
+    if not (directory / "bundle.json").is_file():
+        return 2, f"{directory} is no bundle: there is no bundle.json"
+    try:
+        listing = bundle.listing()
+        own = listing["vkey"]
+        bundle.place = "the expected key"
+        given = read_vkey(vkey or own)[2]
+        origin, size, root = read_checkpoint(bundle.read("log/checkpoint"), own)
+        said = (listing["origin"], listing["size"])
+        demand((origin, size) == said, f"is of {(origin, size)}, bundle.json says {said}")
+        walk = Walk(bundle, listing)
+        walk.run(bundle.leaves(size, root))
+        bundle.place = "bundle.json"
+        demand(read_vkey(own)[2] == walk.log_keys[-1], "states another key than the log's last")
+        demand(given in walk.log_keys, f"the log was never signed by the expected key {vkey}")
+        for file in listing["files"]:
+            bundle.place = file["path"]
+            folder, _, name = file["path"].partition("/")
+            is_known = folder == "log" or file["path"] == "openings.jsonl"
+            is_named = folder == "documents" and name in bundle.documents_named
+            demand(is_known or is_named, "no entry names it")
+    except WrongError as wrong:
+        return 1, f"FAILED {bundle.place}: {wrong}"
+    except CRASHES as error:
+        return 1, f"FAILED {bundle.place}: cannot be read: {type(error).__name__}: {error}"
+    counts = ", ".join(f"{count:,} {what}" for what, count in walk.counts.items())
+    summary = f"{size:,} leaves, {counts}"
+    if walk.counts["not opened"]:
+        summary += f"; accounts not checked from entry {walk.sealed_from} on"
+    if vkey is None:
+        summary += "; the bundle's own key was believed: consistent, but whose?"
+    return 0, f"OK {summary}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit code."""
+    parser = argparse.ArgumentParser(description="Check an audit bundle from its files alone.")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--key", help="verifier key of the log, from a place that you trust")
+    options = parser.parse_args(arguments)
+    code, line = verify(options.bundle, options.key)
+    sys.stdout.write(line + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
