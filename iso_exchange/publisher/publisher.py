@@ -293,4 +293,4 @@ def _read_note(where: str, note: bytes) -> Checkpoint:
         return parse_checkpoint(parse_note(note).text)
     except CheckpointError as error:
         detail = f"{where} is no checkpoint ({error}): restore it, or remove it if it is a file"
-        raise StoreError("DAMAGED_CHECKPOINT", detail) from error
+        raise StoreError("DAMAGED", detail) from error

@@ -148,7 +148,6 @@ class StoreError(RuntimeError):
     ``ROLLED_BACK``: the database is behind what was published.
     ``DAMAGED``: the database or a published file holds something else than the log's hashes say.
     ``UNAVAILABLE``: a read or ``publish`` broke; after ``publish`` read ``published`` again.
-    ``DAMAGED_CHECKPOINT``: what was published cannot be read.
     ``OTHER_ORIGIN``: the database belongs to another log.
     """
 

@@ -134,7 +134,7 @@ async def test_a_damaged_checkpoint_file_is_refused(tmp_path: Path) -> None:
     await grow(store, 5)
     await writer.publish()
     (tmp_path / CHECKPOINT_NAME).write_bytes(b"not a note")
-    with pytest.raises(StoreError, match="DAMAGED_CHECKPOINT: checkpoint is no checkpoint"):
+    with pytest.raises(StoreError, match="DAMAGED: checkpoint is no checkpoint"):
         await publisher(store, tmp_path).start()
 
 
