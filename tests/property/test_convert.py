@@ -26,11 +26,14 @@ from iso_exchange.commands import (
     BlockBidTerms,
     CancelAllOrders,
     CancelOrder,
+    CloseSpotMarket,
     CreateAuction,
     HaltAuction,
+    HaltSpotMarket,
     Header,
     Nominate,
     OfferTerms,
+    OpenSpotMarket,
     PublishChipTable,
     RecordDeposit,
     RegisterEntitlement,
@@ -42,9 +45,11 @@ from iso_exchange.commands import (
     ReinstateParticipant,
     ReportOutage,
     ResumeAuction,
+    ResumeSpotMarket,
     RevokeKey,
     Role,
     RotateKey,
+    SetWebhook,
     StepBidTerms,
     SubmitOrder,
     SubmitReadings,
@@ -190,6 +195,22 @@ def about_participant(kind: type) -> st.SearchStrategy[Any]:
     return st.builds(kind, header=HEADERS, participant_id=REFERENCES, reason=TEXTS)
 
 
+TARIFFS = st.builds(
+    Tariff,
+    node_cover_notice_s=NUMBERS,
+    site_cover_notice_s=NUMBERS,
+    base_shortfall_penalty=NUMBERS,
+    cover_shortfall_penalty=NUMBERS,
+    power_shortfall_penalty=NUMBERS,
+    stop_loss_ppm=NUMBERS,
+    withhold_gap_ppm=PPM,
+)
+
+
+def about_market(kind: type) -> st.SearchStrategy[Any]:
+    return st.builds(kind, header=HEADERS, market_id=REFERENCES, reason=TEXTS)
+
+
 def about_auction(kind: type) -> st.SearchStrategy[Any]:
     return st.builds(kind, header=HEADERS, auction_id=REFERENCES, reason=TEXTS)
 
@@ -324,19 +345,32 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         pricing_rule=st.sampled_from(PricingRule),
         tie_credit=ANY_NUMBERS,
         seed_commitment=HEX64,
-        tariff=st.builds(
-            Tariff,
-            node_cover_notice_s=NUMBERS,
-            site_cover_notice_s=NUMBERS,
-            base_shortfall_penalty=NUMBERS,
-            cover_shortfall_penalty=NUMBERS,
-            power_shortfall_penalty=NUMBERS,
-            stop_loss_ppm=NUMBERS,
-            withhold_gap_ppm=PPM,
-        ),
+        tariff=TARIFFS,
     ),
     HaltAuction: about_auction(HaltAuction),
     ResumeAuction: about_auction(ResumeAuction),
+    OpenSpotMarket: st.builds(
+        OpenSpotMarket,
+        header=HEADERS,
+        market_id=IDENTIFIERS,
+        first_start=INSTANTS,
+        interval_seconds=ANY_NUMBERS,
+        look_ahead=ANY_NUMBERS,
+        gate_lead_s=ANY_NUMBERS,
+        price_floor=ANY_NUMBERS,
+        price_cap=ANY_NUMBERS,
+        tick=ANY_NUMBERS,
+        operator_fee=ANY_NUMBERS,
+        pricing_rule=st.sampled_from(PricingRule),
+        tie_credit=ANY_NUMBERS,
+        seed_anchor=HEX64,
+        chain_length=ANY_NUMBERS,
+        tariff=TARIFFS,
+    ),
+    HaltSpotMarket: about_market(HaltSpotMarket),
+    ResumeSpotMarket: about_market(ResumeSpotMarket),
+    CloseSpotMarket: about_market(CloseSpotMarket),
+    SetWebhook: st.builds(SetWebhook, header=HEADERS, url=st.one_of(st.just(""), TEXTS)),
     SubmitOrder: st.builds(
         SubmitOrder,
         header=HEADERS,
