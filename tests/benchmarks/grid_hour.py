@@ -267,7 +267,11 @@ def _registry(day: MarketDay, size: WholeGrid) -> Iterator[Command]:
                 amount=MicroUsd(10**15),
                 bank_reference=name,
             )
-    yield CreateAuction(
+    yield _auction(day)
+
+
+def _auction(day: MarketDay) -> CreateAuction:
+    return CreateAuction(
         header=header("operator", f"auction/{AUCTION}"),
         auction_id=AUCTION,
         product="DAY_AHEAD",
