@@ -429,6 +429,7 @@ class Exchange:
     async def _publish_last(self, publisher: Publisher) -> None:
         """What was acknowledged is under a signed checkpoint when the process ends in order."""
         if self._failure is None or not self._failure.done():
+            await publisher.catch_up()
             await publisher.publish()
             await publisher.collect()
 

@@ -189,6 +189,14 @@ class Publisher:
             await self._replace(WITNESSED_NAME, cosigned.note)
         return cosigned
 
+    async def catch_up(self) -> None:
+        """After ``run`` was cancelled, perhaps between the database and the file: see what is
+        published, and let the file say so.
+        """
+        self._published = await self._store.published()
+        if self._published is not None:
+            await self._replace(CHECKPOINT_NAME, self._published.checkpoint)
+
     async def run(self) -> None:
         """Publish each second, for ever; what publishing took is taken off the wait."""
         loop = asyncio.get_running_loop()
