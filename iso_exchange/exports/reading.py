@@ -41,7 +41,7 @@ from iso_exchange.commands import (
 )
 from iso_exchange.exports.trace import Trace
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.money_commands import CorrectHour
+from iso_exchange.money_commands import CorrectHour, PublishSpot
 from iso_exchange.publication import PricesDocument
 from iso_exchange.sequencer.deliveries import period_of
 from iso_exchange.sequencer.effects import Accepted, Meta
@@ -64,6 +64,7 @@ from settlement.ledger import envelope, merkle, proofs, tiles
 from settlement.ledger.checkpoint import Checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
+from settlement.spot.result import SpotResult
 from settlement.types import Contract, DeliveredHours
 
 ROTATION_TYPE = ENTRY_KINDS[RotateLogKey].payload_type
@@ -412,6 +413,9 @@ class _Replay:
             made = codec.decode(documents[command.assignment_sha256], Assignment)
             self._contracts.update((item.contract_id, item) for item in made.contracts)
             self._runs.add(command.auction_id)
+        elif isinstance(command, PublishSpot):
+            result = codec.decode(documents[command.spot_sha256], SpotResult)
+            self._contracts.update((item.contract_id, item) for item in result.contracts)
         elif isinstance(command, IssueStatement):
             self._statements.append(
                 IssuedStatement(

@@ -190,8 +190,9 @@ class Publisher:
         return cosigned
 
     async def catch_up(self) -> None:
-        """After ``run`` was cancelled, perhaps between the database and the file: see what is
-        published, and let the file say so.
+        """See what is published, and let the file say so.
+
+        ``run`` may have been cancelled between the database and the file.
         """
         self._published = await self._store.published()
         if self._published is not None:
