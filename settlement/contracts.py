@@ -199,10 +199,16 @@ class _Assigner:
             order_id, backup = bought[lot_id]
             self._contract(self.bids[order_id], supply_id, pool_id, chips, backup)
         for supply_id, chips in pairing.idle.items():
-            offer_id, _, origin = self.links.split(supply_id)
+            offer_id, link_id, origin = self.links.split(supply_id)
             offer = self.offers[offer_id]
             for t, quantity in chips.items():
                 price = self._price(origin or pool_id, t)
+                if link_id and price.energy > self._price(pool_id, t).energy:
+                    raise SettlementError(
+                        SettlementErrorCode.LINKS_NOT_SETTLED,
+                        link_id,
+                        "it must carry supply that nobody buys, towards the lower price",
+                    )
                 earned = price.energy - (price.recall_discount if offer.recallable else 0)
                 self.idle.append(self._hour_of(offer, t, quantity, earned))
 

@@ -122,7 +122,11 @@ class Desk:
     def _is_sound_block(self, bid: BlockBid) -> bool:
         first, last, length = bid.earliest_start, bid.latest_start, bid.duration
         numbers = (first, last, length, bid.min_fill_ppm, bid.restart_cost)
-        if any(type(number) is not int for number in numbers) or bid.profile != ():
+        if (
+            any(type(number) is not int for number in numbers)
+            or bid.profile != ()
+            or bid.runs_until
+        ):
             return False
         names = (bid.exclusive_group, bid.parent_order_id, bid.initial_pool_id)
         if not all(map(_is_text, names)):

@@ -32,6 +32,9 @@ TimestampUrl = Annotated[
 TimestampSeconds = Annotated[
     float, typer.Option("--timestamp-seconds", help="Time between two stamps.")
 ]
+WebhookLoopback = Annotated[
+    bool, typer.Option("--webhook-loopback", help="Let webhooks call this machine, without TLS.")
+]
 MlDsa = Annotated[
     bool,
     typer.Option(
@@ -72,10 +75,7 @@ def serve(
     timestamp_url: TimestampUrl = "",
     timestamp_seconds: TimestampSeconds = configuration.TIMESTAMP_SECONDS_DEFAULT,
     ml_dsa: MlDsa = True,
-    webhook_loopback: Annotated[
-        bool,
-        typer.Option("--webhook-loopback", help="Let webhooks call this machine, without TLS."),
-    ] = False,
+    webhook_loopback: WebhookLoopback = False,
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
     ] = "INFO",
