@@ -121,7 +121,7 @@ class Desk:
 
     def _is_sound_block(self, bid: BlockBid) -> bool:
         first, last, length = bid.earliest_start, bid.latest_start, bid.duration
-        numbers = (first, last, length, bid.min_fill_ppm, bid.restart_cost)
+        numbers = (first, last, length, bid.min_fill_ppm, bid.restart_cost, bid.runs_until)
         if (
             any(type(number) is not int for number in numbers)
             or bid.profile != ()
