@@ -134,6 +134,8 @@ async def export(
         files=tuple(sorted(files, key=lambda file: file.path)),
         first_vkey="" if first is None else _vkey(origin, first.old_public_key),
     )
+    # One sync for tens of thousands of documents: a bundle without its listing is none.
+    os.sync()
     replace(directory / BUNDLE_NAME, codec.encode(bundle))
     return bundle
 
@@ -316,5 +318,8 @@ async def _write_documents(
 
 
 def _write(directory: Path, path: str, content: bytes) -> BundleFile:
-    replace(directory / path, content)
+    """Write a file of the bundle; all of them are synced at once before its listing is."""
+    place = directory / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
     return BundleFile(path=path, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
