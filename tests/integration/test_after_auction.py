@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -46,7 +48,7 @@ from settlement.spot.result import (
     SpotResult,
 )
 from settlement.types import Contract, ContractHour, MeterBatch, Phase, Postings, TransferCode
-from tests.integration.bundles import replaced, write_bundle
+from tests.integration.bundles import change_entry, read_log, replaced, write_bundle, write_log
 from tests.integration.market_day import (
     AUCTION,
     CELL,
@@ -60,6 +62,8 @@ from tests.integration.market_day import (
     header,
     service_submission,
 )
+from tests.torture import forgery
+from tests.torture.forgery import INDEPENDENT
 
 SPOT_CELL = FIRST + 2 * CELL
 """Metering interval of the first hour in which spot moves positions."""
@@ -276,6 +280,8 @@ def test_every_step_of_the_audit_passes(day: tuple[LongDay, Path]) -> None:
     assert [(step.name, step.result, step.detail) for step in report.steps] == [
         (step.name, Result.OK, "") for step in Step
     ]
+    code, line = INDEPENDENT.verify(directory / "auditor", made.vkey)
+    assert code == 0, line
     state = made.sequencer.state
     auction = state.auctions[AUCTION]
     assert auction.due == set()
@@ -327,11 +333,45 @@ def test_a_public_bundle_shows_grants_and_nothing_of_spot_or_disputes(
     made, directory = day
     report = verify(directory / "public", made.vkey)
     assert report.ok
+    assert INDEPENDENT.verify(directory / "public", made.vkey)[0] == 0
     texts = b"".join(
         path.read_bytes() for path in (directory / "public").rglob("*") if path.is_file()
     )
     assert b"spike-1" not in texts
     assert b"d-1" not in texts
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_both_verifiers_find_a_forged_correction(
+    day: tuple[LongDay, Path], tmp_path: Path, number: int
+) -> None:
+    bundle = Path(shutil.copytree(day[1] / "auditor", tmp_path / "bundle"))
+    change_entry(
+        bundle,
+        "CORRECTION",
+        lambda entry: forgery.with_document(
+            bundle,
+            entry,
+            "postings_sha256",
+            Postings,
+            lambda value: forgery.POSTINGS[number](value, random.Random(number)),
+        ),
+        number=number,
+    )
+    found = forgery.findings(bundle, day[0].vkey)
+    assert all(found.values()), found
+
+
+@pytest.mark.parametrize("kind", ["SPOT_RESULT", "DISPUTE"])
+def test_both_verifiers_miss_an_entry_that_vanished(
+    day: tuple[LongDay, Path], tmp_path: Path, kind: str
+) -> None:
+    bundle = Path(shutil.copytree(day[1] / "auditor", tmp_path / "bundle"))
+    batches = read_log(bundle)
+    batches.remove(next(batch for batch in batches if batch.entries[0].kind == kind))
+    write_log(bundle, batches)
+    found = forgery.findings(bundle, day[0].vkey)
+    assert all(found.values()), found
 
 
 @pytest.mark.parametrize("kind", [PublishSpot, CorrectHour])
@@ -482,5 +522,6 @@ def test_the_pools_surplus_goes_back_after_the_month(tmp_path: Path) -> None:
     ):
         made = asyncio.run(run())
         assert verify(tmp_path / "auditor", made.vkey).ok
+        assert INDEPENDENT.verify(tmp_path / "auditor", made.vkey)[0] == 0
     # Under the real ceiling the same entry does not follow.
     assert verify(tmp_path / "auditor", made.vkey).step(Step.HOURS).result is Result.FAILED

@@ -55,6 +55,7 @@ from settlement.ledger import envelope
 from settlement.ledger.keys import key_id
 from settlement.types import MeterBatch, Reading
 from tests.integration.market import START, Market, client_of, configuration, open_market
+from tests.torture.forgery import INDEPENDENT
 
 POOL = "plains-h100"
 STEP = 300
@@ -357,6 +358,8 @@ async def check_bundles(exchange: Exchange, directory: Path) -> None:
         report = await asyncio.to_thread(verify, bundle, exchange.log_vkey)
         failed = [step for step in report.steps if step.result is Result.FAILED]
         assert report.ok, failed
+        code, line = INDEPENDENT.verify(bundle, exchange.log_vkey)
+        assert code == 0, line
         if kind is BundleKind.AUDITOR:
             # Three runs, and the day-ahead auction beside them, which had no orders.
             assert report.auctions == 4
