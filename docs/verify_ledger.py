@@ -14,8 +14,8 @@ contracts and readings follow the market's rules). Here is what a bookkeeper ask
     signatures   every envelope by a registered key in force, in a role that may sign it
     commitments  salt and envelope give the leaf; each opened once, in order
     documents    every document that an entry names, and no other
-    books        the orders that stand at gate closure are those of the published book root; the
-                 revealed tie seed is the one committed to
+    books        the orders that stand at gate closure are those of the published book root, of
+                 a spot run those of its book; the revealed tie seed is the one committed to
     accounts     transfers applied once; holds posted or voided once, within their amount;
                  every asset sums to zero; pots empty when their hour is settled
     statements   exactly what moved the account since its last one, and what may be paid out
@@ -26,7 +26,10 @@ A public bundle opens nothing: its accounts are not checkable, and the summary s
 The expected key may be an earlier one where the log's key was rotated.
 Numbers are whole: micro-USD, chip-seconds, seconds. Not looked at: second signatures, witnesses'
 lines and timestamps (the tree under them is); the log before a log that continues another; keys
-of small order.
+of small order. Not worked out again, which `iso audit verify` does: what hours, corrections,
+rebates and the holds of spot results amount to (they are applied as posted, between the parties
+that they name); which standing orders a spot run leaves out; notices; readings that an upheld
+dispute replaces.
 """
 
 from __future__ import annotations
@@ -56,61 +59,42 @@ CENT = 10_000
 ED25519 = 1
 SAFE_INTEGER = 2**53 - 1
 INTERRUPTIBLE = 2
-SUPPLIER, BUYER, METER, OPERATOR, EXCHANGE = 1, 2, 3, 5, 7
+SUPPLIER, BUYER, METER, OPERATOR = 1, 2, 3, 5
+ROLES = {"supplier": 1, "buyer": 2, "meter": 3, "operator": 5, "exchange": 7}
 ANYBODY = (1, 2, 3, 4, 5, 6, 7)
 MEDIA = "application/vnd.iso-exchange."
 COMMITMENT = MEDIA + "commitment.v1"
 BATCH = MEDIA + "batch.v1+json"
-KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
-    # payload type without its prefix: entry kind, whether public, roles that may sign it
-    "participant.v1+protobuf": ("PARTICIPANT", True, (OPERATOR,)),
-    "key-revocation.v1+protobuf": ("KEY_REVOKED", True, (OPERATOR,)),
-    "key-rotation.v1+protobuf": ("KEY_ROTATED", True, ANYBODY),
-    "root-key.v1+protobuf": ("ROOT_KEY", True, (OPERATOR,)),
-    "log-key-rotation.v1+json": ("LOG_KEY_ROTATED", True, (EXCHANGE,)),
-    "log-closure.v1+json": ("LOG_CLOSED", True, (OPERATOR,)),
-    "predecessor.v1+json": ("PREDECESSOR", True, (EXCHANGE,)),
-    "suspension.v1+protobuf": ("PARTICIPANT_SUSPENDED", True, (OPERATOR,)),
-    "reinstatement.v1+protobuf": ("PARTICIPANT_REINSTATED", True, (OPERATOR,)),
-    "cancel-all.v1+protobuf": ("ORDERS_CANCELLED", True, (OPERATOR,)),
-    "site.v1+protobuf": ("SITE", True, (OPERATOR,)),
-    "pool.v1+protobuf": ("POOL", True, (OPERATOR,)),
-    "meter.v1+protobuf": ("METER", True, (OPERATOR,)),
-    "chip-table.v1+protobuf": ("CHIP_TABLE", True, (OPERATOR,)),
-    "deposit.v1+protobuf": ("DEPOSIT", False, (OPERATOR,)),
-    "auction-spec.v1+protobuf": ("AUCTION_SPEC", True, (OPERATOR,)),
-    "auction-halt.v1+protobuf": ("AUCTION_HALTED", True, (OPERATOR,)),
-    "auction-resume.v1+protobuf": ("AUCTION_RESUMED", True, (OPERATOR,)),
-    "spot-market.v1+protobuf": ("SPOT_MARKET", True, (OPERATOR,)),
-    "spot-halt.v1+protobuf": ("SPOT_HALTED", True, (OPERATOR,)),
-    "spot-resume.v1+protobuf": ("SPOT_RESUMED", True, (OPERATOR,)),
-    "spot-close.v1+protobuf": ("SPOT_CLOSED", True, (OPERATOR,)),
-    "webhook.v1+protobuf": ("WEBHOOK", False, (SUPPLIER, BUYER)),
-    "order.v1+protobuf": ("ORDER", False, (SUPPLIER, BUYER)),
-    "order-cancellation.v1+protobuf": ("ORDER_CANCELLED", False, (SUPPLIER, BUYER)),
-    "entitlement.v1+protobuf": ("ENTITLEMENT", False, (BUYER,)),
-    "nomination.v1+protobuf": ("NOMINATION", False, (BUYER,)),
-    "meter-batch.v1+protobuf": ("METER_BATCH", False, (METER,)),
-    "outage-report.v1+protobuf": ("OUTAGE", False, (SUPPLIER, OPERATOR)),
-    "book-root.v1+json": ("BOOK_ROOT", True, (EXCHANGE,)),
-    "run-gate.v1+json": ("RUN_GATE", True, (EXCHANGE,)),
-    "auction-result.v1+json": ("AUCTION_RESULT", False, (EXCHANGE,)),
-    "auction-prices.v1+json": ("AUCTION_PRICES", True, (EXCHANGE,)),
-    "award.v1+json": ("AWARD", False, (EXCHANGE,)),
-    "notice.v1+json": ("NOTICE", False, (EXCHANGE,)),
-    "auction-failed.v1+json": ("AUCTION_FAILED", True, (EXCHANGE,)),
-    "postings.v1+json": ("POSTINGS", False, (EXCHANGE,)),
-    "statement.v1+json": ("STATEMENT", False, (EXCHANGE,)),
-    "book-release.v1+json": ("BOOK_RELEASED", True, (EXCHANGE,)),
-    "community-total.v1+json": ("COMMUNITY_TOTAL", True, (EXCHANGE,)),
-    "spot-result.v1+json": ("SPOT_RESULT", False, (EXCHANGE,)),
-    "correction.v1+json": ("CORRECTION", False, (EXCHANGE,)),
-    "rebate.v1+json": ("REBATE", False, (EXCHANGE,)),
-    "pool-rebate.v1+json": ("POOL_REBATE", False, (EXCHANGE,)),
-    "dispute.v1+protobuf": ("DISPUTE", False, (SUPPLIER, BUYER)),
-    "dispute-decision.v1+protobuf": ("DISPUTE_DECISION", False, (OPERATOR,)),
-    "grant.v1+protobuf": ("GRANT", True, (SUPPLIER, OPERATOR)),
-}
+KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {}
+"""By payload type without its prefix: entry kind, whether public, roles that may sign it."""
+for _line in """
+public json operator log-closure=LOG_CLOSED
+public json exchange log-key-rotation=LOG_KEY_ROTATED predecessor=PREDECESSOR book-root=BOOK_ROOT
+public json exchange run-gate=RUN_GATE auction-prices=AUCTION_PRICES auction-failed=AUCTION_FAILED
+public json exchange book-release=BOOK_RELEASED community-total=COMMUNITY_TOTAL
+public protobuf anybody key-rotation=KEY_ROTATED
+public protobuf supplier+operator grant=GRANT
+public protobuf operator participant=PARTICIPANT key-revocation=KEY_REVOKED root-key=ROOT_KEY
+public protobuf operator suspension=PARTICIPANT_SUSPENDED reinstatement=PARTICIPANT_REINSTATED
+public protobuf operator cancel-all=ORDERS_CANCELLED site=SITE pool=POOL meter=METER
+public protobuf operator chip-table=CHIP_TABLE auction-spec=AUCTION_SPEC
+public protobuf operator auction-halt=AUCTION_HALTED auction-resume=AUCTION_RESUMED
+public protobuf operator spot-market=SPOT_MARKET spot-halt=SPOT_HALTED spot-resume=SPOT_RESUMED
+public protobuf operator spot-close=SPOT_CLOSED
+closed json exchange auction-result=AUCTION_RESULT award=AWARD notice=NOTICE postings=POSTINGS
+closed json exchange statement=STATEMENT spot-result=SPOT_RESULT correction=CORRECTION
+closed json exchange rebate=REBATE pool-rebate=POOL_REBATE
+closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=ORDER_CANCELLED
+closed protobuf supplier+buyer dispute=DISPUTE
+closed protobuf supplier+operator outage-report=OUTAGE
+closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION
+closed protobuf meter meter-batch=METER_BATCH
+closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
+""".strip().split("\n"):
+    _visible, _encoding, _who, *_kinds = _line.split()
+    _roles = ANYBODY if _who == "anybody" else tuple(ROLES[name] for name in _who.split("+"))
+    for _noun, _kind in (pair.split("=") for pair in _kinds):
+        KINDS[f"{_noun}.v1+{_encoding}"] = (_kind, _visible == "public", _roles)
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
     *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
@@ -443,7 +427,7 @@ class Accounts:
         self.posted: dict[tuple[str, str], int] = defaultdict(int)
         self.held: dict[tuple[str, str], int] = defaultdict(int)
         self.open: dict[str, Json] = {}
-        self.seen: set[str] = set()
+        self.seen: dict[str, Json] = {}
         self.unstated: dict[tuple[str, str], list[tuple[Json, int]]] = defaultdict(list)
 
     def apply(self, transfer: Json) -> int:
@@ -455,7 +439,7 @@ class Accounts:
         demand(bool(name and debit and credit and asset), what + "something is empty")
         demand(amount >= 0 and debit != credit, what + "a negative amount, or one account")
         demand(name not in self.seen, what + "applied before")
-        self.seen.add(name)
+        self.seen[name] = transfer
         if phase in {"POST_PENDING", "VOID_PENDING"}:
             demand(pending in self.open, what + f"{pending} is no open hold")
             hold = self.open.pop(pending)
@@ -504,19 +488,18 @@ class Accounts:
         found = []
         for (start, contract, code), items in sorted(groups.items()):
             prices = {item["price"] for item, _ in items}
+            price = prices.pop() if len(prices) == 1 else 0
             others = {item["debit" if item["credit"] == account else "credit"] for item, _ in items}
-            found.append(
-                {
-                    "code": code,
-                    "contract_id": contract,
-                    "interval_start": start,
-                    "quantity": sum(int(item["quantity"]) for item, _ in items),
-                    "price": prices.pop() if len(prices) == 1 else 0,
-                    "amount": sum(amount for _, amount in items),
-                    "counterparty": ",".join(sorted(others)),
-                    "transfer_ids": sorted(item["transfer_id"] for item, _ in items),
-                }
-            )
+            texts = {
+                "code": code,
+                "contract_id": contract,
+                "counterparty": ",".join(sorted(others)),
+            }
+            names = sorted(item["transfer_id"] for item, _ in items)
+            quantity = sum(int(item["quantity"]) for item, _ in items)
+            amount = sum(amount for _, amount in items)
+            figures = {"interval_start": start, "quantity": quantity, "price": price}
+            found.append({**texts, **figures, "amount": amount, "transfer_ids": names})
         return found
 
 
@@ -600,8 +583,7 @@ class Walk:
         self.people: dict[str, tuple[set[int], dict[str, bytes]]] = {}
         self.communities: dict[str, str] = {}
         self.auctions: dict[str, Fields] = {}
-        self.priced: set[str] = set()
-        self.waiting: set[str] = set()
+        self.priced, self.waiting, self.closed, self.postings = (set[str]() for _ in range(4))
         # Of auctions and spot markets: hash of the next tie seed. Of auctions and runs: period.
         self.seeds: dict[str, bytes] = {}
         self.periods: dict[str, Json] = {}
@@ -615,19 +597,17 @@ class Walk:
         self.gangs: dict[str, int] = {}
         self.orders: dict[str, tuple[str, str, int, bytes, str, Fields]] = {}
         self.nominations: dict[tuple[str, str], tuple[str, int, bytes]] = {}
-        self.closed: set[str] = set()
         self.commitments: dict[str, str] = {}
         self.roots: dict[str, tuple[int, str]] = {}
         self.contracts: dict[str, Json] = {}
         self.readings: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
         self.hours: dict[tuple[str, int], list[Json]] = {}
         self.disputes: dict[str, Json] = {}
-        self.postings: set[str] = set()
         self.due: dict[str, int] = {}
         self.settled: dict[str, int] = defaultdict(int)
-        self.delivered: dict[tuple[str, str], int] = defaultdict(int)
-        self.surcharges: dict[tuple[str, str], int] = defaultdict(int)
-        self.closings: dict[tuple[str, str], int] = {}
+        self.delivered, self.surcharges, self.closings = (
+            defaultdict[tuple[str, str], int](int) for _ in range(3)
+        )
         self.accounts = Accounts()
 
     def run(self, leaves: list[bytes]) -> None:
@@ -1022,8 +1002,12 @@ class Walk:
         number, prefix = body["number"], f"correction/hour/{name}/{start}/"
         demand(number == 1 or f"{prefix}{number - 1}" in self.postings, "a number is left out")
         for transfer in self.settle(body, f"{prefix}{number}"):
-            is_one = transfer["phase"] == "POSTED" and transfer["corrects"]
-            demand(bool(is_one), f"{transfer['transfer_id']} corrects nothing")
+            was = self.accounts.seen.get(transfer["corrects"], transfer)
+            is_new = was is transfer and transfer["corrects"] != f"hour/{name}/{start}"
+            keys = ("asset", "code", "contract_id", "interval_start")
+            same = all(was[key] == transfer[key] for key in keys) and not is_new
+            same &= {was["debit"], was["credit"]} == {transfer["debit"], transfer["credit"]}
+            demand(same and transfer["phase"] == "POSTED", "corrects another posting")
 
     def settle(self, body: Json, postings_id: str) -> list[Json]:
         """Post an hour, or what readings changed of it; its transfers."""
@@ -1065,8 +1049,8 @@ class Walk:
         self.give_back(body["postings_sha256"], f"pool-rebate/{period['start']}")
 
     def give_back(self, digest: str, postings_id: str) -> None:
-        """Apply a document that pays participants out of rents and the pool."""
-        for transfer, _ in self.document(digest, postings_id):
+        """Pay participants out of rents and the pool."""
+        for transfer, _moved in self.document(digest, postings_id):
             source, to = transfer["debit"], transfer["credit"]
             is_paid = source.startswith(("rent:", "pool")) and to.startswith("p:")
             demand(is_paid, f"{transfer['transfer_id']} is no rebate")
@@ -1076,8 +1060,8 @@ class Walk:
         name, contract, start = text(body, 2), self.contracts[text(body, 3)], seconds(body, 4)
         contract_id, signer = contract["contract_id"], text(protobuf(body[1][-1]), 2)
         demand(name not in self.disputes, "disputed before")
-        parties = (contract["buyer_id"], contract["supplier_id"])
-        demand(signer in parties, f"{signer} is no party of {contract_id}")
+        buyer, supplier = contract["buyer_id"], contract["supplier_id"]
+        demand(signer in {buyer, supplier}, f"{signer} is no party of {contract_id}")
         hours = self.hours[contract["auction_id"], start]
         read = next(hour for hour in hours if hour["contract_id"] == contract_id)
         legs = next(h["legs"] for h in contract["hours"] if h["interval"]["start"] == start)
@@ -1085,13 +1069,12 @@ class Walk:
         for item in map(protobuf, body[6]):
             rows = self.readings.get((contract["pool_id"], seconds(item, 2)), {})
             short = rows.get((contract_id, text(item, 1)), 0) - whole(item, 4)
-            quantity += max(0, short if signer == parties[0] else -short)
+            quantity += max(0, short if signer == buyer else -short)
         own = legs["contract" if contract["service_class"] == "BASE_LOAD" else "energy"]
         # What a gap would cost, in the account of who would pay; half a micro-USD to even.
         double, rest = divmod(2 * max(0, own, legs["contract"]) * quantity, 2 * HOUR)
         amount = double + (rest > HOUR or (rest == HOUR and double % 2 == 1))
-        payer = contract.get("payer_id") or parties[0]
-        payer = parties[1] if signer == parties[0] else payer
+        payer = supplier if signer == buyer else contract.get("payer_id") or buyer
         debit, credit = f"p:{payer}:cash", f"dispute:{contract_id}"
         frozen = transfer_of(f"dispute/{name}", debit, credit, amount, "DISPUTE", "POSTED")
         frozen |= {"contract_id": contract_id, "interval_start": start, "quantity": quantity}
@@ -1114,19 +1097,14 @@ class Walk:
         period = self.periods[body["auction_id"]]
         owner = account.split(":")[1]
         party = {"community": self.communities.get(owner), "operator": "operator", "p": owner}
-        opening = self.closings.get((account, asset), 0)
+        opening = self.closings[account, asset]
         lines = self.accounts.lines(account, asset)
-        due = {
-            "statement_id": f"statement/{account}/{asset}/{period['start']}-{period['end']}",
-            "party_id": party[account.split(":")[0]],
-            "account": account,
-            "asset": asset,
-            "period": period,
-            "opening": opening,
-            "lines": lines,
-            "closing": opening + sum(line["amount"] for line in lines),
-            "payout": self.accounts.payable(account, asset),
-        }
+        name = f"statement/{account}/{asset}/{period['start']}-{period['end']}"
+        party_id = party[account.split(":")[0]]
+        due = {"statement_id": name, "party_id": party_id, "account": account, "asset": asset}
+        due |= {"period": period, "opening": opening, "lines": lines}
+        due["closing"] = opening + sum(line["amount"] for line in lines)
+        due["payout"] = self.accounts.payable(account, asset)
         if owed := self.accounts.owed(account, asset):
             due["collateral_call"] = owed
         for key, value in due.items():
