@@ -628,9 +628,8 @@ class Walk:
         self.bundle.place = "openings.jsonl"
         demand(next(self.openings, None) is None, "opens more than the log has")
         self.bundle.place = "bundle.json"
-        waiting = self.waiting - self.priced or any(
-            at < self.sealed_from for at in self.open_to.values()
-        )
+        behind = [market for market, at in self.open_to.items() if at < self.sealed_from]
+        waiting = behind or self.waiting - self.priced
         explained = not self.is_sealed or (self.counts["seals"] and waiting)
         demand(bool(explained), f"nothing explains that entries from {self.sealed_from} are sealed")
         self.bundle.place = "accounts"
@@ -947,7 +946,7 @@ class Walk:
 
     def bind(self, name: str, book: Json, contracts: list[Json]) -> None:
         """The book of a run holds what stood at its gate; what its result binds goes on."""
-        frozen, kinds = self.frozen[name], ("offers", "step_bids", "block_bids", "nominations")
+        frozen, kinds = self.frozen.pop(name), ("offers", "step_bids", "block_bids", "nominations")
         names = {order["order_id"] for kind in kinds for order in book[kind]}
         # "release:", "standing:" and "bound:" come of earlier entries, "@" is a later start.
         strange = [key for key in names - frozen.keys() if ":" not in key and "@" not in key]
@@ -1072,8 +1071,8 @@ class Walk:
             quantity += max(0, short if signer == buyer else -short)
         own = legs["contract" if contract["service_class"] == "BASE_LOAD" else "energy"]
         # What a gap would cost, in the account of who would pay; half a micro-USD to even.
-        double, rest = divmod(2 * max(0, own, legs["contract"]) * quantity, 2 * HOUR)
-        amount = double + (rest > HOUR or (rest == HOUR and double % 2 == 1))
+        amount, rest = divmod(max(0, own, legs["contract"]) * quantity, HOUR)
+        amount += 2 * rest > HOUR or (2 * rest == HOUR and amount % 2 == 1)
         payer = supplier if signer == buyer else contract.get("payer_id") or buyer
         debit, credit = f"p:{payer}:cash", f"dispute:{contract_id}"
         frozen = transfer_of(f"dispute/{name}", debit, credit, amount, "DISPUTE", "POSTED")
