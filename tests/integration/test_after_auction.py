@@ -62,6 +62,7 @@ from tests.integration.market_day import (
     header,
     service_submission,
 )
+from tests.simulation.world import balances
 from tests.torture import forgery
 from tests.torture.forgery import INDEPENDENT
 
@@ -262,6 +263,26 @@ async def lived(directory: Path) -> LongDay:
         assert day.sequencer.state.books.balance(held).posted == 0
         await day.work()
         assert day.cash(firm.buyer_id) > before[1]
+        # The supplier contests a whole hour, and is told no.
+        mine = replace(
+            day.dispute(firm),
+            header=header(firm.supplier_id, "dispute/d-3"),
+            dispute_id="d-3",
+            counter_readings=(),
+        )
+        cash = day.cash(firm.buyer_id)
+        await day.send(firm.supplier_id, mine)
+        assert day.cash(firm.buyer_id) == cash - day.sequencer.state.disputes["d-3"].frozen
+        await day.send(
+            "operator",
+            DecideDispute(
+                header=header("operator", "decide/d-3"),
+                dispute_id="d-3",
+                upheld=False,
+                reason="the meter is right",
+            ),
+        )
+        assert day.cash(firm.buyer_id) == cash
         for kind in BundleKind:
             await write_bundle(day, directory / kind.value, kind)
     return day
@@ -283,6 +304,11 @@ def test_every_step_of_the_audit_passes(day: tuple[LongDay, Path]) -> None:
     code, line = INDEPENDENT.verify(directory / "auditor", made.vkey)
     assert code == 0, line
     state = made.sequencer.state
+    assert balances(directory / "auditor", made.vkey) == {
+        (item.account, item.asset): (item.posted, item.pending_debit)
+        for item in state.books.balances()
+        if item.posted or item.pending_debit
+    }
     auction = state.auctions[AUCTION]
     assert auction.due == set()
     assert {start: len(made_) for start, made_ in auction.corrections.items()} == {
