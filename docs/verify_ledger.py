@@ -100,7 +100,10 @@ REGISTRY = {
     *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
 }
 """Kinds that mean something without openings."""
-CRASHES = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError)
+CRASHES = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError),
+    *(StopIteration, ArithmeticError),
+)
 
 
 class WrongError(Exception):
