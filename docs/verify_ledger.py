@@ -14,8 +14,8 @@ contracts and readings follow the market's rules). Here is what a bookkeeper ask
     signatures   every envelope by a registered key in force, in a role that may sign it
     commitments  salt and envelope give the leaf; each opened once, in order
     documents    every document that an entry names, and no other
-    books        the orders that stand at gate closure are those of the published book root; the
-                 revealed tie seed is the one committed to
+    books        the orders that stand at gate closure are those of the published book root, of
+                 a spot run those of its book; the revealed tie seed is the one committed to
     accounts     transfers applied once; holds posted or voided once, within their amount;
                  every asset sums to zero; pots empty when their hour is settled
     statements   exactly what moved the account since its last one, and what may be paid out
@@ -26,7 +26,10 @@ A public bundle opens nothing: its accounts are not checkable, and the summary s
 The expected key may be an earlier one where the log's key was rotated.
 Numbers are whole: micro-USD, chip-seconds, seconds. Not looked at: second signatures, witnesses'
 lines and timestamps (the tree under them is); the log before a log that continues another; keys
-of small order.
+of small order. Not worked out again, which `iso audit verify` does: what hours, corrections,
+rebates and the holds of spot results amount to (they are applied as posted, between the parties
+that they name); which standing orders a spot run leaves out; notices; readings that an upheld
+dispute replaces.
 """
 
 from __future__ import annotations
@@ -49,57 +52,58 @@ Json = dict[str, Any]
 Fields = dict[int, list[Any]]
 WIDTH = 256
 HOUR = 3_600
+DAY = 86_400
+CORRECTION_DAYS = 60
 PPM = 1_000_000
 CENT = 10_000
 ED25519 = 1
 SAFE_INTEGER = 2**53 - 1
-SUPPLIER, BUYER, METER, OPERATOR, EXCHANGE = 1, 2, 3, 5, 7
+INTERRUPTIBLE = 2
+SUPPLIER, BUYER, METER, OPERATOR = 1, 2, 3, 5
+ROLES = {"supplier": 1, "buyer": 2, "meter": 3, "operator": 5, "exchange": 7}
 ANYBODY = (1, 2, 3, 4, 5, 6, 7)
 MEDIA = "application/vnd.iso-exchange."
 COMMITMENT = MEDIA + "commitment.v1"
 BATCH = MEDIA + "batch.v1+json"
-KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
-    # payload type without its prefix: entry kind, whether public, roles that may sign it
-    "participant.v1+protobuf": ("PARTICIPANT", True, (OPERATOR,)),
-    "key-revocation.v1+protobuf": ("KEY_REVOKED", True, (OPERATOR,)),
-    "key-rotation.v1+protobuf": ("KEY_ROTATED", True, ANYBODY),
-    "root-key.v1+protobuf": ("ROOT_KEY", True, (OPERATOR,)),
-    "log-key-rotation.v1+json": ("LOG_KEY_ROTATED", True, (EXCHANGE,)),
-    "log-closure.v1+json": ("LOG_CLOSED", True, (OPERATOR,)),
-    "predecessor.v1+json": ("PREDECESSOR", True, (EXCHANGE,)),
-    "suspension.v1+protobuf": ("PARTICIPANT_SUSPENDED", True, (OPERATOR,)),
-    "reinstatement.v1+protobuf": ("PARTICIPANT_REINSTATED", True, (OPERATOR,)),
-    "cancel-all.v1+protobuf": ("ORDERS_CANCELLED", True, (OPERATOR,)),
-    "site.v1+protobuf": ("SITE", True, (OPERATOR,)),
-    "pool.v1+protobuf": ("POOL", True, (OPERATOR,)),
-    "meter.v1+protobuf": ("METER", True, (OPERATOR,)),
-    "chip-table.v1+protobuf": ("CHIP_TABLE", True, (OPERATOR,)),
-    "deposit.v1+protobuf": ("DEPOSIT", False, (OPERATOR,)),
-    "auction-spec.v1+protobuf": ("AUCTION_SPEC", True, (OPERATOR,)),
-    "auction-halt.v1+protobuf": ("AUCTION_HALTED", True, (OPERATOR,)),
-    "auction-resume.v1+protobuf": ("AUCTION_RESUMED", True, (OPERATOR,)),
-    "order.v1+protobuf": ("ORDER", False, (SUPPLIER, BUYER)),
-    "order-cancellation.v1+protobuf": ("ORDER_CANCELLED", False, (SUPPLIER, BUYER)),
-    "entitlement.v1+protobuf": ("ENTITLEMENT", False, (BUYER,)),
-    "nomination.v1+protobuf": ("NOMINATION", False, (BUYER,)),
-    "meter-batch.v1+protobuf": ("METER_BATCH", False, (METER,)),
-    "outage-report.v1+protobuf": ("OUTAGE", False, (SUPPLIER, OPERATOR)),
-    "book-root.v1+json": ("BOOK_ROOT", True, (EXCHANGE,)),
-    "auction-result.v1+json": ("AUCTION_RESULT", False, (EXCHANGE,)),
-    "auction-prices.v1+json": ("AUCTION_PRICES", True, (EXCHANGE,)),
-    "award.v1+json": ("AWARD", False, (EXCHANGE,)),
-    "auction-failed.v1+json": ("AUCTION_FAILED", True, (EXCHANGE,)),
-    "postings.v1+json": ("POSTINGS", False, (EXCHANGE,)),
-    "statement.v1+json": ("STATEMENT", False, (EXCHANGE,)),
-    "book-release.v1+json": ("BOOK_RELEASED", True, (EXCHANGE,)),
-    "community-total.v1+json": ("COMMUNITY_TOTAL", True, (EXCHANGE,)),
-}
+KINDS: dict[str, tuple[str, bool, tuple[int, ...]]] = {}
+"""By payload type without its prefix: entry kind, whether public, roles that may sign it."""
+for _line in """
+public json operator log-closure=LOG_CLOSED
+public json exchange log-key-rotation=LOG_KEY_ROTATED predecessor=PREDECESSOR book-root=BOOK_ROOT
+public json exchange run-gate=RUN_GATE auction-prices=AUCTION_PRICES auction-failed=AUCTION_FAILED
+public json exchange book-release=BOOK_RELEASED community-total=COMMUNITY_TOTAL
+public protobuf anybody key-rotation=KEY_ROTATED
+public protobuf supplier+operator grant=GRANT
+public protobuf operator participant=PARTICIPANT key-revocation=KEY_REVOKED root-key=ROOT_KEY
+public protobuf operator suspension=PARTICIPANT_SUSPENDED reinstatement=PARTICIPANT_REINSTATED
+public protobuf operator cancel-all=ORDERS_CANCELLED site=SITE pool=POOL meter=METER
+public protobuf operator chip-table=CHIP_TABLE auction-spec=AUCTION_SPEC
+public protobuf operator auction-halt=AUCTION_HALTED auction-resume=AUCTION_RESUMED
+public protobuf operator spot-market=SPOT_MARKET spot-halt=SPOT_HALTED spot-resume=SPOT_RESUMED
+public protobuf operator spot-close=SPOT_CLOSED
+closed json exchange auction-result=AUCTION_RESULT award=AWARD notice=NOTICE postings=POSTINGS
+closed json exchange statement=STATEMENT spot-result=SPOT_RESULT correction=CORRECTION
+closed json exchange rebate=REBATE pool-rebate=POOL_REBATE
+closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=ORDER_CANCELLED
+closed protobuf supplier+buyer dispute=DISPUTE
+closed protobuf supplier+operator outage-report=OUTAGE
+closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION
+closed protobuf meter meter-batch=METER_BATCH
+closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
+""".strip().split("\n"):
+    _visible, _encoding, _who, *_kinds = _line.split()
+    _roles = ANYBODY if _who == "anybody" else tuple(ROLES[name] for name in _who.split("+"))
+    for _noun, _kind in (pair.split("=") for pair in _kinds):
+        KINDS[f"{_noun}.v1+{_encoding}"] = (_kind, _visible == "public", _roles)
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
-    *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES"),
+    *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
 }
 """Kinds that mean something without openings."""
-CRASHES = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError)
+CRASHES = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError),
+    *(StopIteration, ArithmeticError),
+)
 
 
 class WrongError(Exception):
@@ -426,7 +430,7 @@ class Accounts:
         self.posted: dict[tuple[str, str], int] = defaultdict(int)
         self.held: dict[tuple[str, str], int] = defaultdict(int)
         self.open: dict[str, Json] = {}
-        self.seen: set[str] = set()
+        self.seen: dict[str, Json] = {}
         self.unstated: dict[tuple[str, str], list[tuple[Json, int]]] = defaultdict(list)
 
     def apply(self, transfer: Json) -> int:
@@ -438,7 +442,7 @@ class Accounts:
         demand(bool(name and debit and credit and asset), what + "something is empty")
         demand(amount >= 0 and debit != credit, what + "a negative amount, or one account")
         demand(name not in self.seen, what + "applied before")
-        self.seen.add(name)
+        self.seen[name] = transfer
         if phase in {"POST_PENDING", "VOID_PENDING"}:
             demand(pending in self.open, what + f"{pending} is no open hold")
             hold = self.open.pop(pending)
@@ -471,6 +475,13 @@ class Accounts:
             free = min(self.posted[account, asset], free)
         return max(0, free) // CENT * CENT
 
+    def owed(self, account: str, asset: str) -> int:
+        """What a participant owes beyond its deposits, holds included."""
+        if asset != "USD" or not (account.startswith("p:") and account.endswith(":cash")):
+            return 0
+        both = (account, asset), (account.removesuffix("cash") + "collateral", asset)
+        return max(0, sum(self.held[key] - self.posted[key] for key in both))
+
     def lines(self, account: str, asset: str) -> list[Json]:
         """Lines of the statement that is due: one for each code, contract and hour."""
         groups: dict[tuple[int, str, str], list[tuple[Json, int]]] = defaultdict(list)
@@ -480,19 +491,18 @@ class Accounts:
         found = []
         for (start, contract, code), items in sorted(groups.items()):
             prices = {item["price"] for item, _ in items}
+            price = prices.pop() if len(prices) == 1 else 0
             others = {item["debit" if item["credit"] == account else "credit"] for item, _ in items}
-            found.append(
-                {
-                    "code": code,
-                    "contract_id": contract,
-                    "interval_start": start,
-                    "quantity": sum(int(item["quantity"]) for item, _ in items),
-                    "price": prices.pop() if len(prices) == 1 else 0,
-                    "amount": sum(amount for _, amount in items),
-                    "counterparty": ",".join(sorted(others)),
-                    "transfer_ids": sorted(item["transfer_id"] for item, _ in items),
-                }
-            )
+            texts = {
+                "code": code,
+                "contract_id": contract,
+                "counterparty": ",".join(sorted(others)),
+            }
+            names = sorted(item["transfer_id"] for item, _ in items)
+            quantity = sum(int(item["quantity"]) for item, _ in items)
+            amount = sum(amount for _, amount in items)
+            figures = {"interval_start": start, "quantity": quantity, "price": price}
+            found.append({**texts, **figures, "amount": amount, "transfer_ids": names})
         return found
 
 
@@ -504,30 +514,41 @@ def transfer_of(name: str, debit: str, credit: str, amount: int, code: str, phas
     return {**texts, **figures, **sides}
 
 
-def order_hold(order: Fields, interval: int, stop_loss_ppm: int) -> int:
-    """Most that an order can cost, micro-USD rounded up (a supplier's: its stop-loss)."""
+def order_hold(order: Fields, interval: int, stop_loss_ppm: int, look_ahead: int = 0) -> int:
+    """Most that an order can cost, micro-USD rounded up (a supplier's: its stop-loss).
+
+    A standing order of a spot market: most that one run of ``look_ahead`` intervals can bind.
+    """
+    number = next(number for number in (8, 9, 10, 11) if order[number])
+    bid = protobuf(order[number][-1])
+    terms = protobuf(bid[1][-1]) if number != 8 else protobuf(b"")
+    kept = {8: 0, 9: 0, 10: look_ahead - 1, 11: 0}[number]
+    if number != 8 and whole(terms, 1) == INTERRUPTIBLE:
+        kept = min(look_ahead - 1, -(-whole(terms, 3) // interval))
+    most = (1 + kept) * interval
 
     def curve(segments: list[bytes]) -> int:
-        total = 0
+        parts = []
         for segment in map(protobuf, segments):
             steps = [protobuf(step) for step in segment[3]]
             rate = sum(max(0, whole(step, 1)) * whole(step, 2) for step in steps)
-            total += rate * (seconds(segment, 2) - seconds(segment, 1))
-        return total
+            parts.append((rate, seconds(segment, 2) - seconds(segment, 1)))
+        if look_ahead:
+            return max(rate for rate, _ in parts) * min(most, sum(length for _, length in parts))
+        return sum(rate * length for rate, length in parts)
 
-    if order[8]:
-        return -(-curve(protobuf(order[8][-1])[2]) * stop_loss_ppm // (HOUR * PPM))
-    number = next(number for number in (9, 10, 11) if order[number])
-    bid = protobuf(order[number][-1])
+    if number == 8:
+        return -(-curve(bid[2]) * stop_loss_ppm // (HOUR * PPM))
     if number == 9:
         cost = curve(bid[2])
     elif number == 10:
         profile = numbers(bid, 9)
-        chips = sum(profile) * interval if profile else whole(bid, 5) * whole(bid, 4)
+        length = min(most, whole(bid, 4)) if look_ahead else whole(bid, 4)
+        chips = sum(profile) * interval if profile else whole(bid, 5) * length
         cost = max(0, whole(bid, 7)) * chips
     else:
         cost = max(0, whole(bid, 6)) * whole(bid, 4)
-    factors = [whole(protobuf(item), 2) for item in protobuf(bid[1][-1])[5]]
+    factors = [whole(protobuf(item), 2) for item in terms[5]]
     return -(-cost * max([PPM, *factors]) // (HOUR * PPM))
 
 
@@ -565,18 +586,31 @@ class Walk:
         self.people: dict[str, tuple[set[int], dict[str, bytes]]] = {}
         self.communities: dict[str, str] = {}
         self.auctions: dict[str, Fields] = {}
-        self.priced: set[str] = set()
-        self.waiting: set[str] = set()
-        self.orders: dict[str, tuple[str, str, int, bytes, str]] = {}
-        self.nominations: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self.closed: set[str] = set()
+        self.priced, self.waiting, self.closed, self.postings = (set[str]() for _ in range(4))
+        # Of auctions and spot markets: hash of the next tie seed. Of auctions and runs: period.
+        self.seeds: dict[str, bytes] = {}
+        self.periods: dict[str, Json] = {}
+        # Spot markets, and up to which entry their orders are opened; gates of their runs.
+        self.markets: dict[str, Fields] = {}
+        self.open_to: dict[str, int] = {}
+        self.gates: dict[str, int] = {}
+        self.frozen: dict[str, dict[str, tuple[int, bytes]]] = {}
+        # Orders that runs bound, by interval numbers; the first one of each gang that began.
+        self.bound: dict[str, set[int]] = defaultdict(set)
+        self.gangs: dict[str, int] = {}
+        self.orders: dict[str, tuple[str, str, int, bytes, str, Fields]] = {}
+        self.nominations: dict[tuple[str, str], tuple[str, int, bytes]] = {}
         self.commitments: dict[str, str] = {}
-        self.sites: dict[str, dict[str, str]] = {}
-        self.postings: set[str] = set()
+        self.roots: dict[str, tuple[int, str]] = {}
+        self.contracts: dict[str, Json] = {}
+        self.readings: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
+        self.hours: dict[tuple[str, int], list[Json]] = {}
+        self.disputes: dict[str, Json] = {}
+        self.due: dict[str, int] = {}
         self.settled: dict[str, int] = defaultdict(int)
-        self.delivered: dict[tuple[str, str], int] = defaultdict(int)
-        self.surcharges: dict[tuple[str, str], int] = defaultdict(int)
-        self.closings: dict[tuple[str, str], int] = {}
+        self.delivered, self.surcharges, self.closings = (
+            defaultdict[tuple[str, str], int](int) for _ in range(3)
+        )
         self.accounts = Accounts()
 
     def run(self, leaves: list[bytes]) -> None:
@@ -597,7 +631,9 @@ class Walk:
         self.bundle.place = "openings.jsonl"
         demand(next(self.openings, None) is None, "opens more than the log has")
         self.bundle.place = "bundle.json"
-        explained = not self.is_sealed or (self.counts["seals"] and self.waiting - self.priced)
+        behind = [market for market, at in self.open_to.items() if at < self.sealed_from]
+        waiting = behind or self.waiting - self.priced
+        explained = not self.is_sealed or (self.counts["seals"] and waiting)
         demand(bool(explained), f"nothing explains that entries from {self.sealed_from} are sealed")
         self.bundle.place = "accounts"
         totals: dict[str, int] = defaultdict(int)
@@ -697,6 +733,8 @@ class Walk:
         if name == "ORDER":
             demand(text(body, 4) == signer, "not signed by the participant it names")
             roles = (SUPPLIER,) if body[8] else (BUYER,)
+        if name == "GRANT" and text(body, 4) != signer:
+            roles = (OPERATOR,)
         for who in signers:
             demand(who in self.people, f"{who} is not registered")
         keys = {key: raw for who in signers for key, raw in self.people[who][1].items()}
@@ -770,17 +808,70 @@ class Walk:
         self.communities[text(body, 2)] = text(body, 4)
 
     def on_auction_spec(self, body: Fields, index: int, *_: Any) -> None:
-        demand(text(body, 2) not in self.auctions, "created before")
-        self.auctions[text(body, 2)] = body
+        name, start = text(body, 2), seconds(body, 6)
+        demand(name not in self.seeds, "created before")
+        self.auctions[name] = body
+        self.due[name], self.seeds[name] = whole(body, 8), body[15][-1]
+        self.periods[name] = {"start": start, "end": start + whole(body, 7) * whole(body, 8)}
         if index < self.sealed_from:
-            self.waiting.add(text(body, 2))
+            self.waiting.add(name)
+
+    def on_spot_market(self, body: Fields, index: int, *_: Any) -> None:
+        demand(text(body, 2) not in self.seeds, "opened before")
+        self.markets[text(body, 2)], self.seeds[text(body, 2)] = body, body[13][-1]
+        if index < self.sealed_from:
+            self.open_to[text(body, 2)] = -1
+
+    def on_spot_closed(self, body: Fields, index: int, *_: Any) -> None:
+        market = text(body, 2)
+        self.open_to[market] = index
+        self.closed.add(market)
+        if index < self.sealed_from:
+            for order_id in [name for name, order in self.orders.items() if order[0] == market]:
+                self.drop(order_id)
+            self.no_order_holds(market)
+
+    def on_run_gate(self, body: Json, index: int, *_: Any) -> None:
+        market, start = body["market_id"], body["start"]
+        name, spec, now = f"{market}/{start}", self.markets[market], self.time_us // 1_000_000
+        demand(market not in self.closed, "the market is closed")
+        on_grid = start % whole(spec, 4) == 0 and start >= seconds(spec, 3)
+        demand(on_grid and name not in self.gates, "no run begins there, or it has its gate")
+        demand(start - whole(spec, 6) <= now < start, "not between the gate's time and the start")
+        self.gates[name] = index
+        self.periods[name] = {"start": start // DAY * DAY, "end": start // DAY * DAY + DAY}
+        if index < self.sealed_from:
+            standing = [key for key, order in self.orders.items() if order[0] == market]
+            for order_id in standing:
+                if self.is_over(order_id, start, whole(spec, 4)):
+                    self.drop(order_id)
+            self.frozen[name] = {
+                key: order[2:4] for key, order in self.orders.items() if order[0] == market
+            } | {item[0]: item[1:] for key, item in self.nominations.items() if key[0] == market}
+
+    def is_over(self, order_id: str, start: int, interval: int) -> bool:
+        """Whether a standing order can get nothing any more in a run, which releases its hold."""
+        order, number = self.orders[order_id][5], start // interval
+        if not order[10]:
+            parts = protobuf((order[8] or order[9])[-1])[2]
+            return max(seconds(protobuf(part), 2) for part in parts) <= start
+        gang = protobuf(order[10][-1])
+        first = self.gangs.get(order_id)
+        if first is None:
+            return (seconds(gang, 3) or seconds(gang, 2)) // interval < number
+        is_reclaimed = max(self.bound[order_id], default=0) < number - 1
+        return first + whole(gang, 4) // interval <= number or is_reclaimed
 
     def on_auction_prices(self, body: Json, *_: Any) -> None:
         name = body["auction_id"]
+        market = name.rpartition("/")[0]
         self.priced.add(name)
         seed = canonical_json(self.bundle.document(body["prices_sha256"]))["tie_seed"]
-        committed = self.auctions[name][15][-1]
+        committed = self.seeds[market or name]
         demand(sha256(bytes.fromhex(seed)) == committed, "another tie seed than the one committed")
+        if market:  # the next run reveals what this seed is the hash of
+            self.seeds[market] = bytes.fromhex(seed)
+            self.open_to[market] = max(self.open_to.get(market, -1), self.gates[name])
 
     def on_deposit(self, body: Fields, *_: Any) -> None:
         name, to = f"deposit/{text(body, 4)}", f"p:{text(body, 2)}:collateral"
@@ -790,39 +881,54 @@ class Walk:
         order_id, auction_id, owner = (text(body, number) for number in (2, 3, 4))
         demand(auction_id not in self.closed, "behind gate closure")
         self.void(order_id)
-        spec = self.auctions[auction_id]
-        demand(self.time_us // 1_000_000 < seconds(spec, 5), "after the gate's time")
-        stop_loss_ppm = whole(protobuf(spec[16][-1]), 6) if spec[16] else PPM
-        amount = order_hold(body, whole(spec, 7), stop_loss_ppm)
+        market = self.markets.get(auction_id)
+        spec = market or self.auctions[auction_id]
+        is_early = bool(market) or self.time_us // 1_000_000 < seconds(spec, 5)
+        demand(is_early, "after the gate's time")
+        tariff, interval, look_ahead = (15, 4, whole(spec, 5)) if market else (16, 7, 0)
+        stop_loss_ppm = whole(protobuf(spec[tariff][-1]), 6) if spec[tariff] else PPM
+        amount = order_hold(body, whole(spec, interval), stop_loss_ppm, look_ahead)
         hold = f"order-hold/{auction_id}/{order_id}/{whole(body, 5)}" if amount else ""
         if hold:
             debit, credit = f"p:{owner}:cash", f"pot:{auction_id}:0"
             self.apply(transfer_of(hold, debit, credit, amount, "ORDER_HOLD", "PENDING"))
-        self.orders[order_id] = (auction_id, owner, index, leaf, hold)
+        self.orders[order_id] = (auction_id, owner, index, leaf, hold, body)
 
     def on_order_cancelled(self, body: Fields, *_: Any) -> None:
-        self.void(text(body, 2))
-        del self.orders[text(body, 2)]
+        self.drop(text(body, 2))
 
     def on_orders_cancelled(self, body: Fields, *_: Any) -> None:
         for order_id, (auction_id, owner, *_rest) in list(self.orders.items()):
-            late = self.time_us // 1_000_000 >= seconds(self.auctions[auction_id], 5)
-            if owner == text(body, 2) and auction_id not in self.closed and not late:
-                self.void(order_id)
-                del self.orders[order_id]
+            spec, now = self.auctions.get(auction_id), self.time_us // 1_000_000
+            late = auction_id in self.closed or (spec is not None and now >= seconds(spec, 5))
+            if owner == text(body, 2) and not late:
+                self.drop(order_id)
 
     def on_nomination(self, body: Fields, index: int, leaf: bytes) -> None:
-        self.nominations[text(body, 4), text(body, 3)] = (index, leaf)
+        self.nominations[text(body, 4), text(body, 3)] = (text(body, 2), index, leaf)
+
+    def on_meter_batch(self, body: Fields, *_: Any) -> None:
+        rows = self.readings[text(body, 3), seconds(body, 4)] = {}
+        for contract in map(protobuf, body[7]):
+            for node in map(protobuf, contract[2]):
+                rows[text(contract, 1), text(node, 1)] = whole(node, 2)
 
     def on_book_root(self, body: Json, *_: Any) -> None:
         name = body["auction_id"]
-        orders = [order[2:4] for order in self.orders.values() if order[0] == name]
-        orders += [leaf for key, leaf in self.nominations.items() if key[0] == name]
-        root = tree_hash([leaf for _, leaf in sorted(orders)]).hex()
-        same = (body["order_count"], body["book_root"]) == (len(orders), root)
-        demand(same, f"the log has {len(orders)} standing orders with root {root}")
-        self.closed.add(name)
         self.commitments[name] = body["book_commitment"]
+        self.roots[name] = (body["order_count"], body["book_root"])
+        if name in self.gates:  # what is in a run's book is known with its result
+            return
+        orders = [order[2:4] for order in self.orders.values() if order[0] == name]
+        orders += [leaf[1:] for key, leaf in self.nominations.items() if key[0] == name]
+        self.has_root(name, orders, "standing")
+        self.closed.add(name)
+
+    def has_root(self, name: str, orders: list[tuple[int, bytes]], which: str) -> None:
+        """Whether the published book root is the one over the leaves of these entries."""
+        root = tree_hash([leaf for _, leaf in sorted(orders)]).hex()
+        same = self.roots[name] == (len(orders), root)
+        demand(same, f"the log has {len(orders)} {which} orders with root {root}")
         self.counts["book roots"] += 1
 
     def on_auction_result(self, body: Json, *_: Any) -> None:
@@ -831,59 +937,178 @@ class Walk:
         opened = sha256(b"iso-exchange/commitment/v1\n", bytes.fromhex(body["book_salt"]), book)
         demand(opened.hex() == self.commitments[name], "another book than at gate closure")
         assignment = canonical_json(self.bundle.document(body["assignment_sha256"]))
-        self.sites[name] = {
-            contract["contract_id"]: contract["site_id"] for contract in assignment["contracts"]
-        }
+        for contract in assignment["contracts"]:
+            demand(contract["contract_id"] not in self.contracts, "a contract stands twice")
+            self.contracts[contract["contract_id"]] = contract
         self.document(body["postings_sha256"], f"award/{name}")
-        left = [
-            hold for hold, item in self.accounts.open.items() if item["credit"] == f"pot:{name}:0"
-        ]
+        if name in self.gates:
+            self.due[name] = len(assignment["intervals"])
+            self.bind(name, canonical_json(book), assignment["contracts"])
+        else:
+            self.no_order_holds(name)
+
+    def bind(self, name: str, book: Json, contracts: list[Json]) -> None:
+        """The book of a run holds what stood at its gate; what its result binds goes on."""
+        frozen, kinds = self.frozen.pop(name), ("offers", "step_bids", "block_bids", "nominations")
+        names = {order["order_id"] for kind in kinds for order in book[kind]}
+        # "release:", "standing:" and "bound:" come of earlier entries, "@" is a later start.
+        strange = [key for key in names - frozen.keys() if ":" not in key and "@" not in key]
+        demand(not strange, f"orders in the book that did not stand at the gate: {strange[:3]}")
+        self.has_root(name, [frozen.pop(key) for key in names & frozen.keys()], "such")
+        market, _, start = name.rpartition("/")
+        interval = whole(self.markets[market], 4)
+        for contract in contracts:
+            places = {hour["interval"]["start"] // interval for hour in contract["hours"]}
+            self.bound[contract["order_id"]] |= places
+            if int(start) // interval in places:
+                self.gangs.setdefault(contract["order_id"], int(start) // interval)
+
+    def no_order_holds(self, name: str) -> None:
+        """Acceptance holds of an auction or a market are all released."""
+        pot = f"pot:{name}:0"
+        left = [hold for hold, item in self.accounts.open.items() if item["credit"] == pot]
         demand(not left, f"order holds stay open: {left[:3]}")
+
+    def on_notice(self, body: Json, *_: Any) -> None:
+        demand(body["run_id"] in self.priced, "of a run that is not published")
+        owners = {item["participant_id"] for item in body["notices"]}
+        demand(owners == {body["participant_id"]}, "tells one participant of others")
+
+    def on_spot_result(self, body: Json, *_: Any) -> None:
+        name, interval = body["auction_id"], body["interval"]
+        result = canonical_json(self.bundle.document(body["spot_sha256"]))
+        demand((result["auction_id"], result["interval"]) == (name, interval), "another result")
+        for item in (*result["purchases"], *result["recalls"]):
+            new = item["contract"]
+            known = self.contracts.get(new["contract_id"], {"hours": []})
+            self.contracts[new["contract_id"]] = {**new, "hours": known["hours"] + new["hours"]}
+        postings_id = f"spot/{name}/{interval['start']}"
+        for transfer, _moved in self.document(body["postings_sha256"], postings_id):
+            demand(transfer["phase"] == "PENDING", "a spot result moves money")
 
     def on_postings(self, body: Json, *_: Any) -> None:
         name, start = body["auction_id"], body["interval"]["start"]
+        self.settle(body, f"hour/{name}/{start}")
+        self.settled[name] += 1
+        if self.settled[name] == self.due[name]:
+            own = {key for key, item in self.contracts.items() if item["auction_id"] == name}
+            holds = self.accounts.open.items()
+            left = [key for key, item in holds if item["contract_id"] in own]
+            demand(not left, f"holds stay open behind the last hour: {left[:3]}")
+
+    def on_correction(self, body: Json, *_: Any) -> None:
+        name, start = body["auction_id"], body["interval"]["start"]
+        demand((name, start) in self.hours, "corrects an hour that is not settled")
+        late = self.time_us // 1_000_000 - body["interval"]["end"]
+        demand(late <= CORRECTION_DAYS * DAY, "corrects an hour after more than 60 days")
+        number, prefix = body["number"], f"correction/hour/{name}/{start}/"
+        demand(number == 1 or f"{prefix}{number - 1}" in self.postings, "a number is left out")
+        for transfer in self.settle(body, f"{prefix}{number}"):
+            was = self.accounts.seen.get(transfer["corrects"], transfer)
+            is_new = was is transfer and transfer["corrects"] != f"hour/{name}/{start}"
+            keys = ("asset", "code", "contract_id", "interval_start")
+            same = all(was[key] == transfer[key] for key in keys) and not is_new
+            same &= {was["debit"], was["credit"]} == {transfer["debit"], transfer["credit"]}
+            demand(same and transfer["phase"] == "POSTED", "corrects another posting")
+
+    def settle(self, body: Json, postings_id: str) -> list[Json]:
+        """Post an hour, or what readings changed of it; its transfers."""
+        name, start = body["auction_id"], body["interval"]["start"]
+        market = name.rpartition("/")[0]
         hours = canonical_json(self.bundle.document(body["delivered_sha256"]))
         demand((hours["auction_id"], hours["interval"]) == (name, body["interval"]), "other hours")
-        for hour in hours["hours"]:
-            parts = sum(int(hour[key]) for key in ("delivered", "failed", "gap"))
+        old = self.hours.get((name, start), [])
+        self.hours[name, start] = hours["hours"]
+        for sign, hour in [(-1, hour) for hour in old] + [(1, hour) for hour in hours["hours"]]:
+            keys = ("delivered", "failed", "gap", "reclaimed", "withdrawn")
+            parts = sum(int(hour.get(key, 0)) for key in keys)
             demand(parts == int(hour["position"]), f"{hour['contract_id']}: parts are no whole")
-            self.delivered[name, self.sites[name][hour["contract_id"]]] += int(hour["delivered"])
-        for transfer, amount in self.document(body["postings_sha256"], f"hour/{name}/{start}"):
-            if transfer["code"] == "SURCHARGE" and amount:
-                self.surcharges[name, transfer["credit"]] += amount
+            home = self.contracts[hour["contract_id"]]["site_id"]
+            self.delivered[market or name, home] += sign * int(hour["delivered"])
+            for part in hour.get("served", ()):  # by others, perhaps at another site
+                self.delivered[market or name, home] -= sign * int(part["quantity"])
+                self.delivered[market or name, part["site_id"]] += sign * int(part["quantity"])
+        found = self.document(body["postings_sha256"], postings_id)
+        for transfer, amount in found:
+            if transfer["code"] in {"SURCHARGE", "SURCHARGE_DIFFERENCE"}:
+                self.surcharges[market or name, transfer["credit"]] += amount
+                self.surcharges[market or name, transfer["debit"]] -= amount
         for (account, asset), amount in self.accounts.posted.items():
             kind, _colon, rest = account.partition(":")
             ends = kind in {"pot", "cover"} and rest.startswith(name + ":")
             if ends and rest.endswith(f":{start}"):
                 demand(amount == 0, f"{account} keeps {amount} {asset}")
-        self.settled[name] += 1
-        if self.settled[name] == whole(self.auctions[name], 8):
-            holds = self.accounts.open.items()
-            left = [key for key, item in holds if item["contract_id"] in self.sites[name]]
-            demand(not left, f"holds stay open behind the last hour: {left[:3]}")
+        return [transfer for transfer, _ in found]
+
+    def on_rebate(self, body: Json, *_: Any) -> None:
+        name = body["auction_id"]
+        demand(self.settled[name] == self.due[name], "rebates before the last hour is settled")
+        self.give_back(body["postings_sha256"], f"rebate/{name}")
+
+    def on_pool_rebate(self, body: Json, *_: Any) -> None:
+        period = body["period"]
+        demand(period["end"] <= self.time_us // 1_000_000, "the month has not ended")
+        self.give_back(body["postings_sha256"], f"pool-rebate/{period['start']}")
+
+    def give_back(self, digest: str, postings_id: str) -> None:
+        """Pay participants out of rents and the pool."""
+        for transfer, _moved in self.document(digest, postings_id):
+            source, to = transfer["debit"], transfer["credit"]
+            is_paid = source.startswith(("rent:", "pool")) and to.startswith("p:")
+            demand(is_paid, f"{transfer['transfer_id']} is no rebate")
+            demand(self.accounts.posted[source, transfer["asset"]] >= 0, f"overdraws {source}")
+
+    def on_dispute(self, body: Fields, *_: Any) -> None:
+        name, contract, start = text(body, 2), self.contracts[text(body, 3)], seconds(body, 4)
+        contract_id, signer = contract["contract_id"], text(protobuf(body[1][-1]), 2)
+        demand(name not in self.disputes, "disputed before")
+        buyer, supplier = contract["buyer_id"], contract["supplier_id"]
+        demand(signer in {buyer, supplier}, f"{signer} is no party of {contract_id}")
+        hours = self.hours[contract["auction_id"], start]
+        read = next(hour for hour in hours if hour["contract_id"] == contract_id)
+        legs = next(h["legs"] for h in contract["hours"] if h["interval"]["start"] == start)
+        quantity = 0 if body[6] else int(read["position"])
+        for item in map(protobuf, body[6]):
+            rows = self.readings.get((contract["pool_id"], seconds(item, 2)), {})
+            short = rows.get((contract_id, text(item, 1)), 0) - whole(item, 4)
+            quantity += max(0, short if signer == buyer else -short)
+        own = legs["contract" if contract["service_class"] == "BASE_LOAD" else "energy"]
+        # What a gap would cost, in the account of who would pay; half a micro-USD to even.
+        amount, rest = divmod(max(0, own, legs["contract"]) * quantity, HOUR)
+        amount += 2 * rest > HOUR or (2 * rest == HOUR and amount % 2 == 1)
+        payer = supplier if signer == buyer else contract.get("payer_id") or buyer
+        debit, credit = f"p:{payer}:cash", f"dispute:{contract_id}"
+        frozen = transfer_of(f"dispute/{name}", debit, credit, amount, "DISPUTE", "POSTED")
+        frozen |= {"contract_id": contract_id, "interval_start": start, "quantity": quantity}
+        self.disputes[name] = frozen
+        if amount:
+            self.apply(frozen)
+
+    def on_dispute_decision(self, body: Fields, *_: Any) -> None:
+        frozen = self.disputes[text(body, 2)]
+        demand(bool(frozen), "decided before")
+        self.disputes[text(body, 2)] = {}
+        back = {"debit": frozen["credit"], "credit": frozen["debit"], "quantity": 0}
+        if frozen["amount"]:
+            self.apply({**frozen, **back, "transfer_id": f"decision/{text(body, 2)}"})
 
     def on_statement(self, body: Json, *_: Any) -> None:
         data = self.bundle.document(body["statement_sha256"])
         issued = canonical_json(data)
         account, asset = issued["account"], issued["asset"]
-        spec = self.auctions[body["auction_id"]]
-        start = seconds(spec, 6)
-        period = {"start": start, "end": start + whole(spec, 7) * whole(spec, 8)}
+        period = self.periods[body["auction_id"]]
         owner = account.split(":")[1]
         party = {"community": self.communities.get(owner), "operator": "operator", "p": owner}
-        opening = self.closings.get((account, asset), 0)
+        opening = self.closings[account, asset]
         lines = self.accounts.lines(account, asset)
-        due = {
-            "statement_id": f"statement/{account}/{asset}/{period['start']}-{period['end']}",
-            "party_id": party[account.split(":")[0]],
-            "account": account,
-            "asset": asset,
-            "period": period,
-            "opening": opening,
-            "lines": lines,
-            "closing": opening + sum(line["amount"] for line in lines),
-            "payout": self.accounts.payable(account, asset),
-        }
+        name = f"statement/{account}/{asset}/{period['start']}-{period['end']}"
+        party_id = party[account.split(":")[0]]
+        due = {"statement_id": name, "party_id": party_id, "account": account, "asset": asset}
+        due |= {"period": period, "opening": opening, "lines": lines}
+        due["closing"] = opening + sum(line["amount"] for line in lines)
+        due["payout"] = self.accounts.payable(account, asset)
+        if owed := self.accounts.owed(account, asset):
+            due["collateral_call"] = owed
         for key, value in due.items():
             is_same = canonical(value) == canonical(issued.get(key))
             demand(is_same, f"the statement of {account} has another {key}: due is {value}")
@@ -901,10 +1126,14 @@ class Walk:
 
     def on_community_total(self, body: Json, *_: Any) -> None:
         name, site = body["auction_id"], body["site_id"]
+        market = name.rpartition("/")[0]
+        name = market or name
         said = (body["community_id"], int(body["delivered"]), int(body["surcharge"]))
         surcharge = self.surcharges[name, f"community:{site}"]
         due = (self.communities[site], self.delivered[name, site], surcharge)
         demand(said == due, f"says {said}, the postings give {due}")
+        if market:  # the next day's total begins at nothing
+            self.delivered[name, site] = self.surcharges[name, f"community:{site}"] = 0
         self.counts["community totals"] += 1
 
     def document(self, digest: str, postings_id: str) -> list[tuple[Json, int]]:
@@ -913,12 +1142,19 @@ class Walk:
         demand(found["postings_id"] == postings_id, f"the postings are not {postings_id}")
         demand(postings_id not in self.postings, f"{postings_id} was posted before")
         self.postings.add(postings_id)
-        return [(transfer, self.apply(transfer)) for transfer in found["transfers"]]
+        applied = [(transfer, self.apply(transfer)) for transfer in found["transfers"]]
+        demand(self.accounts.posted["pool", "USD"] >= 0, "the pool is overdrawn")
+        return applied
 
     def apply(self, transfer: Json) -> int:
         """Apply a transfer."""
         self.counts["transfers"] += 1
         return self.accounts.apply(transfer)
+
+    def drop(self, order_id: str) -> None:
+        """An order is withdrawn, or over."""
+        self.void(order_id)
+        del self.orders[order_id]
 
     def void(self, order_id: str) -> None:
         """Release the hold of an order that is amended or cancelled."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -46,7 +48,7 @@ from settlement.spot.result import (
     SpotResult,
 )
 from settlement.types import Contract, ContractHour, MeterBatch, Phase, Postings, TransferCode
-from tests.integration.bundles import replaced, write_bundle
+from tests.integration.bundles import change_entry, read_log, replaced, write_bundle, write_log
 from tests.integration.market_day import (
     AUCTION,
     CELL,
@@ -60,6 +62,9 @@ from tests.integration.market_day import (
     header,
     service_submission,
 )
+from tests.simulation.world import balances
+from tests.torture import forgery
+from tests.torture.forgery import INDEPENDENT
 
 SPOT_CELL = FIRST + 2 * CELL
 """Metering interval of the first hour in which spot moves positions."""
@@ -258,6 +263,26 @@ async def lived(directory: Path) -> LongDay:
         assert day.sequencer.state.books.balance(held).posted == 0
         await day.work()
         assert day.cash(firm.buyer_id) > before[1]
+        # The supplier contests a whole hour, and is told no.
+        mine = replace(
+            day.dispute(firm),
+            header=header(firm.supplier_id, "dispute/d-3"),
+            dispute_id="d-3",
+            counter_readings=(),
+        )
+        cash = day.cash(firm.buyer_id)
+        await day.send(firm.supplier_id, mine)
+        assert day.cash(firm.buyer_id) == cash - day.sequencer.state.disputes["d-3"].frozen
+        await day.send(
+            "operator",
+            DecideDispute(
+                header=header("operator", "decide/d-3"),
+                dispute_id="d-3",
+                upheld=False,
+                reason="the meter is right",
+            ),
+        )
+        assert day.cash(firm.buyer_id) == cash
         for kind in BundleKind:
             await write_bundle(day, directory / kind.value, kind)
     return day
@@ -276,7 +301,14 @@ def test_every_step_of_the_audit_passes(day: tuple[LongDay, Path]) -> None:
     assert [(step.name, step.result, step.detail) for step in report.steps] == [
         (step.name, Result.OK, "") for step in Step
     ]
+    code, line = INDEPENDENT.verify(directory / "auditor", made.vkey)
+    assert code == 0, line
     state = made.sequencer.state
+    assert balances(directory / "auditor", made.vkey) == {
+        (item.account, item.asset): (item.posted, item.pending_debit)
+        for item in state.books.balances()
+        if item.posted or item.pending_debit
+    }
     auction = state.auctions[AUCTION]
     assert auction.due == set()
     assert {start: len(made_) for start, made_ in auction.corrections.items()} == {
@@ -327,11 +359,45 @@ def test_a_public_bundle_shows_grants_and_nothing_of_spot_or_disputes(
     made, directory = day
     report = verify(directory / "public", made.vkey)
     assert report.ok
+    assert INDEPENDENT.verify(directory / "public", made.vkey)[0] == 0
     texts = b"".join(
         path.read_bytes() for path in (directory / "public").rglob("*") if path.is_file()
     )
     assert b"spike-1" not in texts
     assert b"d-1" not in texts
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_both_verifiers_find_a_correction_to_somebody_else(
+    day: tuple[LongDay, Path], tmp_path: Path, number: int
+) -> None:
+    bundle = Path(shutil.copytree(day[1] / "auditor", tmp_path / "bundle"))
+    change_entry(
+        bundle,
+        "CORRECTION",
+        lambda entry: forgery.with_document(
+            bundle,
+            entry,
+            "postings_sha256",
+            Postings,
+            lambda value: forgery.redirect(value, random.Random(number)),
+        ),
+        number=number,
+    )
+    found = forgery.findings(bundle, day[0].vkey)
+    assert all(found.values()), found
+
+
+@pytest.mark.parametrize("kind", ["SPOT_RESULT", "DISPUTE"])
+def test_both_verifiers_find_that_an_entry_vanished(
+    day: tuple[LongDay, Path], tmp_path: Path, kind: str
+) -> None:
+    bundle = Path(shutil.copytree(day[1] / "auditor", tmp_path / "bundle"))
+    batches = read_log(bundle)
+    batches.remove(next(batch for batch in batches if batch.entries[0].kind == kind))
+    write_log(bundle, batches)
+    found = forgery.findings(bundle, day[0].vkey)
+    assert all(found.values()), found
 
 
 @pytest.mark.parametrize("kind", [PublishSpot, CorrectHour])
@@ -482,5 +548,6 @@ def test_the_pools_surplus_goes_back_after_the_month(tmp_path: Path) -> None:
     ):
         made = asyncio.run(run())
         assert verify(tmp_path / "auditor", made.vkey).ok
+        assert INDEPENDENT.verify(tmp_path / "auditor", made.vkey)[0] == 0
     # Under the real ceiling the same entry does not follow.
     assert verify(tmp_path / "auditor", made.vkey).step(Step.HOURS).result is Result.FAILED

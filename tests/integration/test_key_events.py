@@ -32,6 +32,7 @@ from settlement.ledger.keys import NoteAlgorithm, NoteKey, SigningKey, parse_vke
 from settlement.storage.memory import MemoryStore
 from tests.integration.bundles import read_bundle, reseal
 from tests.integration.market import bid, client_of, configuration, offer, open_market
+from tests.torture.forgery import INDEPENDENT
 
 NEW, ROOT, LATER_ROOT, STRANGER = (
     SigningKey.from_seed(hashlib.sha256(name).digest())
@@ -197,6 +198,9 @@ async def test_the_log_and_settlement_keys_rotate_and_the_audit_follows(tmp_path
         for vkey in (*keys, second_line.to_vkey(), None):
             report = verify(bundle, vkey)
             assert report.ok, (kind, report.failed)
+        for vkey in keys:
+            code, line = INDEPENDENT.verify(bundle, vkey)
+            assert code == 0, line
         both = Trust(vkeys=(keys[2], second_line.to_vkey()))
         assert verify(bundle, both).ok
         report = verify(bundle, vkey_of(config.origin, STRANGER))
@@ -234,6 +238,7 @@ async def test_batches_signed_with_a_key_that_was_replaced_are_found(tmp_path: P
     for trusted in (first, vkey):
         report = verify(bundle, trusted)
         assert [step.name for step in report.failed] == ["BATCHES"]
+        assert INDEPENDENT.verify(bundle, trusted)[0] == 1
     with pytest.raises(BundleError, match="LOG_REFUSED"):
         read_bundle_extract(bundle, vkey)
 

@@ -33,6 +33,7 @@ from settlement.ledger.proofs import decode_proof, verify_proof
 from settlement.storage.memory import MemoryStore
 from settlement.storage.store import StoreError
 from tests.integration.market import bid, configuration, open_market
+from tests.torture.forgery import INDEPENDENT
 
 START_SECONDS_MAX = 60
 
@@ -147,6 +148,7 @@ async def test_everything_published_is_witnessed(
             checkpoint_name="checkpoint.witnessed",
         )
         assert verify(bundle, Trust(policy=policy)).ok
+        assert INDEPENDENT.verify(bundle, first)[0] == 0
         assert verify(bundle, Trust(vkeys=(first, second), policy=policy)).ok
         assert run(["audit", "verify", str(bundle), "--policy", str(rule), "--key", second]) == 0
         other = rule.read_text().replace("quorum w\n", "group two all w\nquorum two\n")
