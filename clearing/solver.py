@@ -6,10 +6,14 @@ its parallelism is switched off by name. A solver reports 1.9999999999999996 for
 the tolerance of a whole number are snapped. GLOP's own choice is the primal simplex; welfare
 programs have bounded columns and are two to four times quicker with the dual one, which can also
 go on from the last answer when bounds move (``Resolver``: 10 to 60 times quicker than a new solve).
+HiGHS prints a line now and then whatever its options say (``_quiet``).
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -42,6 +46,10 @@ FACE: Final = 1e-7
 _GLOP_ENTRIES_MAX: Final = 60_000
 """GLOP is as quick as HiGHS on small programs and slower on large ones (188,000 columns: 86 s
 to 8 s)."""
+
+
+_LEAST_EFFORT: Final = 0.01
+"""On small programs neighbourhoods take longer than the problem itself and find nothing better."""
 
 
 class Kind(Enum):
@@ -80,8 +88,13 @@ class Solution:
     reduced_costs: Floats
 
 
-def solve_linear(program: Program) -> Solution:
+def solve_linear(program: Program, *, primal: bool = False) -> Solution:
     """Solve the linear program (``whole`` is ignored) with its duals.
+
+    Args:
+        program: What to solve.
+        primal: The primal simplex where GLOP solves it: quicker where far more columns than rows
+            are near their best already, as in the parts of a settled market.
 
     Raises:
         SolverError: infeasible, unbounded or numerically stuck.
@@ -89,7 +102,10 @@ def solve_linear(program: Program) -> Solution:
     small = program.values.size <= _GLOP_ENTRIES_MAX
     failure = "no solver ran"
     for kind in (Kind.GLOP, Kind.HIGHS) if small else (Kind.HIGHS, Kind.GLOP):
-        result = _run(_proto(program, whole=False), kind, _parameters(kind), _no_hint())
+        parameters = _parameters(kind)
+        if primal and kind is Kind.GLOP:
+            parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_PRIMAL_SIMPLEX
+        result = _run(_proto(program, whole=False), kind, parameters, _no_hint())
         if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
             return _read_linear(program, result)
         failure = _reason(result)
@@ -104,6 +120,7 @@ def solve_whole(
     node_limit: int,
     relative_gap: float = 0.0,
     hint: Floats | None = None,
+    effort: float = _LEAST_EFFORT,
     kind: Kind = Kind.HIGHS,
 ) -> Solution:
     """Solve the mixed-integer program within a count of branch-and-bound nodes.
@@ -113,6 +130,8 @@ def solve_whole(
         node_limit: Branch-and-bound nodes, at most; CP-SAT has no such count and ignores it.
         relative_gap: Share of the objective within which an answer counts as optimal.
         hint: Column values to start from, not a number where there is none.
+        effort: Share of its work that HiGHS gives to solving restricted copies of the problem;
+            above the least, some of those are the neighbourhoods of its best solutions.
         kind: HIGHS unless solvers are compared.
 
     Raises:
@@ -124,9 +143,14 @@ def solve_whole(
     if kind is not Kind.CP_SAT:
         parameters.node_limit = node_limit
     if kind is Kind.HIGHS:
+        options = parameters.highs
+        options.double_options["mip_heuristic_effort"] = effort
+        for name in ("mip_heuristic_run_rens", "mip_heuristic_run_rins"):
+            options.bool_options[name] = effort > _LEAST_EFFORT
         # It finds next to nothing to reduce here, and thin books take half as long again with it.
         parameters.presolve = parameters_pb2.EMPHASIS_OFF
-    result = _run(_proto(program, whole=True), kind, parameters, _hinted(hint))
+    with _quiet():
+        result = _run(_proto(program, whole=True), kind, parameters, _hinted(hint))
     reason = result.termination.reason
     if reason not in (
         result_pb2.TERMINATION_REASON_OPTIMAL,
@@ -329,15 +353,7 @@ def _parameters(kind: Kind) -> Message:
     parameters = parameters_pb2.SolveParametersProto()
     parameters.random_seed = 1
     if kind is Kind.HIGHS:
-        parameters.highs.CopyFrom(
-            highs_pb2.HighsOptionsProto(
-                string_options={"parallel": "off"},
-                double_options={"mip_heuristic_effort": 0.01},
-                # Both solve restricted copies of the problem; here that took longer than the
-                # problem itself, and found no better choices.
-                bool_options={"mip_heuristic_run_rens": False, "mip_heuristic_run_rins": False},
-            )
-        )
+        parameters.highs.CopyFrom(highs_pb2.HighsOptionsProto(string_options={"parallel": "off"}))
         return parameters
     parameters.threads = 1
     if kind is Kind.GLOP:
@@ -384,6 +400,40 @@ def _failed(error: StatusNotOk) -> Message:
     result.termination.reason = result_pb2.TERMINATION_REASON_NUMERICAL_ERROR
     result.termination.detail = error.message
     return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what C code prints nowhere; Python's own output does not pass through there."""
+    if _C_OUTPUT is None or _NOWHERE is None:
+        yield
+        return
+    _C_OUTPUT.value = _NOWHERE
+    try:
+        yield
+    finally:
+        _C_OUTPUT.value = _C_OUTPUT_BEFORE
+
+
+def _c_output() -> ctypes.c_void_p | None:
+    """Variable ``stdout`` of the C library; None where it has another name."""
+    try:
+        return ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stdout")
+    except (OSError, ValueError):
+        return None
+
+
+def _nowhere() -> int | None:
+    """A C stream that discards; None where none can be opened."""
+    opening = ctypes.CDLL(None).fopen
+    opening.restype = ctypes.c_void_p
+    stream: int | None = opening(b"/dev/null", b"w")
+    return stream
+
+
+_C_OUTPUT: Final = _c_output()
+_C_OUTPUT_BEFORE: Final = None if _C_OUTPUT is None else _C_OUTPUT.value
+_NOWHERE: Final = None if _C_OUTPUT is None else _nowhere()
 
 
 def _empty_result() -> Message:
