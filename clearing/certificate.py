@@ -15,12 +15,14 @@ import numpy as np
 from clearing import exact
 from clearing.accounts import Accounts, restart_kept, welfare
 from clearing.columns import Flags, Integers, starts, take
+from clearing.exact import Numbers
 from clearing.families import best_of_families, forced_orders
 from clearing.layout import POWER_UNIT, Model
 from clearing.market import NONE
 from clearing.options import Options
 from clearing.order_facts import AtPrices, lost_opportunity
 from clearing.outcome import Certificate, Fixing, Leaf, RowDual
+from clearing.packing import Packing, RoomCharges
 from clearing.program import Floats
 from clearing.responses import (
     Multipliers,
@@ -36,6 +38,9 @@ from clearing.units import MICRO_USD_PER_USD, PPM, PriceSeconds, divide_up
 
 _DUAL_MAX: Final = 10**12
 """Micro-USD: larger duals are cut to it, so that every charge fits 63 bits."""
+
+_ROOM_MAX: Final = 10**15
+"""The same for charges of whole orders, micro-USD per hour."""
 
 
 def certify(
@@ -56,8 +61,11 @@ def certify(
         found: list[int] = []
         for branch in branches:
             own = round_duals(model, branch.row_duals)
-            leaves.append(Leaf(fixings=branch.fixings, duals=_row_duals(model, own)))
-            value = bound_of(at_prices, own, branch.fixings)
+            room = _round_room(branch.room)
+            duals = _row_duals(model, own) + _room_duals(at_prices, room)
+            leaf = Leaf(fixings=branch.fixings, duals=tuple(sorted(duals, key=_row)))
+            leaves.append(leaf)
+            value = bound_of(at_prices, own, branch.fixings, room)
             if value is not None:
                 found.append(value)
         if found and (bound is None or max(found) < bound):
@@ -112,6 +120,74 @@ def round_duals(model: Model, duals: Floats) -> Multipliers:
     )
 
 
+class _Room(NamedTuple):
+    """Charges for room, micro-USD per hour; items of ``packing``, ascending."""
+
+    packing: Packing
+    item: Integers
+    value: Integers
+
+
+def _round_room(room: RoomCharges | None) -> _Room | None:
+    if room is None:
+        return None
+    value = np.rint(np.minimum(room.value * MICRO_USD_PER_USD, _ROOM_MAX)).astype(np.int64)
+    kept = value > 0
+    return _Room(room.packing, room.item[kept], value[kept]) if kept.any() else None
+
+
+def _room_duals(at_prices: AtPrices, room: _Room | None) -> tuple[RowDual, ...]:
+    """Charges for room as duals, sorted by pool, order and interval."""
+    if room is None:
+        return ()
+    grid, blocks = at_prices.accounts.model.market.grid, at_prices.accounts.book.block_bids
+    pool, interval = np.divmod(room.packing.place[room.item], grid.intervals)
+    order = room.packing.order[room.item]
+    ranked = np.lexsort((interval, order, pool))
+    return tuple(
+        RowDual(
+            row="PACKING",
+            subject=grid.pools[pool[at]].pool_id,
+            interval=int(interval[at]),
+            value=int(room.value[at]),
+            order_id=blocks[order[at]].order_id,
+        )
+        for at in ranked.tolist()
+    )
+
+
+def _row(dual: RowDual) -> str:
+    return dual.row
+
+
+def _packed(room: _Room) -> int:
+    """The most that orders which fit together are charged, micro-USD per hour."""
+    place = room.packing.place[room.item]
+    begin = np.flatnonzero(np.diff(place, prepend=-1))
+    total = 0
+    for own in np.split(np.arange(place.size), begin[1:]):
+        most, _ = room.packing.best(room.item[own], room.value[own])
+        total += int(most)
+    return total
+
+
+def _charged(at_prices: AtPrices, room: _Room) -> Numbers:
+    """What each option is charged for room over its run, micro-USD per hour of an interval."""
+    grid, options = at_prices.accounts.model.market.grid, at_prices.options
+    pools, intervals = len(grid.pools), grid.intervals
+    pool, interval = np.divmod(room.packing.place[room.item], intervals)
+    keys, row = np.unique(room.packing.order[room.item] * pools + pool, return_inverse=True)
+    series = np.zeros((keys.size + 1, intervals), dtype=np.int64)
+    series[row, interval] = room.value
+    sums = exact.running(series)
+    key = options.order * pools + options.pool
+    at = np.searchsorted(keys, key).clip(max=keys.size - 1)
+    at = np.where(keys[at] == key, at, keys.size)
+    stop = options.first + options.duration[options.order]
+    charged: Numbers = sums[at, stop] - sums[at, options.first]
+    return charged
+
+
 def _row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
     """Non-zero certificate duals, sorted by row, subject, lost site and interval."""
     grid, layout = model.market.grid, model.layout
@@ -152,12 +228,15 @@ def _entries(series: Integers, intervals: int) -> list[tuple[int, int, int]]:
 
 
 def bound_of(
-    at_prices: AtPrices, duals: Multipliers, fixings: tuple[Fixing, ...] = ()
+    at_prices: AtPrices,
+    duals: Multipliers,
+    fixings: tuple[Fixing, ...] = (),
+    room: _Room | None = None,
 ) -> int | None:
     """What no feasible outcome exceeds, price-seconds; None where the fixings allow none.
 
-    Best responses at the duals of whatever could be placed at all, and the right-hand sides of
-    the rows times the duals.
+    Best responses at the duals of whatever could be placed at all, the right-hand sides of the rows
+    times the duals, and in each place the most that orders which fit there are charged for room.
     """
     model, options = at_prices.accounts.model, at_prices.options
     market = model.market
@@ -167,7 +246,13 @@ def bound_of(
         return None
     units = best_of_units(market, charges, fixed.units, fixed.must)
     gains = gains_of(
-        market, charges, options, room=at_prices.room, allowed=fixed.allowed, kept=True
+        market,
+        charges,
+        options,
+        room=at_prices.room,
+        allowed=fixed.allowed,
+        kept=True,
+        besides=None if room is None else _charged(at_prices, room),
     )
     families = best_of_families(at_prices.picks, gains.best, gains.there, fixed.forced)
     if not families.possible or any(best is None for best in units):
@@ -176,6 +261,8 @@ def bound_of(
     total += best_of_links(market, charges) + families.total(at_prices.picks)
     total += sum(best or 0 for best in units)
     total += _rents(at_prices.accounts, duals) * market.grid.duration_s
+    if room is not None:
+        total += PPM * _packed(room) * market.grid.duration_s
     return divide_up(total, PPM)
 
 

@@ -161,6 +161,11 @@ def room_of(market: Market, options: Options) -> Integers:
     return room
 
 
+def chips_carried(market: Market) -> Integers:
+    """Chips that could be delivered at most, released base load included, per place."""
+    return _carried(market, market.offered + _inflow(market) + market.released)
+
+
 def _inflow(market: Market) -> Integers:
     """Nodes that links can bring into each place at most."""
     grid, links = market.grid, market.links

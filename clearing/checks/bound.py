@@ -13,6 +13,9 @@ Right-hand sides: nu x (site limit - power of served base load), never below zer
 -mu x (theta x base covered - its shortage); SITE_COVER, per nomination, -(chips that have a
 backup) x the least mu over its candidates; per link the largest flow x (pi(to) - pi(from)).
 
+Blocks may also be charged for the room they take in a place (``clearing.checks.packing``): nobody
+pays more of that than a set of blocks that fits there.
+
 A branch certificate splits the outcomes into leaves; the bound is the largest over leaves,
 each with its own duals and with the choices that its fixings leave. Source: DESIGN 4.1, 4.3;
 docs/reference/clearing-rules, "Certificate".
@@ -46,6 +49,8 @@ from clearing.checks.families import (
     scale_of_time,
 )
 from clearing.checks.leaves import check_leaves
+from clearing.checks.outcome_columns import DualColumns
+from clearing.checks.packing import charged, most_charged, read_charges
 from clearing.checks.responses import best_of_bids, best_of_offers, best_of_works
 from clearing.outcome import Fixing
 from clearing.units import PPM, divide_up
@@ -108,7 +113,13 @@ def choices_of(view: View, fixings: Sequence[Fixing]) -> Choices:
 
 
 def best_total(
-    view: View, charges: Charges, chips: Ints, choices: Choices, *, restarts: bool
+    view: View,
+    charges: Charges,
+    chips: Ints,
+    choices: Choices,
+    besides: Ints | None = None,
+    *,
+    restarts: bool,
 ) -> int | None:
     """Sum over families of the largest surplus, price-seconds times the scale.
 
@@ -117,13 +128,14 @@ def best_total(
         charges: What a chip pays and earns.
         chips: Full quantity of each alternative of a block.
         choices: Which alternatives and runs are open.
+        besides: What each alternative pays besides, micro-USD per hour of an interval.
         restarts: Whether restart costs kept count.
 
     Returns:
         None where nothing is left that the choices allow.
     """
     ways, families = alternatives_of(view), families_of(view)
-    full, least = gains(view, charges, ways, chips, restarts=restarts)
+    full, least = gains(view, charges, ways, chips, besides, restarts=restarts)
     rank = np.where(choices.ways, 1, 0)
     accepted = fold(np.maximum, ways.begins, rank, 0) == 1
     better = np.maximum(full, least)
@@ -153,15 +165,20 @@ def lost_opportunity(view: View) -> int:
     return (best or 0) - surplus
 
 
-def bound_of(view: View, duals: Duals, choices: Choices) -> int | None:
+def bound_of(view: View, columns: DualColumns, choices: Choices) -> int | None:
     """Objective that no feasible outcome with these choices exceeds; None where there is none."""
+    duals, room = read_duals(view, columns), read_charges(view, columns)
     charges = charges_at_duals(view, duals)
     chips = alternatives_of(view).room
-    best = best_total(view, charges, chips, choices, restarts=True)
+    besides = None if room is None else charged(view, room)
+    best = best_total(view, charges, chips, choices, besides, restarts=True)
     if best is None:
         return None
     step = PPM // scale_of(view)
-    return divide_up(best * step + rents(view, duals) * view.book.grid.duration_s, PPM)
+    hourly = rents(view, duals)
+    if room is not None:
+        hourly += PPM * most_charged(view, room)
+    return divide_up(best * step + hourly * view.book.grid.duration_s, PPM)
 
 
 def rents(view: View, duals: Duals) -> int:
@@ -220,11 +237,11 @@ def check_bound(view: View) -> Iterator[str]:
     columns = view.published.duals
     if certificate.leaves:
         bounds = [
-            bound_of(view, read_duals(view, duals), choices_of(view, leaf.fixings))
+            bound_of(view, duals, choices_of(view, leaf.fixings))
             for leaf, duals in zip(certificate.leaves, columns[1:], strict=True)
         ]
     else:
-        bounds = [bound_of(view, read_duals(view, columns[0]), everything(view))]
+        bounds = [bound_of(view, columns[0], everything(view))]
     reached = [bound for bound in bounds if bound is not None]
     if not reached:
         yield "every leaf contradicts the rules, and one of them must hold"

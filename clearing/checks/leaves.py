@@ -43,6 +43,9 @@ def _duals(book: BookColumns, duals: DualColumns) -> Iterator[str]:
     known &= np.where(lost, duals.lost >= 0, duals.lost == -1)
     at = np.flatnonzero(known & lost)
     known[at] = duals.lost[at] != grid.site_of[duals.subject[at]]
+    packing = duals.row == ROWS.index("PACKING")
+    block = (duals.order >= book.starts[2]) & (duals.order < book.starts[3])
+    known &= np.where(packing, block, duals.order == -1)
     at = np.flatnonzero(known & (duals.row == site_row))
     known[at] = grid.power_limit[duals.subject[at]] >= 0
     for row in np.flatnonzero(~known):
@@ -51,8 +54,8 @@ def _duals(book: BookColumns, duals: DualColumns) -> Iterator[str]:
     for row in np.flatnonzero((duals.value == 0) | ((duals.value < 0) & ~signed)):
         yield f"dual {row} is {duals.value[row]}, which its row does not allow"
     if known.all():
-        order = np.lexsort((duals.interval, duals.lost, duals.subject, duals.row))
-        key = np.stack((duals.row, duals.subject, duals.lost, duals.interval))
+        order = np.lexsort((duals.interval, duals.order, duals.lost, duals.subject, duals.row))
+        key = np.stack((duals.row, duals.subject, duals.lost, duals.order, duals.interval))
         same = (key[:, order][:, 1:] == key[:, order][:, :-1]).all(axis=0)
         if (np.diff(order) < 0).any() or same.any():
             yield "duals are not sorted, or one is repeated"

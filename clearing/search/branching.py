@@ -18,15 +18,17 @@ from clearing.errors import InvariantError
 from clearing.layout import Choice, Model
 from clearing.market import NONE
 from clearing.outcome import Fixing
+from clearing.packing import RoomCharges
 from clearing.program import INFINITY, Floats, Integers, Program
 from clearing.search.decisions import fixing, read_menu
 from clearing.search.exact import Searched, tighten
+from clearing.search.packing import PackingRows, add_packing_rows
 from clearing.search.shortage import hold_shortage
 from clearing.search.tree import Node, Tree
 from clearing.solver import Resolver, Solution
 from clearing.types import Book
 
-_WORK: Final = 8_000_000
+_WORK: Final = 30_000_000
 """Matrix entries that the tree may revisit: linear programs are fewer where each costs more."""
 
 _ENTRIES_MAX: Final = 80_000
@@ -56,10 +58,12 @@ class BranchLeaf:
         fixings: Decisions from the root down.
         row_duals: Per row of the model's program, US dollars per unit of the row, in the solver's
             sign, without tie credits.
+        room: What orders are charged for the room that they take in a place, if anything.
     """
 
     fixings: tuple[Fixing, ...]
     row_duals: Floats
+    room: RoomCharges | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,11 +95,14 @@ def prove(model: Model, book: Book, choice: Choice, reached: float) -> Proof:
     Returns:
         At most 1,024 leaves; none where the relaxation alone is too large to solve again.
     """
-    tree = choice.tree if isinstance(choice, Searched) else None
-    if tree is None:
+    tree = packed = None
+    if isinstance(choice, Searched):
+        tree, packed = choice.tree, choice.packed
+    if tree is None or packed is None:
         program = hold_shortage(model, tighten(model), choice.short)
         if program.values.size > _ENTRIES_MAX or not program.whole.any():
             return Proof(leaves=(), bound=np.inf, better=None)
+        program, packed = add_packing_rows(model, program)
         tree = Tree(menu=read_menu(model, program))
     objective = tree.menu.program.objective
     promised = reached
@@ -111,14 +118,16 @@ def prove(model: Model, book: Book, choice: Choice, reached: float) -> Proof:
     if tree.root is None:
         raise InvariantError("a tree that has grown has a root")
     return Proof(
-        leaves=_leaves(model, book, tree, tree.root),
+        leaves=_leaves(model, book, tree, tree.root, packed),
         bound=tree.bound(),
         better=_better(model, choice, tree.best, promised),
     )
 
 
-def _leaves(model: Model, book: Book, tree: Tree, root: Node) -> tuple[BranchLeaf, ...]:
-    if root.children is None:
+def _leaves(
+    model: Model, book: Book, tree: Tree, root: Node, packed: PackingRows
+) -> tuple[BranchLeaf, ...]:
+    if root.children is None and packed.count == 0:
         return ()
     rows = model.program.row_lower.size
     dear: _Dear | None = None
@@ -136,6 +145,7 @@ def _leaves(model: Model, book: Book, tree: Tree, root: Node) -> tuple[BranchLea
                     fixing(book, model, decision, accepted=accepted) for decision, accepted in steps
                 ),
                 row_duals=duals[:rows],
+                room=packed.charges(duals),
             )
         )
     return tuple(found)

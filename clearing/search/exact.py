@@ -20,6 +20,7 @@ from clearing.market import NONE
 from clearing.program import INFINITY, Floats, Program
 from clearing.search.approach import Approach
 from clearing.search.decisions import forbid, read_menu
+from clearing.search.packing import PackingRows, add_packing_rows
 from clearing.search.settling import settle
 from clearing.search.shortage import hold_shortage, least_shortage, reserves
 from clearing.search.tree import Tree
@@ -48,6 +49,15 @@ _WHOLE_GAP: Final = 3e-5
 _TREE_PROGRAMS: Final = 200
 """Linear programs of the tree before HiGHS is asked."""
 
+_THIN_PROGRAMS: Final = 450
+"""The same in thin books of many decisions: half of them before the first dive."""
+
+_DIVE_AFTER: Final = 200
+
+_NEAR_ROUNDS: Final = 3
+_NEAR_PROGRAMS: Final = 200
+"""Neighbourhoods of the best solution, and linear programs in each."""
+
 _TREE_WORK: Final = 4_000_000
 """Matrix entries that the tree may revisit where it has a choice to begin with."""
 
@@ -66,9 +76,11 @@ class Searched(Choice):
 
     Attributes:
         tree: Search tree over all choices, from which the branch certificate goes on, or None.
+        packed: Rows of the tree's program that state what fits.
     """
 
     tree: Tree | None
+    packed: PackingRows | None
 
 
 def choose(
@@ -126,15 +138,21 @@ def _choose(
     if approach is Approach.NO_BLOCKS:
         searched = _without_blocks(model, searched)
         relaxed = relaxed or solve_linear(program)
+    usual = approach is Approach.USUAL
+    whole = usual and not cuts
+    packed: PackingRows | None = None
+    if whole:
+        searched, packed = add_packing_rows(model, searched)
+        relaxed = packed.relaxed
     tree = Tree(menu=read_menu(model, searched))
     found = tree.relax()
     relaxed = relaxed or found
     tree.change_objective(searched.objective + model.credits)
     begun = None if start is None else _value(model, start)
     best, proven = _search(tree, searched, model, spec, begun)
-    usual = approach is Approach.USUAL
-    whole = usual and not cuts
-    return _choice(model, best, relaxed, proven=proven and usual, tree=tree if whole else None)
+    return _choice(
+        model, best, relaxed, proven=proven and usual, tree=tree if whole else None, packed=packed
+    )
 
 
 def _value(model: Model, choice: Choice) -> Solution:
@@ -168,11 +186,15 @@ def _search(
         tree.programs_most = min(_TREE_PROGRAMS, max(1, _TREE_WORK // size))
     elif small or tree.menu.binaries.size == model.market.blocks.order.size:
         tree.programs_most = _TREE_PROGRAMS
-    # Else none: dives take many steps with commitments, and then miss a percent or two.
+    else:
+        # With commitments a dive from the root takes many steps and misses a percent or two.
+        tree.programs_most, tree.dive_after = _THIN_PROGRAMS, _DIVE_AFTER
     tree.grow()
+    if begun is None and not small:
+        tree.improve(_NEAR_ROUNDS, _NEAR_PROGRAMS)
     if not small:
         tree.relative_gap = _FAIR_GAP
-    if begun is None and not tree.reached():
+    if begun is None and not tree.reached() and (small or tree.best is None):
         _ask_highs(tree, program, model, spec)
     best = tree.best
     if best is None:
@@ -220,11 +242,17 @@ def _choose_strictly(
     gap = _WHOLE_GAP if int(program.whole.sum()) <= _SMALL else _GOOD_GAP
     nodes = max(1, min(spec.node_limit, _HIGHS_WORK // size))
     found = solve_whole(strict, node_limit=nodes, relative_gap=gap)
-    return _choice(model, found, relaxed, proven=False, tree=None)
+    return _choice(model, found, relaxed, proven=False, tree=None, packed=None)
 
 
 def _choice(
-    model: Model, best: Solution, relaxed: Solution, *, proven: bool, tree: Tree | None
+    model: Model,
+    best: Solution,
+    relaxed: Solution,
+    *,
+    proven: bool,
+    tree: Tree | None,
+    packed: PackingRows | None,
 ) -> Choice:
     layout, program = model.layout, model.program
     there = layout.unit_on != NONE
@@ -239,6 +267,7 @@ def _choice(
         row_duals=relaxed.row_duals[: program.row_lower.size],
         hint=best.values,
         tree=tree,
+        packed=packed,
     )
 
 
