@@ -143,8 +143,8 @@ def read_packing(market: Market) -> Packing:
     place = blocks.pool[alternative] * grid.intervals + blocks.first[alternative] + late
     shape = blocks.shape[alternative]
     nodes = blocks.least[alternative]
-    if blocks.shape_nodes.size:
-        nodes = np.where(shape == NONE, nodes, blocks.shape_nodes[np.maximum(0, shape) + late])
+    shaped = np.flatnonzero(shape != NONE)
+    nodes[shaped] = blocks.shape_nodes[shape[shaped] + late[shaped]]
     items = group(place, blocks.order[alternative])
     at = items.first
     least = np.minimum.reduceat(nodes[items.order], items.start[:-1]) if at.size else nodes

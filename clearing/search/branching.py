@@ -3,8 +3,8 @@
 In thin and blocky books the duals of one relaxation leave several percent open. Splitting all
 choices into a decision and its negation, with duals for each part, closes that. Anybody can check
 that the parts are everything (they are what repeated splitting gives, depth first, False before
-True) and that best responses at its duals bound each. Nothing else is used, so no cut and no solver
-needs to be believed.
+True) and that best responses at its duals bound each. The only cuts are rows that state what fits
+into a place, and a knapsack per place checks those: no solver needs to be believed.
 """
 
 from __future__ import annotations
