@@ -49,6 +49,7 @@ def choose(
     spec: AuctionSpec,
     approach: Approach = Approach.USUAL,
     cuts: tuple[Choice, ...] = (),
+    before: Choice | None = None,
 ) -> Choice:
     """Choose alternatives and commitments for the largest welfare plus tie credit.
 
@@ -61,12 +62,13 @@ def choose(
         approach: See ``Approach``; a large book has the usual one and the one without blocks.
         cuts: Earlier choices, none of which may be accepted again as a whole; with them a book
             is searched exactly whatever its size.
+        before: What was chosen with fewer cuts, whose search goes on (and ends as its own).
 
     Raises:
         SolverError: no solution within the limits.
     """
     if cuts:
-        return exact.choose(model, spec, approach, cuts)
+        return exact.choose(model, spec, approach, cuts, before=before)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
         choice = _coordinate(model, spec)

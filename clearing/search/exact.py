@@ -78,10 +78,14 @@ class Searched(Choice):
     Attributes:
         tree: Search tree over all choices, from which the branch certificate goes on, or None.
         packed: Rows of the tree's program that state what fits.
+        master: The tree that found it; it goes on where this choice is cut off.
+        held: Shortfalls were held there.
     """
 
     tree: Tree | None
     packed: PackingRows | None
+    master: Tree | None = None
+    held: bool = True
 
 
 def choose(
@@ -90,6 +94,7 @@ def choose(
     approach: Approach = Approach.USUAL,
     cuts: tuple[Choice, ...] = (),
     start: Choice | None = None,
+    before: Choice | None = None,
 ) -> Choice:
     """Choose alternatives and commitments for the largest welfare plus tie credit.
 
@@ -101,6 +106,8 @@ def choose(
             and what a narrower approach finds is never called proven.
         cuts: Earlier choices, none of which may be accepted again as a whole.
         start: A good choice of the usual approach without cuts: then HiGHS is not asked.
+        before: What was chosen with all but the last of these cuts. Its search goes on: what the
+            tree has bounded stays bounded by that.
 
     Raises:
         SolverError: no solution within the node limit.
@@ -108,7 +115,7 @@ def choose(
     failure = SolverError("no program was tried")
     for held in (True, False):
         try:
-            return _choose(model, spec, approach, cuts, start, held=held)
+            return _choose(model, spec, approach, cuts, start, before, held=held)
         except SolverError as error:
             failure = error
             if model.penalties.size == 0:
@@ -122,6 +129,7 @@ def _choose(
     approach: Approach,
     cuts: tuple[Choice, ...],
     start: Choice | None,
+    before: Choice | None,
     *,
     held: bool,
 ) -> Choice:
@@ -131,29 +139,40 @@ def _choose(
         whole = approach in (Approach.WHOLE_RESERVES, Approach.NODE_TO_SPARE)
         short = least_shortage(model, whole_reserves=whole)
         program = hold_shortage(model, program, short)
-    relaxed = solve_linear(program) if cuts else None
-    searched = forbid(model, program, cuts)
     if approach in (Approach.WHOLE_RESERVES, Approach.NODE_TO_SPARE):
-        relaxed = relaxed or solve_linear(program)
-        return _choose_strictly(model, spec, approach, searched, relaxed)
+        searched = forbid(model, program, cuts)
+        return _choose_strictly(model, spec, approach, searched, solve_linear(program))
     if approach is Approach.NO_BLOCKS:
-        searched = _without_blocks(model, searched)
-        relaxed = relaxed or solve_linear(program)
-    usual = approach is Approach.USUAL
-    whole = usual and not cuts
-    packed: PackingRows | None = None
-    if whole:
-        searched, packed = add_packing_rows(model, searched)
-        relaxed = packed.relaxed
-    tree = Tree(menu=read_menu(model, searched))
-    found = tree.relax()
-    relaxed = relaxed or found
-    tree.change_objective(searched.objective + model.credits)
+        relaxed = solve_linear(program)
+        tree = Tree(menu=read_menu(model, forbid(model, _without_blocks(model, program), cuts)))
+        tree.change_objective(tree.menu.program.objective + model.credits)
+        best, _ = _search(tree, model, spec, None)
+        return _choice(model, best, relaxed.row_duals, proven=False)
     begun = None if start is None else _value(model, start)
-    best, proven = _search(tree, searched, model, spec, begun)
-    return _choice(
-        model, best, relaxed, proven=proven and usual, tree=tree if whole else None, packed=packed
-    )
+    if cuts and isinstance(before, Searched) and before.held is held and before.packed is not None:
+        row_duals, packed = before.row_duals, before.packed
+        searched = packed.added_to(model, program)
+    else:
+        searched, packed = add_packing_rows(model, program)
+        row_duals = (packed.relaxed or solve_linear(program)).row_duals
+        before = None
+    tree = _tree(model, forbid(model, searched, cuts), before)
+    best, proven = _search(tree, model, spec, begun)
+    found = _choice(model, best, row_duals, proven=proven)
+    return replace(found, tree=None if cuts else tree, packed=packed, master=tree, held=held)
+
+
+def _tree(model: Model, program: Program, before: Choice | None) -> Tree:
+    """A new tree, or the one that found what was chosen before."""
+    menu = read_menu(model, program)
+    credited = program.objective + model.credits
+    tree = before.master if isinstance(before, Searched) else None
+    if tree is not None and tree.root is not None and 2 * tree.leaf_count <= tree.leaves_most:
+        tree.resume(menu, credited)
+        return tree
+    tree = Tree(menu=menu)
+    tree.change_objective(credited)
+    return tree
 
 
 def _value(model: Model, choice: Choice) -> Solution:
@@ -175,28 +194,29 @@ def _value(model: Model, choice: Choice) -> Solution:
 
 
 def _search(
-    tree: Tree, program: Program, model: Model, spec: AuctionSpec, begun: Solution | None
+    tree: Tree, model: Model, spec: AuctionSpec, begun: Solution | None
 ) -> tuple[Solution, bool]:
     """Best solution, and whether it is proven to be one."""
-    size = max(1, program.values.size)
+    size = max(1, tree.menu.program.values.size)
     small = tree.menu.binaries.size <= _SMALL
     tree.relative_gap = _EXACT_GAP if small else _GOOD_GAP
     tree.leaves_most = max(1, min(tree.leaves_most, spec.node_limit))
     if begun is not None:
         tree.best, tree.cutoff = begun, begun.objective
-        tree.programs_most = min(_TREE_PROGRAMS, max(1, _TREE_WORK // size))
+        tree.programs_most = tree.solved + min(_TREE_PROGRAMS, max(1, _TREE_WORK // size))
     elif small or tree.menu.binaries.size == model.market.blocks.order.size:
-        tree.programs_most = _TREE_PROGRAMS
+        tree.programs_most = tree.solved + _TREE_PROGRAMS
     else:
         # With commitments a dive from the root takes many steps and misses a percent or two.
-        tree.programs_most, tree.dive_after = _THIN_PROGRAMS, _DIVE_AFTER
+        tree.programs_most = tree.solved + _THIN_PROGRAMS
+        tree.dive_after = tree.dive_after or _DIVE_AFTER
     tree.grow()
     if begun is None and not small:
         tree.improve(_NEAR_ROUNDS, _NEAR_PROGRAMS)
     if not small:
         tree.relative_gap = _FAIR_GAP
     if begun is None and not tree.reached() and (small or tree.best is None):
-        _ask_highs(tree, program, model, spec)
+        _ask_highs(tree, model, spec)
     best = tree.best
     if best is None:
         message = "LIMIT no solution within the count of linear programs"
@@ -205,12 +225,13 @@ def _search(
     return best, tree.bound() <= best.objective + exact
 
 
-def _ask_highs(tree: Tree, program: Program, model: Model, spec: AuctionSpec) -> None:
+def _ask_highs(tree: Tree, model: Model, spec: AuctionSpec) -> None:
     """Look for a better solution than the tree's, and for a better bound.
 
     Raises:
         SolverError: neither has a solution.
     """
+    program = tree.menu.program
     binaries, size = tree.menu.binaries.size, max(1, program.values.size)
     small = binaries <= _SMALL
     gap = _EXACT_GAP if small else _GOOD_GAP if binaries <= _FAIR else _FAIR_GAP
@@ -243,18 +264,10 @@ def _choose_strictly(
     gap = _WHOLE_GAP if int(program.whole.sum()) <= _SMALL else _GOOD_GAP
     nodes = max(1, min(spec.node_limit, _HIGHS_WORK // size))
     found = solve_whole(strict, node_limit=nodes, relative_gap=gap)
-    return _choice(model, found, relaxed, proven=False, tree=None, packed=None)
+    return _choice(model, found, relaxed.row_duals, proven=False)
 
 
-def _choice(
-    model: Model,
-    best: Solution,
-    relaxed: Solution,
-    *,
-    proven: bool,
-    tree: Tree | None,
-    packed: PackingRows | None,
-) -> Choice:
+def _choice(model: Model, best: Solution, row_duals: Floats, *, proven: bool) -> Searched:
     layout, program = model.layout, model.program
     there = layout.unit_on != NONE
     on = np.zeros(layout.unit_on.shape, dtype=np.bool_)
@@ -265,10 +278,10 @@ def _choice(
         chosen=best.values[chosen] > _HALF,
         on=on,
         short=best.values[model.penalties],
-        row_duals=relaxed.row_duals[: program.row_lower.size],
+        row_duals=row_duals[: program.row_lower.size],
         hint=best.values,
-        tree=tree,
-        packed=packed,
+        tree=None,
+        packed=None,
     )
 
 

@@ -64,6 +64,19 @@ class PackingRows:
     item: Integers
     coefficient: Floats
 
+    def added_to(self, model: Model, program: Program) -> Program:
+        """The rows at the end of a program with the same columns."""
+        at, entry = take(self.packing.way_start, self.item)
+        number = np.arange(self.count).repeat(np.diff(self.start))
+        return replace(
+            program,
+            row_lower=np.append(program.row_lower, np.full(self.count, -INFINITY)),
+            row_upper=np.append(program.row_upper, np.ones(self.count)),
+            rows=np.append(program.rows, program.row_lower.size + number[at]),
+            columns=np.append(program.columns, model.layout.chosen + self.packing.way[entry]),
+            values=np.append(program.values, self.coefficient[at]),
+        )
+
     @property
     def count(self) -> int:
         """Number of rows."""
@@ -102,10 +115,16 @@ def add_packing_rows(model: Model, program: Program) -> tuple[Program, PackingRo
         if not found:
             break
         rows += found
-        added = _with_rows(model, program, packing, rows)
-    return added, PackingRows(
+        added = _rows(program, packing, rows, plain).added_to(model, program)
+    return added, _rows(program, packing, rows, plain)
+
+
+def _rows(
+    program: Program, packing: Packing, rows: list[Row], relaxed: Solution | None
+) -> PackingRows:
+    return PackingRows(
         packing=packing,
-        relaxed=plain,
+        relaxed=relaxed,
         first=program.row_lower.size,
         start=starts(integers(row.items.size for row in rows)),
         item=np.concatenate([np.zeros(0, dtype=np.int64), *(row.items for row in rows)]),
@@ -213,19 +232,3 @@ def _lifted(packing: Packing, items: Integers, coefficient: Floats, item: int) -
     much = 2.0 * float(coefficient.sum()) + 2.0
     worth, _ = packing.best(items[[*kept, item]], [*coefficient[kept].tolist(), much])
     return max(0.0, 1.0 - (float(worth) - much))
-
-
-def _with_rows(model: Model, program: Program, packing: Packing, rows: list[Row]) -> Program:
-    counts = integers(row.items.size for row in rows)
-    items = np.concatenate([row.items for row in rows])
-    coefficient = np.concatenate([row.coefficient for row in rows])
-    at, entry = take(packing.way_start, items)
-    number = program.row_lower.size + np.arange(counts.size).repeat(counts)
-    return replace(
-        program,
-        row_lower=np.append(program.row_lower, np.full(counts.size, -INFINITY)),
-        row_upper=np.append(program.row_upper, np.ones(counts.size)),
-        rows=np.append(program.rows, number[at]),
-        columns=np.append(program.columns, model.layout.chosen + packing.way[entry]),
-        values=np.append(program.values, coefficient[at]),
-    )

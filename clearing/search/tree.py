@@ -269,6 +269,24 @@ class Tree:
         for leaf in self.root.leaves():
             self._push(leaf)
 
+    def resume(self, menu: Menu, objective: Floats) -> None:
+        """Go on with more rows: a part whose relaxation left something open is bounded as before.
+
+        Args:
+            menu: The decisions as before; its program has the rows.
+            objective: Per column, as before.
+        """
+        self.menu, self._effects = menu, {}
+        self._resolver = Resolver(menu.program)
+        self._resolver.change(objective=objective)
+        self.best, self.cutoff, self.ceiling = None, -np.inf, np.inf
+        self._heap = []
+        for leaf in self.root.leaves() if self.root else ():
+            if not leaf.shares and np.isfinite(leaf.bound):
+                self._relax(leaf)
+        for leaf in self.root.leaves() if self.root else ():
+            self._push(leaf)
+
     def change_objective(self, objective: Floats) -> None:
         """Change what the columns are worth before the tree has any nodes."""
         self._resolver.change(objective=objective)

@@ -142,6 +142,27 @@ def test_cuts_forbid_earlier_choices_and_nothing_else() -> None:
     assert forbid(model, model.program, cuts).row_lower.size == model.program.row_lower.size + 4
 
 
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_a_search_that_goes_on_finds_what_a_new_one_finds(seed: int) -> None:
+    given = canonical(random_book(seed))
+    model = build(read_market(given), given, SEED)
+    cuts: tuple[Choice, ...] = ()
+    before: Choice | None = None
+    for _ in range(4):
+        try:
+            anew = choose(model, given.spec, cuts=cuts)
+        except SolverError:
+            with pytest.raises(SolverError):
+                choose(model, given.spec, cuts=cuts, before=before)
+            return
+        before = choose(model, given.spec, cuts=cuts, before=before)
+        assert before.proven == anew.proven
+        assert reached(model, before) == pytest.approx(reached(model, anew), rel=1e-6)
+        if not (before.chosen.any() or before.on.any()):
+            return
+        cuts = (*cuts, before)
+
+
 def test_certificate_duals_are_those_of_the_whole_problem() -> None:
     given = book(offer("S", (16, "2")), bid("b", (8, "5")), gang("g", 12, "4"))
     model = model_of(given)
