@@ -16,7 +16,7 @@ import numpy as np
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 
 TAIL: Final = 25.0
 """Steps farther from the price than so many temperatures are full or empty."""
@@ -67,7 +67,7 @@ def _add_up(curves: Curves) -> None:
             curves.money[step + row + 1] = money
 
 
-@compiled
+@inner
 def steps_below(curves: Curves, row: int, price: float) -> int:
     """First step of a list whose price is above ``price``."""
     low = curves.start[row]
@@ -81,14 +81,14 @@ def steps_below(curves: Curves, row: int, price: float) -> int:
     return low
 
 
-@compiled
+@inner
 def surplus_at(curves: Curves, row: int, price: float) -> float:
     """Exact surplus of a list at a price."""
     at = steps_below(curves, row, price) + row
     return price * curves.amount[at] - curves.money[at]
 
 
-@compiled
+@inner
 def smooth_surplus(
     curves: Curves, row: int, price: float, soft: float
 ) -> tuple[float, float, float]:
@@ -113,7 +113,7 @@ def smooth_surplus(
     return value, quantity, slope
 
 
-@compiled
+@inner
 def cost_of(curves: Curves, row: int, chips: float) -> float:
     """Cost of the cheapest ``chips`` of a list; infinite above what it holds."""
     low = curves.start[row] + row
