@@ -56,8 +56,8 @@ _THIN_PROGRAMS: Final = 450
 _DIVE_AFTER: Final = 200
 
 _NEAR_ROUNDS: Final = 3
-_NEAR_PROGRAMS: Final = 200
-"""Neighbourhoods of the best solution, and linear programs in each."""
+_NEAR_PROGRAMS: Final = (200, 300)
+"""Neighbourhoods of the best solution, and linear programs in each, first and then again."""
 
 _TREE_WORK: Final = 4_000_000
 """Matrix entries that the tree may revisit where it has a choice to begin with."""
@@ -212,7 +212,8 @@ def _search(
         tree.dive_after = tree.dive_after or _DIVE_AFTER
     tree.grow()
     if begun is None and not small:
-        tree.improve(_NEAR_ROUNDS, _NEAR_PROGRAMS)
+        for programs in _NEAR_PROGRAMS:
+            tree.improve(_NEAR_ROUNDS, programs)
     if not small:
         tree.relative_gap = _FAIR_GAP
     if begun is None and not tree.reached() and (small or tree.best is None):

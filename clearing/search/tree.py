@@ -56,7 +56,7 @@ _DIVE_PARTS: Final = 4
 _LEANS: Final = 0.3
 """A set of which this share is chosen is taken in a dive; what is small is rarely worth taking."""
 
-_NEAR_PARTS: Final = 5
+_NEAR_PARTS: Final = 4
 """A neighbourhood is split for one in so many of its linear programs before the first dive."""
 
 _DIVE_EVERY: Final = 32
