@@ -264,8 +264,9 @@ class RowDual:
 
     Attributes:
         row: ``BALANCE`` (pi; negative only where the price floor is), ``RECLAIMABLE`` or
-            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) per pool, ``SITE_COVER`` (mu^S) per
-            lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per kilowatt-hour) per site.
+            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) or ``WHOLE_COVER`` per pool,
+            ``SITE_COVER`` (mu^S) per lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per
+            kilowatt-hour) per site.
         subject: Pool or site identifier.
         lost_site: For ``SITE_COVER`` the site whose loss is covered; empty otherwise.
     """
