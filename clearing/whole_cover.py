@@ -42,16 +42,33 @@ def whole_cover(market: Market) -> WholeCover:
     """Rows of every place of a market; those where base load lacks cover must not be used."""
     grid = market.grid
     node, theta = grid.node.repeat(grid.intervals), grid.theta.repeat(grid.intervals)
-    base = market.base.covered
     offered = carried(market, market.offered + inflow_of(market)) // node
+    steep, corner, nodes = last_step(node, theta, offered, market.base.covered)
+    return WholeCover(
+        steep=steep,
+        corner=np.where(steep > 0, corner * node, 0),
+        floor=np.where(steep > 0, steep * (nodes - 1) - corner, 0),
+    )
+
+
+def last_step(
+    node: Integers, theta: Integers, offered: Integers, base: Integers
+) -> tuple[Integers, Integers, Integers]:
+    """The last step of the staircase of each place.
+
+    Args:
+        node: Chips per node.
+        theta: Share that stands by, ppm.
+        offered: Nodes that could be delivered or stand by.
+        base: Covered base load, chips.
+
+    Returns:
+        ``steep`` (0 for no row), ``corner`` and ``nodes``, as in the text of this module.
+    """
     # Chips <= 1e8 and theta <= 1e6: products stay below 1e15.
     nodes = -(-theta * (node * offered + base) // (node * (PPM + theta)))
     share = np.maximum(1, theta)
     corner = ((nodes - 1) * node * PPM - theta * base) // (share * node)
     steep = np.maximum(1, offered - nodes - corner)
     there = (theta > 0) & (nodes > 0) & (offered >= nodes) & (steep <= PPM // share)
-    return WholeCover(
-        steep=np.where(there, steep, 0),
-        corner=np.where(there, corner * node, 0),
-        floor=np.where(there, steep * (nodes - 1) - corner, 0),
-    )
+    return np.where(there, steep, 0), corner, nodes

@@ -64,19 +64,24 @@ def whole_cover(view: View) -> WholeCover:
         return known
     grid, base = view.book.grid, view.totals.base_covered
     node, theta = view.per_place(grid.node), view.per_place(grid.theta)
-    supply = carried_of(view)[1] // node
+    steep, floor = line_of(node, theta, carried_of(view)[1] // node, base)
+    there = (steep > 0) & (cover_shortage(view) == 0)
+    found = WholeCover(steep=np.where(there, steep, 0), floor=np.where(there, floor, 0))
+    view.memory["whole cover"] = found
+    return found
+
+
+def line_of(node: Ints, theta: Ints, supply: Ints, base: Ints) -> tuple[Ints, Ints]:
+    """Slope (0 for no row) and constant in chips of the row, per place; ``supply`` in nodes."""
     # The least need at which the staircase has run past what is left of supply: above it,
     # need x node x 10**6 >= theta x ((supply - need) x node + base).
     load = times(plus(times(supply, node), base), theta)
     run = times(node, PPM) + times(theta, node)
     steps = (load + run - 1) // run
     top = supply - steps
-    there = (theta > 0) & (steps > 0) & (top >= 0) & (cover_shortage(view) == 0)
     slope = np.maximum(1, theta)
     low = plus(times(steps - 1, node * PPM), -times(base, theta)) // times(node, slope)
     steep = np.maximum(1, top - low)
-    there &= steep <= PPM // slope
+    there = (theta > 0) & (steps > 0) & (top >= 0) & (steep <= PPM // slope)
     floor = times(plus(times(steep, steps - 1), -low), node)
-    found = WholeCover(steep=np.where(there, steep, 0), floor=np.where(there, floor, 0))
-    view.memory["whole cover"] = found
-    return found
+    return np.where(there, steep, 0), np.where(there, floor, 0)
