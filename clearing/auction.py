@@ -52,7 +52,7 @@ from clearing.ties import seed_commitment
 from clearing.types import Book, PricingRule
 from clearing.units import MICRO_USD_PER_USD, PPM
 from clearing.validate import validate
-from clearing.verify import verify
+from clearing.verify import verify_canonical
 
 ENGINE: Final = "clearing 0.2.0, ortools 9.15"
 """Name and version of the engine and its solver library, published with every outcome."""
@@ -189,7 +189,7 @@ def _verified(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, 
     """
     outcome, better = _outcome(run, priced, approach)
     run.tell("VERIFY")
-    report = verify(run.book, outcome)
+    report = verify_canonical(run.book, outcome, run.digest)
     if not report.ok:
         checks = tuple((check.name, check.detail) for check in report.failures)
         raise RefusedResultError(run.book.spec.auction_id, checks)

@@ -19,7 +19,8 @@ from clearing.layout import Choice
 from clearing.order_facts import AtPrices
 from clearing.outcome import Certificate, Outcome, RowDual
 from clearing.search import BranchLeaf
-from clearing.types import Book, Cover, Ppm
+from clearing.types import Book, Cover
+from clearing.units import Ppm
 from clearing.verify import verify
 from clearing.whole_cover import last_step
 from tests.golden.clearing.books import SEED, bid, book, offer, pool
