@@ -28,9 +28,7 @@ PRICE_MOST: Final = 10**14
 DUAL_MOST: Final = 10**18
 
 
-def check_book_digest(
-    book: Book, outcome: Outcome, digest: str | None = None
-) -> Iterator[str]:
+def check_book_digest(book: Book, outcome: Outcome, digest: str | None = None) -> Iterator[str]:
     """BOOK_DIGEST: the outcome names this book.
 
     What: ``book_sha256`` is the digest of the canonical book, and the auction is its own.
