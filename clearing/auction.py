@@ -52,7 +52,7 @@ from clearing.ties import seed_commitment
 from clearing.types import Book, PricingRule
 from clearing.units import MICRO_USD_PER_USD, PPM
 from clearing.validate import validate
-from clearing.verify import verify
+from clearing.verify import verify_canonical
 
 ENGINE: Final = "clearing 0.2.0, ortools 9.15"
 """Name and version of the engine and its solver library, published with every outcome."""
@@ -189,7 +189,7 @@ def _verified(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, 
     """
     outcome, better = _outcome(run, priced, approach)
     run.tell("VERIFY")
-    report = verify(run.book, outcome)
+    report = verify_canonical(run.book, outcome, run.digest)
     if not report.ok:
         checks = tuple((check.name, check.detail) for check in report.failures)
         raise RefusedResultError(run.book.spec.auction_id, checks)
@@ -311,7 +311,7 @@ def _certify(run: _Run, at_prices: AtPrices, choice: Choice) -> tuple[Certificat
     Returns:
         With it, a better choice that the tree came across, where the pricing rule takes any.
     """
-    certificate = certify(at_prices, choice.row_duals)
+    certificate = certify(at_prices, choice)
     decisions = len(run.book.block_bids) + run.model.market.units.offer.size
     if certificate.gap_ppb <= _BRANCH_GAP_PPB or decisions > _BRANCH_ORDERS_MOST:
         return certificate, None
@@ -320,7 +320,7 @@ def _certify(run: _Run, at_prices: AtPrices, choice: Choice) -> tuple[Certificat
     reached = _reached(certificate) / (MICRO_USD_PER_USD * seconds)
     proof = prove(run.model, run.book, choice, reached)
     if proof.leaves:
-        certificate = certify(at_prices, choice.row_duals, proof.leaves)
+        certificate = certify(at_prices, choice, proof.leaves)
     strict_rule = run.book.spec.pricing_rule is PricingRule.STRICT_UNIFORM
     return certificate, None if strict_rule else proof.better
 

@@ -17,7 +17,7 @@ from clearing.accounts import Accounts, restart_kept, welfare
 from clearing.columns import Flags, Integers, starts, take
 from clearing.exact import Numbers
 from clearing.families import best_of_families, forced_orders
-from clearing.layout import POWER_UNIT, Model
+from clearing.layout import POWER_UNIT, Choice, Model
 from clearing.market import NONE
 from clearing.options import Options
 from clearing.order_facts import AtPrices, lost_opportunity
@@ -35,6 +35,7 @@ from clearing.responses import (
 )
 from clearing.search.branching import BranchLeaf
 from clearing.units import MICRO_USD_PER_USD, PPM, PriceSeconds, divide_up
+from clearing.whole_cover import whole_cover
 
 _DUAL_MAX: Final = 10**12
 """Micro-USD: larger duals are cut to it, so that every charge fits 63 bits."""
@@ -44,17 +45,18 @@ _ROOM_MAX: Final = 10**15
 
 
 def certify(
-    at_prices: AtPrices, row_duals: Floats, branches: tuple[BranchLeaf, ...] = ()
+    at_prices: AtPrices, choice: Choice, branches: tuple[BranchLeaf, ...] = ()
 ) -> Certificate:
     """Welfare of the awards, a bound on any, and the lost opportunity at the prices.
 
     Args:
         at_prices: Awards, and best responses at the prices.
-        row_duals: Of the relaxation, US dollars per unit of the row, in the solver's sign.
+        choice: Its duals: of the relaxation, US dollars per unit of the row, in the solver's sign.
         branches: Leaves of a tree of fixings, depth first, False before True; or none.
     """
     accounts, model = at_prices.accounts, at_prices.accounts.model
-    multipliers = round_duals(model, row_duals)
+    row_duals = choice.bound_duals if choice.bound_duals.size else choice.row_duals
+    multipliers = round_duals(model, row_duals, _usable(accounts, choice.whole_duals))
     bound = bound_of(at_prices, multipliers)
     leaves: list[Leaf] = []
     if branches:
@@ -86,7 +88,12 @@ def certify(
     )
 
 
-def round_duals(model: Model, duals: Floats) -> Multipliers:
+def _usable(accounts: Accounts, duals: Floats) -> Floats:
+    """Duals of whole cover, none where base load lacks some of its own."""
+    return np.where(_short(accounts) > 0, 0.0, duals) if duals.size else duals
+
+
+def round_duals(model: Model, duals: Floats, whole_duals: Floats | None = None) -> Multipliers:
     """Row duals as whole micro-USD, raised where what stands by must not be worth more.
 
     Interruptibles that count as reserve have no limit of their own, so RECALLABLE must carry
@@ -110,11 +117,20 @@ def round_duals(model: Model, duals: Floats) -> Multipliers:
     site_spare = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
     np.add.at(site_spare, layout.slot_pool, backup.reshape(-1, grid.intervals))
     recall = np.maximum(prices(layout.recall, node), site_spare.reshape(-1))
+    whole = steep = np.zeros(grid.places, dtype=np.int64)
+    if whole_duals is not None and whole_duals.size:
+        steep = whole_cover(model.market).steep
+        dollars = np.where(steep > 0, np.abs(whole_duals), 0.0)
+        # What stands by is worth ``steep`` times as much, and that has to fit as well.
+        most = _DUAL_MAX // np.maximum(1, steep)
+        whole = np.minimum(np.rint(dollars * MICRO_USD_PER_USD / node), most).astype(np.int64)
     return Multipliers(
         energy=energy if model.market.equal_balance else np.maximum(0, energy),
         spare=spare,
+        whole=whole,
+        steep=steep,
         recall=recall,
-        reclaim=np.maximum(prices(layout.reclaimable, node), spare - recall),
+        reclaim=np.maximum(prices(layout.reclaimable, node), spare + steep * whole - recall),
         backup=backup,
         power=prices(layout.power, POWER_UNIT / 1_000),
     )
@@ -202,6 +218,7 @@ def _row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
         ("RECLAIMABLE", pools, none, duals.reclaim),
         ("SITE_COVER", backups, lost, duals.backup),
         ("SITE_POWER", list(grid.site_ids), none, duals.power),
+        ("WHOLE_COVER", pools, none, duals.whole),
     )
     found: list[RowDual] = []
     for row, subjects, lost_sites, series in rows:
@@ -337,10 +354,11 @@ def _rents(accounts: Accounts, duals: Multipliers) -> int:
     limited = grid.power_limit != NONE
     left = np.where(limited[:, None], np.maximum(0, grid.power_limit[:, None] - drawn), 0)
     rents = 1_000 * exact.total(exact.times(duals.power, left.reshape(-1)))
-    needed = grid.theta.repeat(grid.intervals) * base.covered
-    short = np.maximum(0, needed - PPM * (tally.node_spare + tally.reserve))
-    needed -= np.where(tally.covered > 0, 0, short)
+    needed = grid.theta.repeat(grid.intervals) * base.covered - _short(accounts)
     rents -= exact.total(exact.times(duals.spare, needed))
+    if duals.whole.any():
+        floor = whole_cover(model.market).floor * grid.node.repeat(grid.intervals)
+        rents -= PPM * exact.total(exact.times(duals.whole, floor))
     nomination, interval = np.nonzero(tally.base_named)
     row = base.backed_of[nomination, interval]
     at, entry = take(base.backed_start, row)
@@ -351,3 +369,11 @@ def _rents(accounts: Accounts, duals: Multipliers) -> int:
         chips = tally.base_named[nomination, interval]
         rents -= PPM * exact.total(exact.times(cheapest, chips))
     return rents
+
+
+def _short(accounts: Accounts) -> Integers:
+    """NODE cover that base load alone lacks, chips times one million; zero beside covered bids."""
+    tally, market = accounts.tally, accounts.model.market
+    needed = market.grid.theta.repeat(market.grid.intervals) * market.base.covered
+    short = np.maximum(0, needed - PPM * (tally.node_spare + tally.reserve))
+    return np.where(tally.covered > 0, 0, short)

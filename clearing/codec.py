@@ -276,7 +276,10 @@ def _enums(kind: type[Enum]) -> _Writer:
 def _arrays(values: Sequence[Any]) -> list[str]:
     if not any(values):
         return ["[]"] * len(values)
+    lengths = set(map(len, values))
     written = iter(texts(list(chain.from_iterable(values))))
+    if lengths == {1}:
+        return list(map("[%s]".__mod__, written))
     return [f"[{','.join(islice(written, count))}]" for count in map(len, values)]
 
 
@@ -288,7 +291,7 @@ def _objects(kind: type[Any]) -> _Writer:
     always = [name for name in names if name not in later]
 
     def write(values: Sequence[Any]) -> list[str]:
-        columns: list[Sequence[str]] = []
+        columns: list[Sequence[Any]] = []
         template = "{"
         begun = False
         for name in names:
@@ -298,9 +301,10 @@ def _objects(kind: type[Any]) -> _Writer:
                 continue
             column = list(map(attrgetter(name), values))
             if name not in later:
-                template += f'{"," if begun else ""}"{name}":%s'
+                plain = _are_plain(column)
+                template += f'{"," if begun else ""}"{name}":{"%d" if plain else "%s"}'
                 begun = True
-                columns.append(texts(column))
+                columns.append(column if plain else texts(column))
             elif any(_differs(value, later[name]) for value in column):
                 # Something is always written, so a comma stands on the side where that is.
                 mark = f',"{name}":%s' if begun else f'"{name}":%s,'
@@ -320,6 +324,13 @@ def _objects(kind: type[Any]) -> _Writer:
         message = f"{kind.__name__} needs one field that is always written"
         raise DocumentError(message)
     return write
+
+
+def _are_plain(column: Sequence[Any]) -> bool:
+    """Whether a column is integers alone (no truth values) that readers of JSON keep exact."""
+    return set(map(type, column)) == {int} and (
+        -SAFE_INTEGER <= min(column) and max(column) <= SAFE_INTEGER
+    )
 
 
 def _octets(text: str) -> bytes:

@@ -24,8 +24,10 @@ unit       sold by a unit <= offered x on; >= least x on; starts; runs        no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 from clearing.market import Flags, Integers, Market
 from clearing.program import Floats, Program
@@ -142,6 +144,10 @@ class Choice:
         short: Shortfall per penalty column.
         row_duals: Certificate duals: per row of the program, US dollars per unit of the row, in the
             solver's sign; of the linear relaxation or of a dual method.
+        bound_duals: Row duals that bound better together with ``whole_duals``; empty where
+            ``row_duals`` are those of the certificate.
+        whole_duals: Certificate duals of ``clearing.whole_cover``, per place, US dollars per node
+            of the right-hand side; empty for none.
         hint: Column values near which the linear problem with these decisions has its
             solution, or empty.
     """
@@ -152,6 +158,8 @@ class Choice:
     short: Floats
     row_duals: Floats
     hint: Floats
+    bound_duals: Floats = field(default_factory=lambda: np.zeros(0))
+    whole_duals: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

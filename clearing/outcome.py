@@ -264,10 +264,10 @@ class RowDual:
 
     Attributes:
         row: ``BALANCE`` (pi; negative only where the price floor is), ``RECLAIMABLE`` or
-            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) per pool, ``SITE_COVER`` (mu^S) per
-            lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per kilowatt-hour) per site,
-            ``PACKING`` (micro-USD per hour) per pool and block bid: what the bid is charged for
-            the room that it takes there.
+            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) or ``WHOLE_COVER`` per pool,
+            ``SITE_COVER`` (mu^S) per lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per
+            kilowatt-hour) per site, ``PACKING`` (micro-USD per hour) per pool and block bid:
+            what the bid is charged for the room that it takes there.
         subject: Pool or site identifier.
         lost_site: For ``SITE_COVER`` the site whose loss is covered; empty otherwise.
         order_id: For ``PACKING`` the block bid; empty otherwise.

@@ -6,7 +6,7 @@ one cell, so the work does not grow with the number of equal orders. The publish
 docs/reference/clearing-rules.md, and the verifier computes the same from the orders.
 
 Charges are int64: duals are at most 1e12 micro-USD, times a scale of 1e6, and a charge has at most
-four of them. What is multiplied with chips goes through ``clearing.exact``.
+five of them. What is multiplied with chips goes through ``clearing.exact``.
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ class Multipliers:
     """Certificate duals as integers, micro-USD per chip-hour, per place.
 
     Attributes:
+        whole: Of ``clearing.whole_cover``; a node that stands by carries ``steep`` of it.
         backup: Per slot and interval, flat.
         power: Micro-USD per kilowatt-hour, per site and interval, flat.
     """
 
     energy: Integers
     spare: Integers
+    whole: Integers
+    steep: Integers
     recall: Integers
     reclaim: Integers
     backup: Integers
     power: Integers
+
+    @property
+    def standby(self) -> Integers:
+        """What a chip that stands by for NODE cover is worth."""
+        worth: Integers = self.spare + self.steep * self.whole
+        return worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,12 +100,12 @@ def charges_at_multipliers(model: Model, duals: Multipliers) -> Charges:
     recalled = plain - PPM * duals.recall
     bought = np.empty((len(Product), grid.places), dtype=np.int64)
     bought[[Product.UNCOVERED, Product.UNCOUNTED, Product.SITE]] = plain
-    bought[Product.COVERED] = plain + grid.theta[of_place] * duals.spare
+    bought[Product.COVERED] = plain + grid.theta[of_place] * duals.spare + PPM * duals.whole
     bought[Product.RECALLABLE] = recalled
     bought[Product.RECLAIMABLE] = recalled - PPM * duals.reclaim
     site_spare = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
     np.add.at(site_spare, layout.slot_pool, duals.backup.reshape(-1, grid.intervals))
-    held = np.maximum(duals.spare, site_spare.reshape(-1))
+    held = np.maximum(duals.standby, site_spare.reshape(-1))
     return Charges(
         scale=PPM,
         bought=bought,

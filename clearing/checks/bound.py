@@ -11,7 +11,8 @@ matter where the multipliers come from: wrong ones only make the bound larger.
 
 Right-hand sides: nu x (site limit - power of served base load), never below zero; NODE_COVER
 -mu x (theta x base covered - its shortage); SITE_COVER, per nomination, -(chips that have a
-backup) x the least mu over its candidates; per link the largest flow x (pi(to) - pi(from)).
+backup) x the least mu over its candidates; WHOLE_COVER -omega x floor; per link the largest
+flow x (pi(to) - pi(from)).
 
 Blocks may also be charged for the room they take in a place (``clearing.checks.packing``): nobody
 pays more of that than a set of blocks that fits there.
@@ -52,6 +53,7 @@ from clearing.checks.leaves import check_leaves
 from clearing.checks.outcome_columns import DualColumns
 from clearing.checks.packing import charged, most_charged, read_charges
 from clearing.checks.responses import best_of_bids, best_of_offers, best_of_works
+from clearing.checks.whole_cover import whole_cover
 from clearing.outcome import Fixing
 from clearing.units import PPM, divide_up
 
@@ -192,6 +194,7 @@ def rents(view: View, duals: Duals) -> int:
     needed = times(totals.base_covered, view.per_place(grid.theta))
     found -= dot(duals.node_cover, plus(needed, -cover_shortage(view)))
     found -= PPM * _base_backups(view, duals)
+    found -= PPM * dot(duals.whole_cover, whole_cover(view).floor)
     links = book.links
     if len(links.link_ids):
         at = np.tile(np.arange(view.intervals), len(links.link_ids))

@@ -32,7 +32,6 @@ from clearing.checks.exact import (
     offsets_of,
     plus,
     running,
-    spread,
     sum_runs,
     times,
     whole_nodes,
@@ -40,6 +39,7 @@ from clearing.checks.exact import (
 )
 from clearing.checks.facts import View, least_chips
 from clearing.checks.menus import Product
+from clearing.checks.whole_cover import carried_of
 from clearing.units import PPM, SECONDS_PER_HOUR
 
 
@@ -346,7 +346,7 @@ def room(view: View, ways: Alternatives) -> Ints:
     reclaimable, is supply and draws power beside it, in whole nodes, together with the cover
     of base load. A backup must be able to hold what it is named for.
     """
-    any_supply, firm_supply = carried(view)
+    any_supply, firm_supply = carried_of(view)
     found = ways.chips.copy()
     tight = np.flatnonzero(_least_room(view, ways, any_supply, firm_supply) < ways.chips)
     if not len(tight):
@@ -404,30 +404,3 @@ def _standby(view: View, pool: Ints, covered: Ints) -> Ints:
     grid = view.book.grid
     # theta at most 10**6, covered chips below 10**8 x number of nominations.
     return whole_nodes(divide_up(times(covered, grid.theta[pool]), PPM), grid.node[pool])
-
-
-def carried(view: View) -> tuple[Ints, Ints]:
-    """Chips that each place could deliver, with and without released base load; made once."""
-    known = view.memory.get("carried")
-    if isinstance(known, tuple):
-        return known
-    grid, totals, links = view.book.grid, view.totals, view.book.links
-    inflow = zeros(grid.places)
-    if len(links.link_ids):
-        at = np.tile(np.arange(view.intervals), len(links.link_ids))
-        into = np.repeat(links.to_pool, view.intervals) * view.intervals + at
-        out = np.repeat(links.from_pool, view.intervals) * view.intervals + at
-        inflow = spread(into, np.maximum(0, links.most), grid.places)
-        inflow += spread(out, np.maximum(0, -links.least), grid.places)
-    watts, limit = view.per_place(grid.chip_power), view.per_place(grid.power_limit[grid.site_of])
-    used = view.site_sum(times(totals.base, watts))
-    site_at = view.per_place(grid.site_of) * view.intervals
-    site_at += np.tile(np.arange(view.intervals), len(grid.pool_ids))
-    carries = np.maximum(0, limit - used[site_at]) // np.maximum(1, watts)
-    bound = (limit >= 0) & (watts > 0)
-    found = []
-    for supply in (totals.offered, totals.offered_firm):
-        here = supply + inflow
-        found.append(np.where(bound, np.minimum(here, carries), here))
-    view.memory["carried"] = found[0], found[1]
-    return found[0], found[1]

@@ -45,6 +45,7 @@ ROWS: Final = (
     "RECLAIMABLE",
     "SITE_COVER",
     "SITE_POWER",
+    "WHOLE_COVER",
 )
 """Rows that a dual may name, sorted as text."""
 
@@ -239,7 +240,7 @@ def _duals(columns: BookColumns, rows: Sequence[RowDual]) -> DualColumns:
     return DualColumns(
         row=column([codes.get(dual.row, -1) for dual in rows]),
         subject=column(
-            [(sites if dual.row == ROWS[-1] else pools).get(dual.subject, -1) for dual in rows]
+            [(sites if dual.row == "SITE_POWER" else pools).get(dual.subject, -1) for dual in rows]
         ),
         lost=column([sites.get(dual.lost_site, -2) if dual.lost_site else -1 for dual in rows]),
         order=column(

@@ -1,8 +1,8 @@
 """Charges for room: what blocks pay for running in a place, and the most that all of them can pay.
 
 In a pool and an interval no outcome delivers more than supply, links and site power bring
-(``families.carried``), with the whole nodes beside it that stand by for COVERED blocks. So of any
-charges for running there, at most the dearest set of blocks whose least chips fit is paid:
+(``whole_cover.carried_of``), with the whole nodes beside it that stand by for COVERED blocks. So of
+any charges for running there, at most the dearest set of blocks whose least chips fit is paid:
 
     sum over accepted blocks that run in the place of charge(block)
         <= max over sets of blocks that fit of the sum of their charges =: K(place),
@@ -25,9 +25,10 @@ import numpy as np
 
 from clearing.checks.exact import LIMIT, Bools, Ints, divide_up, running, whole_nodes
 from clearing.checks.facts import View
-from clearing.checks.families import alternatives_of, carried
+from clearing.checks.families import alternatives_of
 from clearing.checks.menus import Product
 from clearing.checks.outcome_columns import ROWS, DualColumns
+from clearing.checks.whole_cover import carried_of
 from clearing.units import PPM
 
 WIDTH_MOST: Final = 2**16
@@ -116,7 +117,7 @@ def _fewest(view: View, block: int, place: int) -> int:
 
 def _knapsack(view: View, place: int, least: Ints, covered: Bools, values: Ints) -> int:
     """K of one place."""
-    grid, room = view.book.grid, int(carried(view)[0][place])
+    grid, room = view.book.grid, int(carried_of(view)[0][place])
     there = least >= 0
     if not there.any():
         return 0

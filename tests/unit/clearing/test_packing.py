@@ -149,7 +149,8 @@ def charged(given: Book, seed: int) -> tuple[Certificate, Certificate]:
     room = RoomCharges(packing=packing, item=item, value=draw.random(item.size) * 10)
     leaf = BranchLeaf(fixings=(), row_duals=choice.row_duals, room=room)
     published = clear(given, SEED).certificate
-    return published, certify(at_prices, 100.0 * choice.row_duals, (leaf,))
+    poor = replace(choice, row_duals=100.0 * choice.row_duals)
+    return published, certify(at_prices, poor, (leaf,))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
