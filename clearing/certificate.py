@@ -51,13 +51,18 @@ def certify(
 
     Args:
         at_prices: Awards, and best responses at the prices.
-        choice: Its duals: of the relaxation, US dollars per unit of the row, in the solver's sign.
+        choice: Its duals, US dollars per unit of the row, in the solver's sign; where there are
+            two sets of them, the one that bounds better is published.
         branches: Leaves of a tree of fixings, depth first, False before True; or none.
     """
     accounts, model = at_prices.accounts, at_prices.accounts.model
-    row_duals = choice.bound_duals if choice.bound_duals.size else choice.row_duals
-    multipliers = round_duals(model, row_duals, _usable(accounts, choice.whole_duals))
+    multipliers = round_duals(model, choice.row_duals)
     bound = bound_of(at_prices, multipliers)
+    if choice.bound_duals.size:
+        others = round_duals(model, choice.bound_duals, _usable(accounts, choice.whole_duals))
+        lower = bound_of(at_prices, others)
+        if bound is None or lower is None or lower < bound:
+            multipliers, bound = others, lower
     leaves: list[Leaf] = []
     if branches:
         found: list[int] = []

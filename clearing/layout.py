@@ -144,8 +144,7 @@ class Choice:
         short: Shortfall per penalty column.
         row_duals: Certificate duals: per row of the program, US dollars per unit of the row, in the
             solver's sign; of the linear relaxation or of a dual method.
-        bound_duals: Row duals that bound better together with ``whole_duals``; empty where
-            ``row_duals`` are those of the certificate.
+        bound_duals: Row duals that may bound better, together with ``whole_duals``; or empty.
         whole_duals: Certificate duals of ``clearing.whole_cover``, per place, US dollars per node
             of the right-hand side; empty for none.
         hint: Column values near which the linear problem with these decisions has its

@@ -71,14 +71,17 @@ def choose(
         return exact.choose(model, spec, approach, cuts, before=before)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
-        choice = _coordinate(model, spec)
-        return choice if large else exact.choose(model, spec, start=choice)
+        choice = _coordinate(model)
+        if large:
+            return choice
+        found = exact.choose(model, spec, start=choice)
+        return replace(found, bound_duals=choice.bound_duals, whole_duals=choice.whole_duals)
     if not large:
         return exact.choose(model, spec, approach)
     if approach is not Approach.NO_BLOCKS:
         message = f"LIMIT a large book has no approach {approach.value}"
         raise SolverError(message)
-    choice = _coordinate(model, spec)
+    choice = _coordinate(model)
     nothing = np.zeros_like(choice.chosen)
     return replace(choice, proven=False, chosen=nothing, hint=np.zeros(0))
 
@@ -89,8 +92,8 @@ def _is_plain(model: Model) -> bool:
     return binaries == alternatives > _BINARIES_MAX
 
 
-def _coordinate(model: Model, spec: AuctionSpec) -> Choice:
+def _coordinate(model: Model) -> Choice:
     # Compiled loops take a while to load; small books do without them.
     from clearing.search import coordinate  # noqa: PLC0415
 
-    return coordinate.choose(model, spec)
+    return coordinate.choose(model)

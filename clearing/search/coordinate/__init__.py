@@ -28,7 +28,6 @@ from clearing.search.coordinate.reading import chips_per_node, read_problem
 from clearing.search.coordinate.rounds import appraise, decide_all, rank
 from clearing.search.coordinate.steep import prove
 from clearing.search.shortage import least_shortage
-from clearing.types import AuctionSpec
 
 __all__ = ["choose"]
 
@@ -76,19 +75,14 @@ _LARGE: Final = _Effort(
 _LARGE_ALTERNATIVES: Final = 200_000
 
 
-def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> Choice:
-    """Choose alternatives and commitments of a large book.
-
-    Args:
-        model: Problem.
-        spec: Not read: the limits here are fixed counts.
-        start: Row duals of an earlier choice of nearly the same program, or None.
+def choose(model: Model) -> Choice:
+    """Choose alternatives and commitments of a large book; the limits here are fixed counts.
 
     Returns:
         Decisions that leave room for themselves in whole nodes, cover and site power included;
-        never called proven. ``bound_duals`` are the multipliers of the best bound.
+        never called proven. ``row_duals`` price what they leave divisible, ``bound_duals`` are
+        the multipliers of the best bound.
     """
-    del spec, start
     market, layout = model.market, model.layout
     short = least_shortage(model)
     columns = np.zeros(model.program.objective.size)

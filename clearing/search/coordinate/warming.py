@@ -51,7 +51,7 @@ _NAMES: Final = ("a", "b")
 def warm() -> None:
     """Coordinate a tiny book that has something of every kind."""
     book = canonical(_book())
-    choose(build(read_market(book), book, _SEED), book.spec)
+    choose(build(read_market(book), book, _SEED))
 
 
 def _curve(price: int, chips: int) -> tuple[Segment, ...]:
