@@ -24,8 +24,10 @@ unit       sold by a unit <= offered x on; >= least x on; starts; runs        no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 from clearing.market import Flags, Integers, Market
 from clearing.program import Floats, Program
@@ -144,6 +146,7 @@ class Choice:
             solver's sign; of the linear relaxation or of a dual method.
         hint: Column values near which the linear problem with these decisions has its
             solution, or empty.
+        hint_duals: Row duals near those of that solution; empty where ``row_duals`` are.
     """
 
     proven: bool
@@ -152,6 +155,7 @@ class Choice:
     short: Floats
     row_duals: Floats
     hint: Floats
+    hint_duals: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

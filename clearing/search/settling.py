@@ -23,9 +23,12 @@ def settle(model: Model, choice: Choice) -> Settled:
         SolverError: numerical trouble; the problem is feasible by construction.
     """
     program = fix(model, choice)
-    cells = model.layout.cell[model.layout.cell != NONE]
+    layout = model.layout
+    cells = layout.cell[layout.cell != NONE]
+    fills = layout.fill[(layout.fill != NONE) & choice.chosen]
+    duals = choice.hint_duals if choice.hint_duals.size else choice.row_duals
     start = (
-        Start(values=choice.hint, duals=choice.row_duals, choices=cells)
+        Start(values=choice.hint, duals=duals, choices=cells, ties=fills)
         if choice.hint.size
         else None
     )

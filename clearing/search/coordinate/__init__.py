@@ -118,6 +118,7 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
     answer.soft[:] = tau * problem.places.ref[: answer.soft.size]
     evaluate(problem, decided.multipliers, tau, answer, vectors.slope)
     hint = column_values(model, problem, decided.multipliers, tau, answer, decided.taken)
+    hint_duals = row_duals(model, problem, decided.multipliers, answer)
     chosen = np.zeros(market.blocks.order.size, dtype=np.bool_)
     chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
     return Choice(
@@ -127,6 +128,7 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
         short=short,
         row_duals=row_duals(model, problem, descent.multipliers, answer),
         hint=hint,
+        hint_duals=hint_duals,
     )
 
 
