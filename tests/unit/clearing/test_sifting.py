@@ -58,7 +58,9 @@ def test_the_optimum_does_not_depend_on_the_start(name: str, noise: float) -> No
     for with_choices in (choices, choices[:0]):
         duals = whole.row_duals * (1 + noise * random.standard_normal(whole.row_duals.size))
         values = whole.values * (1 + noise * random.standard_normal(whole.values.size))
-        found = solve_by_parts(program, Start(values=values, duals=duals, choices=with_choices, ties=NOBODY))
+        found = solve_by_parts(
+            program, Start(values=values, duals=duals, choices=with_choices, ties=NOBODY)
+        )
         assert found.objective == pytest.approx(whole.objective, rel=1e-9)
         assert _holds(program, found.values)
 
