@@ -272,7 +272,8 @@ def _sift(
         at = first + np.flatnonzero(counts[program.columns[first : first + _CHUNK]])
         own = stays[program.columns[at]]
         out, at = at[~own], at[own]
-        np.add.at(moved, program.rows[out], program.values[out] * held[program.columns[out]])
+        weights = program.values[out] * held[program.columns[out]]
+        moved += np.bincount(program.rows[out], weights=weights, minlength=moved.size)
         inside.append(at[of_row[program.rows[at]] == of_column[program.columns[at]]])
     return np.concatenate(inside), moved
 

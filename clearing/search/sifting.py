@@ -30,6 +30,9 @@ _ROOM: Final = 1.0
 _CHUNK: Final = 2**20
 """Entries looked at together: a large book has few that are not those of a fixed column."""
 
+_APART: Final = 2
+"""Rounds in which parts are solved without what ties them together, at most."""
+
 _PART_COLUMNS: Final = 400
 """Small parts are solved together up to this many columns: a call has a cost of its own."""
 
@@ -130,13 +133,15 @@ def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
     else:
         state = _guess(program, start, open_)
     dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
+    apart = _APART
     while True:
         lacking = _solve_stale(program, state)
         _price_choices(program, state)
         reduced = reduced_costs(program, state.duals)
         missed = _missed(program, state.values)
         wrong = _wrong(program, state, reduced) & open_
-        if state.ties.any() and not (wrong & ~state.ties).any():
+        apart -= 1
+        if state.ties.any() and (apart == 0 or not (wrong & ~state.ties).any()):
             if not wrong.any() and not missed.any():
                 return _solution(whole, state)
             _join(program, state, reduced, missed, wrong)
@@ -207,7 +212,7 @@ def _without(program: Program, fixed: Flags) -> Program:
         kept.append(first + np.flatnonzero(~out))
         held = first + np.flatnonzero(out & (program.lower[columns] != 0))
         weights = program.values[held] * program.lower[program.columns[held]]
-        np.add.at(moved, program.rows[held], weights)
+        moved += np.bincount(program.rows[held], weights=weights, minlength=moved.size)
     entries = np.concatenate(kept)
     return replace(
         program,
@@ -391,37 +396,34 @@ def _bounded(program: Program) -> Flags:
 
 def _solve_stale(program: Program, state: _State) -> bool:
     """Solve every part that has a stale column; True where held columns leave one infeasible."""
-    entry = np.flatnonzero(state.free[program.columns] & state.live[program.rows])
-    rows, columns = program.rows[entry], program.columns[entry]
-    row_label, column_label = _components(
-        rows, columns, program.row_lower.size, program.objective.size
-    )
+    row_label, column_label = _components(program, state)
     label = np.where(state.free, column_label, -1)
     again = np.zeros(program.objective.size + program.row_lower.size, dtype=np.bool_)
     again[label[state.stale & state.free]] = True
     state.stale[:] = False
     label[~again[label]] = -1
-    used = np.zeros(row_label.size, dtype=np.bool_)
-    used[rows] = True
-    row_of = np.where(used & again[row_label], row_label, -1)
+    # Rows that nobody is free in are labelled with themselves, and no part has that label.
+    row_of = np.where(again[row_label], row_label, -1)
     of_column, of_row, count = _batches(label, row_of)
     apart = bool(state.ties.any())
     lacking = False
     for part in split_program(program, of_row, of_column, count, state.values):
-        lacked = bool((state.missing[:, part.rows] == At.BASIC).any())
         basis = _basis_of(program, state, part)
-        try:
-            if lacked and apart:
-                raise SolverError("INFEASIBLE without its ties, as before")  # noqa: TRY301
-            found = solve_linear(part.program, basis)
-            state.missing[:, part.rows] = At.LOWER
-        except SolverError:
-            if not np.isfinite(state.reach):
-                raise
+        found = None
+        # Without its ties a part lacks something as a rule, and goes on to.
+        if not apart:
+            try:
+                found = solve_linear(part.program, basis)
+            except SolverError:
+                if not np.isfinite(state.reach):
+                    raise
+                lacking = True
+                # Its duals name the held columns that would help; then it is solved again.
+                state.stale[part.columns] = True
+        if found is None:
             found = _solve_elastic(part, state, basis)
-            # Its duals name the held columns that would help; then it is solved again.
-            state.stale[part.columns] = not apart
-            lacking = True
+        else:
+            state.missing[:, part.rows] = At.LOWER
         state.values[part.columns] = found.values[: part.columns.size]
         state.duals[part.rows] = found.row_duals
         if found.basis is not None:
@@ -443,14 +445,16 @@ def _basis_of(program: Program, state: _State, part: Part) -> Basis | None:
 
 
 def _solve_elastic(part: Part, state: _State, basis: Basis | None) -> Solution:
-    """The part with every row allowed to be missed, at its guessed dual and ``reach`` more.
+    """The part with rows allowed to be missed, at their guessed dual and ``reach`` more.
 
     So the duals that come out stay near the guess, and name few held columns.
     """
     program, guess = part.program, state.guess[part.rows]
     size = program.objective.size
-    low = np.flatnonzero(np.isfinite(program.row_lower))
-    high = np.flatnonzero(np.isfinite(program.row_upper))
+    # Where nobody is in, these rows do not hold; with what they miss everything else does.
+    activity = program.activity(_nearest_bound(program))
+    low = np.flatnonzero(activity < program.row_lower - FACE)
+    high = np.flatnonzero(activity > program.row_upper + FACE)
     rows = np.concatenate((low, high))
     more = np.arange(rows.size, dtype=np.int64)
     missed = np.concatenate(
@@ -478,25 +482,15 @@ def _solve_elastic(part: Part, state: _State, basis: Basis | None) -> Solution:
     return found
 
 
-def _components(
-    rows: Integers, columns: Integers, row_count: int, column_count: int
-) -> tuple[Integers, Integers]:
-    """Label of each row and column: equal where entries connect them."""
-    label = np.arange(row_count + column_count)
-    there = columns + row_count
-    while True:
-        low, high = label[rows], label[there]
-        differ = low != high
-        if not differ.any():
-            return label[:row_count], label[row_count:]
-        # Only edges between different labels matter from here on.
-        rows, there, low, high = rows[differ], there[differ], low[differ], high[differ]
-        np.minimum.at(label, np.maximum(low, high), np.minimum(low, high))
-        while True:
-            above = label[label]
-            if (above == label).all():
-                break
-            label = above
+def _components(program: Program, state: _State) -> tuple[Integers, Integers]:
+    """Label of each row and column: equal where free columns and live rows connect them."""
+    # Coordination, whose compiler this is, settles too.
+    from clearing.search.components import unite  # noqa: PLC0415
+
+    rows, columns = program.row_lower.size, program.objective.size
+    label = np.arange(rows + columns)
+    unite(program.rows, program.columns, state.free, state.live, label)
+    return label[:rows], label[rows:]
 
 
 def _batches(of_column: Integers, of_row: Integers) -> tuple[Integers, Integers, int]:
