@@ -33,7 +33,7 @@ from clearing.errors import (
 from clearing.explain import explain
 from clearing.families import Picks, picks_of
 from clearing.layout import Choice, Model, Settled
-from clearing.model import build
+from clearing.model import build, with_runs
 from clearing.nodes import award_nodes
 from clearing.options import Options, read_options
 from clearing.order_facts import AtPrices, respond
@@ -149,8 +149,9 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
-    """A choice with prices that carry it."""
+    """A choice with prices that carry it, and the model with what was chosen in its matrix."""
 
+    model: Model
     choice: Choice
     settled: Settled
     prices: Prices
@@ -218,6 +219,7 @@ def _choices(run: _Run, approach: Approach) -> Iterator[_Priced]:
         found = strict(run.model, spec, approach, run.seed)
         choice = replace(found.choice, proven=found.proven)
         yield _Priced(
+            model=run.model,
             choice=choice,
             settled=found.settled,
             prices=round_prices(run.model, found.settled, found.duals),
@@ -236,13 +238,14 @@ def _choices(run: _Run, approach: Approach) -> Iterator[_Priced]:
 def _priced(run: _Run, choice: Choice) -> _Priced:
     """A choice with prices at which losses are made whole."""
     run.tell("SETTLE")
-    settled = settle(run.model, choice)
+    model = with_runs(run.model, run.book.spec, choice.chosen)
+    settled = settle(model, choice)
     run.tell("PRICE")
-    duals = choose_prices(run.model, choice, settled, run.book.spec, run.seed)
+    duals = choose_prices(model, choice, settled, run.book.spec, run.seed)
     if duals is None:
         raise InvariantError("no prices, although losses are made whole")
-    prices = round_prices(run.model, settled, duals)
-    return _Priced(choice=choice, settled=settled, prices=prices)
+    prices = round_prices(model, settled, duals)
+    return _Priced(model=model, choice=choice, settled=settled, prices=prices)
 
 
 def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, Choice | None]:
@@ -252,7 +255,7 @@ def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, C
         SolverError: no whole-node award fits.
         UnfundedError: nobody can fund the losses.
     """
-    book, model, choice = run.book, run.model, priced.choice
+    book, model, choice = run.book, priced.model, priced.choice
     run.tell("NODES")
     support = supported(model, choice, priced.prices)
     quantities = award_nodes(model, choice, priced.settled, support, names_of(book, run.seed))

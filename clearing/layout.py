@@ -123,6 +123,8 @@ class Model:
         penalties: Columns of shortfalls, ascending (``short``, then ``backing_short``); no price
             may come from them.
         kept: Restart cost in the objective, per column, US dollars per hour of an interval.
+        written: Alternatives whose entries in the rows of places are in the matrix: all, or in
+            a large book those that ``clearing.model.with_runs`` wrote.
     """
 
     market: Market
@@ -131,6 +133,7 @@ class Model:
     credits: Floats
     penalties: Integers
     kept: Floats
+    written: Flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 
 from clearing.errors import SolverError
 from clearing.layout import Choice, Model, Settled
+from clearing.model import with_runs
 from clearing.search import exact
 from clearing.search.approach import Approach
 from clearing.search.branching import BranchLeaf, Proof, prove
@@ -66,7 +67,8 @@ def choose(
         SolverError: no solution within the limits.
     """
     if cuts:
-        return exact.choose(model, spec, approach, cuts)
+        everything = np.ones_like(model.written)
+        return exact.choose(with_runs(model, spec, everything), spec, approach, cuts)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
         choice = _coordinate(model, spec)

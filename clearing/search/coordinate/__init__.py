@@ -19,6 +19,7 @@ import numpy as np
 
 from clearing.layout import Choice, Model
 from clearing.market import NONE
+from clearing.model import with_runs
 from clearing.program import Floats
 from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
@@ -77,14 +78,14 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
 
     Args:
         model: Problem.
-        spec: Not read: the limits here are fixed counts.
+        spec: Limits are not read: those here are fixed counts.
         start: Row duals of an earlier choice of nearly the same program, or None.
 
     Returns:
         Decisions that leave room for themselves in whole nodes, cover and site power included;
         never called proven. ``row_duals`` are the multipliers of the best bound.
     """
-    del spec, start
+    del start
     market, layout = model.market, model.layout
     short = least_shortage(model)
     columns = np.zeros(model.program.objective.size)
@@ -117,10 +118,11 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
     set_scales(problem, decided.multipliers)
     answer.soft[:] = tau * problem.places.ref[: answer.soft.size]
     evaluate(problem, decided.multipliers, tau, answer, vectors.slope)
-    hint = column_values(model, problem, decided.multipliers, tau, answer, decided.taken)
-    hint_duals = row_duals(model, problem, decided.multipliers, answer)
     chosen = np.zeros(market.blocks.order.size, dtype=np.bool_)
     chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
+    x = decided.multipliers
+    hint = column_values(with_runs(model, spec, chosen), problem, x, tau, answer, decided.taken)
+    hint_duals = row_duals(model, problem, x, answer)
     return Choice(
         proven=False,
         chosen=chosen,
