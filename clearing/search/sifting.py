@@ -85,7 +85,7 @@ class _State:
         reach: How far from them a part that lacks something may price its rows.
         band: Reduced costs above it are clearly one-sided.
         basis: Vertex of the parts as they were solved last.
-        missing: The same for what rows miss: below their lower, above their upper bound.  # (2, rows)
+        missing: The same for what rows miss below their lower and above their upper bound.
     """
 
     values: Floats
