@@ -294,7 +294,8 @@ def _round_part(work: _Work, places: Integers) -> None:
     """Decide one part, with neighbouring places where it does not fit alone."""
     best: tuple[float, Integers, Integers] | None = None
     decided = places
-    failure: SolverError | None = None
+    # Not the error itself: it would keep everything here alive as long as nobody collects cycles.
+    failure = "no freedom was tried"
     for width in Width:
         if width:
             wider = _widen(work, places, width)
@@ -310,7 +311,7 @@ def _round_part(work: _Work, places: Integers) -> None:
             try:
                 missing, values = _solve(work, places, columns, freedom)
             except SolverError as error:
-                failure = error
+                failure = error.status
                 continue
             short = sum(nodes for _, nodes in missing)
             # Base load goes without as little as can be, whoever else is moved for it.
@@ -323,7 +324,7 @@ def _round_part(work: _Work, places: Integers) -> None:
         if best is not None and best[0] <= FACE:
             break
     if best is None:
-        raise failure or SolverError("no freedom was tried")
+        raise SolverError(failure)
     _write(work, best[1], best[2], decided)
 
 
