@@ -36,6 +36,9 @@ def settle(model: Model, choice: Choice) -> Settled:
     values = best.values
     if model.credits.any():
         face = replace(restrict_to_best(program, best), objective=model.credits)
+        if choice.hint_duals.size:
+            # Parts stay apart: credits break ties within an interval of a coordinated book.
+            face.lower[fills] = face.upper[fills] = best.values[fills]
         values = solve_by_parts(face).values
     return Settled(
         program=program,
