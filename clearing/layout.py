@@ -123,6 +123,8 @@ class Model:
         penalties: Columns of shortfalls, ascending (``short``, then ``backing_short``); no price
             may come from them.
         kept: Restart cost in the objective, per column, US dollars per hour of an interval.
+        written: Alternatives whose entries in the rows of places are in the matrix: all, or in
+            a large book those that ``clearing.model.with_runs`` wrote.
     """
 
     market: Market
@@ -131,6 +133,7 @@ class Model:
     credits: Floats
     penalties: Integers
     kept: Floats
+    written: Flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,6 +152,7 @@ class Choice:
             of the right-hand side; empty for none.
         hint: Column values near which the linear problem with these decisions has its
             solution, or empty.
+        hint_duals: Row duals near those of that solution, where the choice was coordinated.
     """
 
     proven: bool
@@ -159,6 +163,7 @@ class Choice:
     hint: Floats
     bound_duals: Floats = field(default_factory=lambda: np.zeros(0))
     whole_duals: Floats = field(default_factory=lambda: np.zeros(0))
+    hint_duals: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,10 +15,11 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from ortools.math_opt import callback_pb2 as callback
 from ortools.math_opt import (
     model_parameters_pb2,
@@ -26,6 +27,7 @@ from ortools.math_opt import (
     model_update_pb2,
     parameters_pb2,
     result_pb2,
+    solution_pb2,
 )
 from ortools.math_opt.core.python import solver as math_opt
 from ortools.math_opt.solvers import highs_pb2
@@ -68,6 +70,37 @@ class Ended(Enum):
     LIMITED = "LIMITED"
 
 
+class At(IntEnum):
+    """Where a column or the activity of a row is in a basis."""
+
+    NOT_KNOWN = solution_pb2.BASIS_STATUS_UNSPECIFIED
+    LOWER = solution_pb2.BASIS_STATUS_AT_LOWER_BOUND
+    UPPER = solution_pb2.BASIS_STATUS_AT_UPPER_BOUND
+    BASIC = solution_pb2.BASIS_STATUS_BASIC
+
+
+Places = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Basis:
+    """Vertex of a linear program: values of ``At``, as many of them ``BASIC`` as there are rows.
+
+    Attributes:
+        columns: Per column.
+        rows: Per row.
+    """
+
+    columns: Places
+    rows: Places
+
+    @property
+    def whole(self) -> bool:
+        """Whether a simplex can start from it."""
+        basic = int((self.columns == At.BASIC).sum() + (self.rows == At.BASIC).sum())
+        return basic == self.rows.size
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """Answer of one solve.
@@ -78,6 +111,7 @@ class Solution:
         bound: No solution is better, as the solver says.
         row_duals: For linear programs: change of the objective per unit of the row's bound.
         reduced_costs: For linear programs, the same per column bound.
+        basis: Vertex of a linear program, where the solver says.
     """
 
     ended: Ended
@@ -86,26 +120,27 @@ class Solution:
     bound: float
     row_duals: Floats
     reduced_costs: Floats
+    basis: Basis | None = None
 
 
-def solve_linear(program: Program, *, primal: bool = False) -> Solution:
+def solve_linear(program: Program, basis: Basis | None = None) -> Solution:
     """Solve the linear program (``whole`` is ignored) with its duals.
 
     Args:
         program: What to solve.
-        primal: The primal simplex where GLOP solves it: quicker where far more columns than rows
-            are near their best already, as in the parts of a settled market.
+        basis: A vertex near the best one, for the primal simplex to go on from.
 
     Raises:
         SolverError: infeasible, unbounded or numerically stuck.
     """
     small = program.values.size <= _GLOP_ENTRIES_MAX
     failure = "no solver ran"
+    if basis is not None and basis.whole:
+        result = _run_from(program, basis)
+        if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
+            return _read_linear(program, result)
     for kind in (Kind.GLOP, Kind.HIGHS) if small else (Kind.HIGHS, Kind.GLOP):
-        parameters = _parameters(kind)
-        if primal and kind is Kind.GLOP:
-            parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_PRIMAL_SIMPLEX
-        result = _run(_proto(program, whole=False), kind, parameters, _no_hint())
+        result = _run(_proto(program, whole=False), kind, _parameters(kind), _no_hint())
         if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
             return _read_linear(program, result)
         failure = _reason(result)
@@ -394,6 +429,21 @@ def _run(proto: Message, kind: Kind, parameters: Message, asked: Message) -> Mes
         return _failed(error)
 
 
+def _run_from(program: Program, basis: Basis) -> Message:
+    parameters = _parameters(Kind.GLOP)
+    # A reduced program has another basis.
+    parameters.presolve = parameters_pb2.EMPHASIS_OFF
+    parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_PRIMAL_SIMPLEX
+    asked = model_parameters_pb2.ModelSolveParametersProto()
+    for target, places in (
+        (asked.initial_basis.variable_status, basis.columns),
+        (asked.initial_basis.constraint_status, basis.rows),
+    ):
+        target.ids.extend(range(places.size))
+        target.values.extend(places.tolist())
+    return _run(_proto(program, whole=False), Kind.GLOP, parameters, asked)
+
+
 def _failed(error: StatusNotOk) -> Message:
     """What a solver that gives up reports (GLOP: ``ABNORMAL``), so that another one is asked."""
     result = result_pb2.SolveResultProto()
@@ -455,7 +505,24 @@ def _read_linear(program: Program, result: Message) -> Solution:
         bound=objective,
         row_duals=_spread(dual.dual_values, program.row_lower.size),
         reduced_costs=_spread(dual.reduced_costs, program.objective.size),
+        basis=_read_basis(program, result.solutions[0]),
     )
+
+
+def _read_basis(program: Program, found: Message) -> Basis | None:
+    if not found.HasField("basis"):
+        return None
+    sides = []
+    for statuses, size in (
+        (found.basis.variable_status, program.objective.size),
+        (found.basis.constraint_status, program.row_lower.size),
+    ):
+        places = np.full(size, At.NOT_KNOWN, dtype=np.int8)
+        count = len(statuses.ids)
+        at = np.fromiter(statuses.ids, np.int64, count)
+        places[at] = np.fromiter(statuses.values, np.int8, count)
+        sides.append(places)
+    return Basis(columns=sides[0], rows=sides[1])
 
 
 def _column_values(program: Program, result: Message) -> Floats:

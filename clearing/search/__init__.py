@@ -14,6 +14,7 @@ import numpy as np
 
 from clearing.errors import SolverError
 from clearing.layout import Choice, Model, Settled
+from clearing.model import with_runs
 from clearing.search import exact
 from clearing.search.approach import Approach
 from clearing.search.branching import BranchLeaf, Proof, prove
@@ -68,10 +69,11 @@ def choose(
         SolverError: no solution within the limits.
     """
     if cuts:
-        return exact.choose(model, spec, approach, cuts, before=before)
+        everything = with_runs(model, spec, np.ones_like(model.written))
+        return exact.choose(everything, spec, approach, cuts, before=before)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
-        choice = _coordinate(model)
+        choice = _coordinate(model, spec)
         if large:
             return choice
         found = exact.choose(model, spec, start=choice)
@@ -81,7 +83,7 @@ def choose(
     if approach is not Approach.NO_BLOCKS:
         message = f"LIMIT a large book has no approach {approach.value}"
         raise SolverError(message)
-    choice = _coordinate(model)
+    choice = _coordinate(model, spec)
     nothing = np.zeros_like(choice.chosen)
     return replace(choice, proven=False, chosen=nothing, hint=np.zeros(0))
 
@@ -92,8 +94,8 @@ def _is_plain(model: Model) -> bool:
     return binaries == alternatives > _BINARIES_MAX
 
 
-def _coordinate(model: Model) -> Choice:
+def _coordinate(model: Model, spec: AuctionSpec) -> Choice:
     # Compiled loops take a while to load; small books do without them.
     from clearing.search import coordinate  # noqa: PLC0415
 
-    return coordinate.choose(model)
+    return coordinate.choose(model, spec)

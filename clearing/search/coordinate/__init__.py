@@ -19,6 +19,7 @@ import numpy as np
 
 from clearing.layout import Choice, Model
 from clearing.market import NONE
+from clearing.model import with_runs
 from clearing.program import Floats
 from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
@@ -28,6 +29,7 @@ from clearing.search.coordinate.reading import chips_per_node, read_problem
 from clearing.search.coordinate.rounds import appraise, decide_all, rank
 from clearing.search.coordinate.steep import prove
 from clearing.search.shortage import least_shortage
+from clearing.types import AuctionSpec
 
 __all__ = ["choose"]
 
@@ -75,8 +77,12 @@ _LARGE: Final = _Effort(
 _LARGE_ALTERNATIVES: Final = 200_000
 
 
-def choose(model: Model) -> Choice:
-    """Choose alternatives and commitments of a large book; the limits here are fixed counts.
+def choose(model: Model, spec: AuctionSpec) -> Choice:
+    """Choose alternatives and commitments of a large book.
+
+    Args:
+        model: Problem.
+        spec: Of its book; its limits are not read, those here are fixed counts.
 
     Returns:
         Decisions that leave room for themselves in whole nodes, cover and site power included;
@@ -116,16 +122,19 @@ def choose(model: Model) -> Choice:
     set_scales(problem, decided.multipliers)
     answer.soft[:] = tau * problem.places.ref[: answer.soft.size]
     evaluate(problem, decided.multipliers, tau, answer, vectors.slope)
-    hint = column_values(model, problem, decided.multipliers, tau, answer, decided.taken)
     chosen = np.zeros(market.blocks.order.size, dtype=np.bool_)
     chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
+    x = decided.multipliers
+    hint = column_values(with_runs(model, spec, chosen), problem, x, tau, answer, decided.taken)
+    hint_duals = row_duals(model, problem, x, answer)
     return Choice(
         proven=False,
         chosen=chosen,
         on=decided.on.reshape(market.units.offered.shape),
         short=short,
-        row_duals=row_duals(model, problem, decided.multipliers, answer),
+        row_duals=hint_duals,
         hint=hint,
+        hint_duals=hint_duals,
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )

@@ -111,25 +111,3 @@ def smooth_surplus(
         quantity += chips * part if over > 0.0 else chips * (1.0 - part)
         step += 1
     return value, quantity, slope
-
-
-@inner
-def cost_of(curves: Curves, row: int, chips: float) -> float:
-    """Cost of the cheapest ``chips`` of a list; infinite above what it holds."""
-    low = curves.start[row] + row
-    high = curves.start[row + 1] + row
-    if chips > curves.amount[high] + 1e-6:
-        return np.inf
-    first = low
-    while low < high:
-        middle = (low + high) // 2
-        if curves.amount[middle + 1] < chips:
-            low = middle + 1
-        else:
-            high = middle
-    if low == curves.start[row + 1] + row:
-        return curves.money[low]
-    step = low - row
-    if low < first:
-        return 0.0
-    return curves.money[low] + (chips - curves.amount[low]) * curves.price[step]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from clearing.auction import clear
 from clearing.book import canonical
 from clearing.model import build
 from clearing.reading import read_market
@@ -49,9 +50,10 @@ _NAMES: Final = ("a", "b")
 
 
 def warm() -> None:
-    """Coordinate a tiny book that has something of every kind."""
+    """Coordinate a tiny book that has something of every kind, then clear it: that prices it."""
     book = canonical(_book())
-    choose(build(read_market(book), book, _SEED))
+    choose(build(read_market(book), book, _SEED), book.spec)
+    clear(book, _SEED)
 
 
 def _curve(price: int, chips: int) -> tuple[Segment, ...]:

@@ -11,6 +11,8 @@ from clearing import solver
 from clearing.errors import SolverError
 from clearing.program import INFINITY, Builder, Program
 from clearing.solver import (
+    At,
+    Basis,
     Ended,
     Kind,
     Resolver,
@@ -103,9 +105,18 @@ def transport() -> Program:
     return builder.freeze()
 
 
-@pytest.mark.parametrize("primal", [False, True])
-def test_both_simplexes_agree(primal: bool) -> None:
-    found = solve_linear(transport(), primal=primal)
+@pytest.mark.parametrize("columns", [(), (3,), (0, 3), (0, 1, 2, 3)])
+def test_from_any_vertex_to_the_best(columns: tuple[int, ...]) -> None:
+    """Basic in place of the first rows; a set of columns that is no vertex is made one."""
+    program = transport()
+    basis = Basis(
+        columns=np.full(4, At.LOWER, dtype=np.int8), rows=np.full(4, At.BASIC, dtype=np.int8)
+    )
+    basis.columns[list(columns)] = At.BASIC
+    basis.rows[: len(columns)] = At.UPPER
+    found = solve_linear(program, basis)
+    assert found.basis is not None
+    assert found.basis.whole
     assert found.objective == pytest.approx(4.0 * 5.0 - 2.0 + 5.0 * 6.0)
     assert found.objective == pytest.approx(float(transport().objective @ found.values))
 
