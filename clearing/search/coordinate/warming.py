@@ -6,6 +6,7 @@ takes a minute or two once after an installation and about a second from then on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -50,9 +51,14 @@ _NAMES: Final = ("a", "b")
 
 
 def warm() -> None:
-    """Coordinate a tiny book that has something of every kind, then clear it: that prices it."""
+    """Coordinate a tiny book that has something of every kind, then clear it: that prices it.
+
+    Where prices may be negative nothing is left over, which has a loop of its own.
+    """
     book = canonical(_book())
-    choose(build(read_market(book), book, _SEED), book.spec)
+    for floor in (book.spec.price_floor, MicroUsdPerChipHour(-1)):
+        floored = replace(book, spec=replace(book.spec, price_floor=floor))
+        choose(build(read_market(floored), floored, _SEED), floored.spec)
     clear(book, _SEED)
 
 
