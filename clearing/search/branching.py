@@ -49,6 +49,9 @@ _WORTH: Final = 0.05
 _DEAR: Final = 1_000_000.0
 """US dollars per node-hour that a leaf without any solution pays for what it lacks."""
 
+_DEAR_ROOM: Final = 100_000_000.0
+"""US dollars per hour that it pays for the room of a whole place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BranchLeaf:
@@ -136,7 +139,7 @@ def _leaves(
         path = leaf.path()
         duals = leaf.row_duals
         if duals is None:
-            dear = dear or _Dear(model, tree)
+            dear = dear or _Dear(model, tree, packed)
             duals = dear.duals(path)
         steps = [(step.decision, step.accepted) for step in path if step.decision is not None]
         found.append(
@@ -176,7 +179,7 @@ class _Dear:
     A part without any solution has no duals; here it has, and they bound it far below zero.
     """
 
-    def __init__(self, model: Model, tree: Tree) -> None:
+    def __init__(self, model: Model, tree: Tree, packed: PackingRows) -> None:
         self._tree = tree
         program = tree.menu.program
         layout = model.layout
@@ -184,7 +187,9 @@ class _Dear:
             [rows[rows != NONE] for rows in (layout.balance, layout.cover, layout.slot_row)]
         )
         power = layout.power[layout.power != NONE]
-        self._program = _for_sale(program, lacking, power, equal=model.market.equal_balance)
+        most = np.concatenate((lacking if model.market.equal_balance else lacking[:0], power))
+        room = packed.first + np.arange(packed.count)
+        self._program = _for_sale(program, lacking, most, room)
         self._resolver = Resolver(self._program)
 
     def duals(self, path: list[Node]) -> Floats:
@@ -208,16 +213,18 @@ class _Dear:
         return found.row_duals
 
 
-def _for_sale(program: Program, lacking: Integers, power: Integers, *, equal: bool) -> Program:
+def _for_sale(program: Program, least: Integers, most: Integers, room: Integers) -> Program:
     """Columns that add to rows with a lower bound, and take from rows with an upper one."""
-    rows = np.concatenate((lacking, lacking if equal else lacking[:0], power))
+    rows = np.concatenate((least, most, room))
     signs = np.ones(rows.size)
-    signs[lacking.size :] = -1.0
+    signs[least.size :] = -1.0
+    price = np.full(rows.size, _DEAR)
+    price[least.size + most.size :] = _DEAR_ROOM
     more = rows.size
     columns = program.objective.size + np.arange(more)
     return replace(
         program,
-        objective=np.append(program.objective, np.full(more, -_DEAR)),
+        objective=np.append(program.objective, -price),
         lower=np.append(program.lower, np.zeros(more)),
         upper=np.append(program.upper, np.full(more, INFINITY)),
         whole=np.append(program.whole, np.zeros(more, dtype=np.bool_)),

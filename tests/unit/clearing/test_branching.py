@@ -154,6 +154,28 @@ def test_a_part_without_any_solution_is_bounded_too(monkeypatch: pytest.MonkeyPa
     assert clear(given, SEED).certificate.gap_ppb == 0
 
 
+def test_a_part_whose_blocks_do_not_fit_together_is_charged_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that state what fits are for sale too: without that such a part had no duals at all."""
+    gangs = (gang("g", 5, "4"), gang("h", 5, "3.9"))
+    given = book(offer("S", (9, "1")), *gangs, bid("b", (9, "2")))
+    model = model_of(given)
+    choice = choose(model, given.spec)
+    assert isinstance(choice, Searched)
+    tree, packed = choice.tree, choice.packed
+    assert tree is not None
+    assert packed is not None
+    assert packed.count > 0
+    program = tree.menu.program
+    both = program.lower.copy()
+    both[model.layout.chosen :][:2] = 1.0
+    monkeypatch.setattr(Tree, "bounds", lambda *_: (both, program.upper, program.row_lower))
+    duals = branching._Dear(model, tree, packed).duals([])
+    charged = packed.charges(duals)
+    assert charged.value.sum() > charged.packing.best(charged.item, charged.value)[0] + 1_000.0
+
+
 def test_choices_without_a_tree_get_one() -> None:
     given, model = grid_model("thin 8")
     choice = choose(model, given.spec)
