@@ -102,10 +102,12 @@ if TYPE_CHECKING:
     from clearing.auction import clear  # noqa: TC004 - loaded when asked for, see _LATER
     from clearing.codec import decode, digest, encode  # noqa: TC004 - the same
     from clearing.marginal import Marginal, marginal  # noqa: TC004 - the same
+    from clearing.session import Session  # noqa: TC004 - the same
     from clearing.verify import verify  # noqa: TC004 - the same
 
 _LATER: Final = {
     "Marginal": "marginal",
+    "Session": "session",
     "clear": "auction",
     "decode": "codec",
     "digest": "codec",
@@ -154,6 +156,7 @@ __all__ = [
     "RunStatus",
     "Segment",
     "ServiceClass",
+    "Session",
     "Side",
     "Site",
     "SolverError",

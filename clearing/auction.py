@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,8 @@ from clearing.errors import (
 from clearing.explain import explain
 from clearing.families import Picks, picks_of
 from clearing.layout import Choice, Model, Settled
-from clearing.model import build
+from clearing.market import Flags
+from clearing.model import build, with_runs
 from clearing.nodes import award_nodes
 from clearing.options import Options, read_options
 from clearing.order_facts import AtPrices, respond
@@ -45,14 +47,15 @@ from clearing.pricing.price_choice import choose_prices
 from clearing.pricing.rounding import round_prices
 from clearing.pricing.strict_uniform import strict
 from clearing.reading import read_market
-from clearing.search import Approach, choose, prove, settle
+from clearing.search import Approach, choose, is_large, prove, settle
+from clearing.session import Session
 from clearing.sharing import names_of
 from clearing.support import supported
 from clearing.ties import seed_commitment
 from clearing.types import Book, PricingRule
 from clearing.units import MICRO_USD_PER_USD, PPM
 from clearing.validate import validate
-from clearing.verify import verify
+from clearing.verify import verify_canonical
 
 ENGINE: Final = "clearing 0.2.0, ortools 9.15"
 """Name and version of the engine and its solver library, published with every outcome."""
@@ -70,7 +73,9 @@ Phase = Callable[[str], None]
 """Called with the name of each phase as it begins: for those who hold a clock."""
 
 
-def clear(book: Book, seed: bytes, phase: Phase | None = None) -> Outcome:
+def clear(
+    book: Book, seed: bytes, phase: Phase | None = None, session: Session | None = None
+) -> Outcome:
     """Clear an auction (docs/reference/clearing-rules.md).
 
     Where whole nodes do not fit the decisions of the usual choice, so that the verifier refuses
@@ -82,6 +87,8 @@ def clear(book: Book, seed: bytes, phase: Phase | None = None) -> Outcome:
         seed: Tie seed; its SHA-256 was published as ``spec.seed_commitment``.
         phase: Told ``READ``, ``CHOOSE``, ``SETTLE``, ``PRICE``, ``NODES``, ``ACCOUNT``,
             ``CERTIFY`` and ``VERIFY`` as each begins.
+        session: Remembers orders that stand from one auction to the next; it saves time and
+            changes nothing else.
 
     Returns:
         An outcome that ``clearing.verify`` accepts.
@@ -95,26 +102,19 @@ def clear(book: Book, seed: bytes, phase: Phase | None = None) -> Outcome:
         GapError: the certified gap is above ``tariff.withhold_gap_ppm``.
     """
     with codec.collector_paused():
-        return _clear(book, seed, phase or _silent)
+        return _clear(book, seed, phase or _silent, session)
 
 
-def _clear(book: Book, seed: bytes, tell: Phase) -> Outcome:
+def _clear(book: Book, seed: bytes, tell: Phase, session: Session | None) -> Outcome:
     tell("READ")
     book = canonical(book)
-    validate(book)
+    validate(book, None if session is None else session.unseen(book))
     if seed_commitment(seed) != book.spec.seed_commitment:
         advice = "Reveal the seed whose SHA-256 was published before gate closure."
         raise BookError("SEED_MISMATCH", book.spec.auction_id, "seed_commitment", advice)
-    model = build(read_market(book), book, seed)
-    run = _Run(
-        book=book,
-        digest=codec.digest(book),
-        seed=seed,
-        model=model,
-        options=read_options(book, model.market, model.layout),
-        picks=picks_of(model.market.blocks),
-        tell=tell,
-    )
+    digest = codec.digest(book) if session is None else session.digest(book)
+    run = _Run(book=book, digest=digest, seed=seed, tell=tell)
+    run.known()
     failure: Exception | None = None
     for approach in Approach:
         try:
@@ -135,22 +135,53 @@ def _silent(_: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A book as the search sees it."""
+
+    model: Model
+    options: Options
+    picks: Picks
+
+
+@dataclass(slots=True, kw_only=True)
 class _Run:
     """What every try of one auction shares."""
 
     book: Book
     digest: str
     seed: bytes
-    model: Model
-    options: Options
-    picks: Picks
     tell: Phase
+    read: _Read | None = None
+
+    def known(self) -> _Read:
+        """The book as the search sees it, read where it is not known."""
+        if self.read is None:
+            model = build(read_market(self.book), self.book, self.seed)
+            self.read = _Read(
+                model=model,
+                options=read_options(self.book, model.market, model.layout),
+                picks=picks_of(model.market.blocks),
+            )
+        return self.read
+
+    def write(self, chosen: Flags) -> Model:
+        """The model with what is chosen in its matrix, from now on."""
+        read = self.known()
+        model = with_runs(read.model, self.book.spec, chosen)
+        self.read = replace(read, model=model)
+        return model
+
+    def forget(self) -> None:
+        """Make room for the verifier beside a large book: it is read again where that is needed."""
+        if self.read is not None and is_large(self.read.model):
+            self.read = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
-    """A choice with prices that carry it."""
+    """A choice with prices that carry it, and the model with what was chosen in its matrix."""
 
+    model: Model
     choice: Choice
     settled: Settled
     prices: Prices
@@ -166,9 +197,9 @@ def _try(run: _Run, approach: Approach) -> Outcome:
     """
     failure: UnfundedError | None = None
     try:
-        for priced in _choices(run, approach):
+        for price in _choices(run, approach):
             try:
-                outcome, better = _verified(run, priced, approach)
+                outcome, better = _verified(run, price, approach)
             except UnfundedError as error:
                 failure = failure or error
                 continue
@@ -179,17 +210,25 @@ def _try(run: _Run, approach: Approach) -> Outcome:
     raise failure or InvariantError("no choice was tried")
 
 
-def _verified(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, Choice | None]:
+def _verified(
+    run: _Run, price: Callable[[], _Priced], approach: Approach
+) -> tuple[Outcome, Choice | None]:
     """The outcome of a choice, and a better choice that its certificate came across.
+
+    Args:
+        run: Book and seed.
+        price: Makes the prices that carry the choice; nobody holds them while it is verified.
+        approach: How it was chosen.
 
     Raises:
         SolverError: no whole-node award fits.
         UnfundedError: nobody can fund the losses.
         RefusedResultError: the verifier refuses the result.
     """
-    outcome, better = _outcome(run, priced, approach)
+    outcome, better = _outcome(run, price(), approach)
+    run.forget()
     run.tell("VERIFY")
-    report = verify(run.book, outcome)
+    report = verify_canonical(run.book, outcome, run.digest)
     if not report.ok:
         checks = tuple((check.name, check.detail) for check in report.failures)
         raise RefusedResultError(run.book.spec.auction_id, checks)
@@ -199,7 +238,7 @@ def _verified(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, 
 def _larger(run: _Run, approach: Approach, outcome: Outcome, better: Choice) -> Outcome:
     """The outcome of a choice that should be better, where it is; else the one at hand."""
     try:
-        other, _ = _verified(run, _priced(run, better), approach)
+        other, _ = _verified(run, partial(_priced, run, better), approach)
     except (SolverError, UnfundedError, RefusedResultError):
         return outcome
     return max(outcome, other, key=lambda found: _reached(found.certificate))
@@ -210,39 +249,46 @@ def _reached(certificate: Certificate) -> int:
     return certificate.welfare + certificate.restart_kept
 
 
-def _choices(run: _Run, approach: Approach) -> Iterator[_Priced]:
+def _choices(run: _Run, approach: Approach) -> Iterator[Callable[[], _Priced]]:
     """Choices from the best downwards, each cut off before the next."""
     spec = run.book.spec
     if spec.pricing_rule is PricingRule.STRICT_UNIFORM:
-        run.tell("CHOOSE")
-        found = strict(run.model, spec, approach, run.seed)
-        choice = replace(found.choice, proven=found.proven)
-        yield _Priced(
-            choice=choice,
-            settled=found.settled,
-            prices=round_prices(run.model, found.settled, found.duals),
-        )
+        yield partial(_strict, run, approach)
         return
     cuts: tuple[Choice, ...] = ()
     for _ in range(_CUTS_MOST):
         run.tell("CHOOSE")
-        choice = choose(run.model, spec, approach, cuts)
-        yield _priced(run, choice)
+        choice = choose(run.known().model, spec, approach, cuts)
+        yield partial(_priced, run, choice)
         if not (choice.chosen.any() or choice.on.any()):
             return
         cuts = (*cuts, choice)
 
 
+def _strict(run: _Run, approach: Approach) -> _Priced:
+    """The best choice at whose prices nobody loses."""
+    run.tell("CHOOSE")
+    model = run.known().model
+    found = strict(model, run.book.spec, approach, run.seed)
+    return _Priced(
+        model=model,
+        choice=replace(found.choice, proven=found.proven),
+        settled=found.settled,
+        prices=round_prices(model, found.settled, found.duals),
+    )
+
+
 def _priced(run: _Run, choice: Choice) -> _Priced:
     """A choice with prices at which losses are made whole."""
     run.tell("SETTLE")
-    settled = settle(run.model, choice)
+    model = run.write(choice.chosen)
+    settled = settle(model, choice)
     run.tell("PRICE")
-    duals = choose_prices(run.model, choice, settled, run.book.spec, run.seed)
+    duals = choose_prices(model, choice, settled, run.book.spec, run.seed)
     if duals is None:
         raise InvariantError("no prices, although losses are made whole")
-    prices = round_prices(run.model, settled, duals)
-    return _Priced(choice=choice, settled=settled, prices=prices)
+    prices = round_prices(model, settled, duals)
+    return _Priced(model=model, choice=choice, settled=settled, prices=prices)
 
 
 def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, Choice | None]:
@@ -252,7 +298,7 @@ def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, C
         SolverError: no whole-node award fits.
         UnfundedError: nobody can fund the losses.
     """
-    book, model, choice = run.book, run.model, priced.choice
+    book, model, choice = run.book, priced.model, priced.choice
     run.tell("NODES")
     support = supported(model, choice, priced.prices)
     quantities = award_nodes(model, choice, priced.settled, support, names_of(book, run.seed))
@@ -269,7 +315,7 @@ def _outcome(run: _Run, priced: _Priced, approach: Approach) -> tuple[Outcome, C
         model, priced.prices, book.spec, _surcharges(book, model), quantities
     )
     run.tell("CERTIFY")
-    at_prices = respond(accounts, run.options, run.picks)
+    at_prices = respond(accounts, run.known().options, run.known().picks)
     certificate, better = _certify(run, at_prices, choice)
     optimal = choice.proven and approach is Approach.USUAL
     outcome = Outcome(
@@ -311,16 +357,16 @@ def _certify(run: _Run, at_prices: AtPrices, choice: Choice) -> tuple[Certificat
     Returns:
         With it, a better choice that the tree came across, where the pricing rule takes any.
     """
-    certificate = certify(at_prices, choice.row_duals)
-    decisions = len(run.book.block_bids) + run.model.market.units.offer.size
+    certificate = certify(at_prices, choice)
+    decisions = len(run.book.block_bids) + run.known().model.market.units.offer.size
     if certificate.gap_ppb <= _BRANCH_GAP_PPB or decisions > _BRANCH_ORDERS_MOST:
         return certificate, None
     # US dollars per hour of an interval: what the search counts in, and only it.
-    seconds = run.model.market.grid.duration_s
+    seconds = run.known().model.market.grid.duration_s
     reached = _reached(certificate) / (MICRO_USD_PER_USD * seconds)
-    proof = prove(run.model, run.book, choice, reached)
+    proof = prove(run.known().model, run.book, choice, reached)
     if proof.leaves:
-        certificate = certify(at_prices, choice.row_duals, proof.leaves)
+        certificate = certify(at_prices, choice, proof.leaves)
     strict_rule = run.book.spec.pricing_rule is PricingRule.STRICT_UNIFORM
     return certificate, None if strict_rule else proof.better
 

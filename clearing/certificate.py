@@ -15,12 +15,14 @@ import numpy as np
 from clearing import exact
 from clearing.accounts import Accounts, restart_kept, welfare
 from clearing.columns import Flags, Integers, starts, take
+from clearing.exact import Numbers
 from clearing.families import best_of_families, forced_orders
-from clearing.layout import POWER_UNIT, Model
+from clearing.layout import POWER_UNIT, Choice, Model
 from clearing.market import NONE
 from clearing.options import Options
 from clearing.order_facts import AtPrices, lost_opportunity
 from clearing.outcome import Certificate, Fixing, Leaf, RowDual
+from clearing.packing import Packing, RoomCharges
 from clearing.program import Floats
 from clearing.responses import (
     Multipliers,
@@ -33,31 +35,44 @@ from clearing.responses import (
 )
 from clearing.search.branching import BranchLeaf
 from clearing.units import MICRO_USD_PER_USD, PPM, PriceSeconds, divide_up
+from clearing.whole_cover import whole_cover
 
 _DUAL_MAX: Final = 10**12
 """Micro-USD: larger duals are cut to it, so that every charge fits 63 bits."""
 
+_ROOM_MAX: Final = 10**15
+"""The same for charges of whole orders, micro-USD per hour."""
+
 
 def certify(
-    at_prices: AtPrices, row_duals: Floats, branches: tuple[BranchLeaf, ...] = ()
+    at_prices: AtPrices, choice: Choice, branches: tuple[BranchLeaf, ...] = ()
 ) -> Certificate:
     """Welfare of the awards, a bound on any, and the lost opportunity at the prices.
 
     Args:
         at_prices: Awards, and best responses at the prices.
-        row_duals: Of the relaxation, US dollars per unit of the row, in the solver's sign.
+        choice: Its duals, US dollars per unit of the row, in the solver's sign; where there are
+            two sets of them, the one that bounds better is published.
         branches: Leaves of a tree of fixings, depth first, False before True; or none.
     """
     accounts, model = at_prices.accounts, at_prices.accounts.model
-    multipliers = round_duals(model, row_duals)
+    multipliers = round_duals(model, choice.row_duals)
     bound = bound_of(at_prices, multipliers)
+    if choice.bound_duals.size:
+        others = round_duals(model, choice.bound_duals, _usable(accounts, choice.whole_duals))
+        lower = bound_of(at_prices, others)
+        if bound is None or lower is None or lower < bound:
+            multipliers, bound = others, lower
     leaves: list[Leaf] = []
     if branches:
         found: list[int] = []
         for branch in branches:
             own = round_duals(model, branch.row_duals)
-            leaves.append(Leaf(fixings=branch.fixings, duals=_row_duals(model, own)))
-            value = bound_of(at_prices, own, branch.fixings)
+            room = _round_room(branch.room)
+            duals = _row_duals(model, own) + _room_duals(at_prices, room)
+            leaf = Leaf(fixings=branch.fixings, duals=tuple(sorted(duals, key=_row)))
+            leaves.append(leaf)
+            value = bound_of(at_prices, own, branch.fixings, room)
             if value is not None:
                 found.append(value)
         if found and (bound is None or max(found) < bound):
@@ -78,7 +93,12 @@ def certify(
     )
 
 
-def round_duals(model: Model, duals: Floats) -> Multipliers:
+def _usable(accounts: Accounts, duals: Floats) -> Floats:
+    """Duals of whole cover, none where base load lacks some of its own."""
+    return np.where(_short(accounts) > 0, 0.0, duals) if duals.size else duals
+
+
+def round_duals(model: Model, duals: Floats, whole_duals: Floats | None = None) -> Multipliers:
     """Row duals as whole micro-USD, raised where what stands by must not be worth more.
 
     Interruptibles that count as reserve have no limit of their own, so RECALLABLE must carry
@@ -102,14 +122,91 @@ def round_duals(model: Model, duals: Floats) -> Multipliers:
     site_spare = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
     np.add.at(site_spare, layout.slot_pool, backup.reshape(-1, grid.intervals))
     recall = np.maximum(prices(layout.recall, node), site_spare.reshape(-1))
+    whole = steep = np.zeros(grid.places, dtype=np.int64)
+    if whole_duals is not None and whole_duals.size:
+        steep = whole_cover(model.market).steep
+        dollars = np.where(steep > 0, np.abs(whole_duals), 0.0)
+        # What stands by is worth ``steep`` times as much, and that has to fit as well.
+        most = _DUAL_MAX // np.maximum(1, steep)
+        whole = np.minimum(np.rint(dollars * MICRO_USD_PER_USD / node), most).astype(np.int64)
     return Multipliers(
         energy=energy if model.market.equal_balance else np.maximum(0, energy),
         spare=spare,
+        whole=whole,
+        steep=steep,
         recall=recall,
-        reclaim=np.maximum(prices(layout.reclaimable, node), spare - recall),
+        reclaim=np.maximum(prices(layout.reclaimable, node), spare + steep * whole - recall),
         backup=backup,
         power=prices(layout.power, POWER_UNIT / 1_000),
     )
+
+
+class _Room(NamedTuple):
+    """Charges for room, micro-USD per hour; items of ``packing``, ascending."""
+
+    packing: Packing
+    item: Integers
+    value: Integers
+
+
+def _round_room(room: RoomCharges | None) -> _Room | None:
+    if room is None:
+        return None
+    value = np.rint(np.minimum(room.value * MICRO_USD_PER_USD, _ROOM_MAX)).astype(np.int64)
+    kept = value > 0
+    return _Room(room.packing, room.item[kept], value[kept]) if kept.any() else None
+
+
+def _room_duals(at_prices: AtPrices, room: _Room | None) -> tuple[RowDual, ...]:
+    """Charges for room as duals, sorted by pool, order and interval."""
+    if room is None:
+        return ()
+    grid, blocks = at_prices.accounts.model.market.grid, at_prices.accounts.book.block_bids
+    pool, interval = np.divmod(room.packing.place[room.item], grid.intervals)
+    order = room.packing.order[room.item]
+    ranked = np.lexsort((interval, order, pool))
+    return tuple(
+        RowDual(
+            row="PACKING",
+            subject=grid.pools[pool[at]].pool_id,
+            interval=int(interval[at]),
+            value=int(room.value[at]),
+            order_id=blocks[order[at]].order_id,
+        )
+        for at in ranked.tolist()
+    )
+
+
+def _row(dual: RowDual) -> str:
+    return dual.row
+
+
+def _packed(room: _Room) -> int:
+    """The most that orders which fit together are charged, micro-USD per hour."""
+    place = room.packing.place[room.item]
+    begin = np.flatnonzero(np.diff(place, prepend=-1))
+    total = 0
+    for own in np.split(np.arange(place.size), begin[1:]):
+        most, _ = room.packing.best(room.item[own], room.value[own])
+        total += int(most)
+    return total
+
+
+def _charged(at_prices: AtPrices, room: _Room) -> Numbers:
+    """What each option is charged for room over its run, micro-USD per hour of an interval."""
+    grid, options = at_prices.accounts.model.market.grid, at_prices.options
+    pools, intervals = len(grid.pools), grid.intervals
+    pool, interval = np.divmod(room.packing.place[room.item], intervals)
+    keys, row = np.unique(room.packing.order[room.item] * pools + pool, return_inverse=True)
+    series = np.zeros((keys.size + 1, intervals), dtype=np.int64)
+    series[row, interval] = room.value
+    sums = exact.running(series)
+    key = options.order * pools + options.pool
+    at = np.searchsorted(keys, key).clip(max=keys.size - 1)
+    at = np.where(keys[at] == key, at, keys.size)
+    stop = options.first + options.duration[options.order]
+    charged: Numbers = sums[at, stop] - sums[at, options.first]
+    return charged
 
 
 def _row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
@@ -126,6 +223,7 @@ def _row_duals(model: Model, duals: Multipliers) -> tuple[RowDual, ...]:
         ("RECLAIMABLE", pools, none, duals.reclaim),
         ("SITE_COVER", backups, lost, duals.backup),
         ("SITE_POWER", list(grid.site_ids), none, duals.power),
+        ("WHOLE_COVER", pools, none, duals.whole),
     )
     found: list[RowDual] = []
     for row, subjects, lost_sites, series in rows:
@@ -152,12 +250,15 @@ def _entries(series: Integers, intervals: int) -> list[tuple[int, int, int]]:
 
 
 def bound_of(
-    at_prices: AtPrices, duals: Multipliers, fixings: tuple[Fixing, ...] = ()
+    at_prices: AtPrices,
+    duals: Multipliers,
+    fixings: tuple[Fixing, ...] = (),
+    room: _Room | None = None,
 ) -> int | None:
     """What no feasible outcome exceeds, price-seconds; None where the fixings allow none.
 
-    Best responses at the duals of whatever could be placed at all, and the right-hand sides of
-    the rows times the duals.
+    Best responses at the duals of whatever could be placed at all, the right-hand sides of the rows
+    times the duals, and in each place the most that orders which fit there are charged for room.
     """
     model, options = at_prices.accounts.model, at_prices.options
     market = model.market
@@ -167,7 +268,13 @@ def bound_of(
         return None
     units = best_of_units(market, charges, fixed.units, fixed.must)
     gains = gains_of(
-        market, charges, options, room=at_prices.room, allowed=fixed.allowed, kept=True
+        market,
+        charges,
+        options,
+        room=at_prices.room,
+        allowed=fixed.allowed,
+        kept=True,
+        besides=None if room is None else _charged(at_prices, room),
     )
     families = best_of_families(at_prices.picks, gains.best, gains.there, fixed.forced)
     if not families.possible or any(best is None for best in units):
@@ -176,6 +283,8 @@ def bound_of(
     total += best_of_links(market, charges) + families.total(at_prices.picks)
     total += sum(best or 0 for best in units)
     total += _rents(at_prices.accounts, duals) * market.grid.duration_s
+    if room is not None:
+        total += PPM * _packed(room) * market.grid.duration_s
     return divide_up(total, PPM)
 
 
@@ -250,10 +359,11 @@ def _rents(accounts: Accounts, duals: Multipliers) -> int:
     limited = grid.power_limit != NONE
     left = np.where(limited[:, None], np.maximum(0, grid.power_limit[:, None] - drawn), 0)
     rents = 1_000 * exact.total(exact.times(duals.power, left.reshape(-1)))
-    needed = grid.theta.repeat(grid.intervals) * base.covered
-    short = np.maximum(0, needed - PPM * (tally.node_spare + tally.reserve))
-    needed -= np.where(tally.covered > 0, 0, short)
+    needed = grid.theta.repeat(grid.intervals) * base.covered - _short(accounts)
     rents -= exact.total(exact.times(duals.spare, needed))
+    if duals.whole.any():
+        floor = whole_cover(model.market).floor * grid.node.repeat(grid.intervals)
+        rents -= PPM * exact.total(exact.times(duals.whole, floor))
     nomination, interval = np.nonzero(tally.base_named)
     row = base.backed_of[nomination, interval]
     at, entry = take(base.backed_start, row)
@@ -264,3 +374,11 @@ def _rents(accounts: Accounts, duals: Multipliers) -> int:
         chips = tally.base_named[nomination, interval]
         rents -= PPM * exact.total(exact.times(cheapest, chips))
     return rents
+
+
+def _short(accounts: Accounts) -> Integers:
+    """NODE cover that base load alone lacks, chips times one million; zero beside covered bids."""
+    tally, market = accounts.tally, accounts.model.market
+    needed = market.grid.theta.repeat(market.grid.intervals) * market.base.covered
+    short = np.maximum(0, needed - PPM * (tally.node_spare + tally.reserve))
+    return np.where(tally.covered > 0, 0, short)

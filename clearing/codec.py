@@ -53,6 +53,9 @@ SAFE_INTEGER: Final = 2**53 - 1
 _CHUNK: Final = 8_192
 """Items of a long tuple that are written at once: bounds what is held beside the text."""
 
+Writer = Callable[[Sequence[Any]], list[str]]
+"""Canonical texts of values."""
+
 _QUOTE: Final[Callable[[str], str]] = encode_basestring
 
 
@@ -69,14 +72,18 @@ def encode(value: object) -> bytes:
     return b"".join(map(_octets, _pieces(value)))
 
 
-def digest(value: object) -> str:
+def digest(value: object, write: Writer | None = None) -> str:
     """Lower-case hex SHA-256 of the canonical bytes.
+
+    Args:
+        value: A frozen dataclass, or a tuple of them.
+        write: Texts of the items of its tuples, ``texts`` itself or what remembers them.
 
     Raises:
         DocumentError: as ``encode``.
     """
     found = hashlib.sha256()
-    for piece in _pieces(value):
+    for piece in _pieces(value, write):
         found.update(_octets(piece))
     return found.hexdigest()
 
@@ -160,7 +167,7 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _pieces(value: object) -> Iterator[str]:
+def _pieces(value: object, write: Writer | None = None) -> Iterator[str]:
     """Canonical text in parts: a long tuple in a field of the outermost value piece by piece."""
     if not hasattr(type(value), "__dataclass_fields__"):
         yield from texts([value])
@@ -169,12 +176,13 @@ def _pieces(value: object) -> Iterator[str]:
     for name, item in _items(value):
         yield f'{separator}"{name}":'
         separator = ","
-        if not isinstance(item, tuple) or len(item) <= _CHUNK:
+        short = _CHUNK if write is None else 0
+        if not isinstance(item, tuple) or len(item) <= short:
             yield from texts([item])
             continue
         for begin in range(0, len(item), _CHUNK):
             yield "," if begin else "["
-            yield ",".join(texts(item[begin : begin + _CHUNK]))
+            yield ",".join((write or texts)(item[begin : begin + _CHUNK]))
         yield "]"
     yield "{}" if separator == "{" else "}"
 
@@ -200,13 +208,10 @@ def _differs(value: object, default: object) -> bool:
     return type(value) is not type(default) or value != default
 
 
-_Writer = Callable[[Sequence[Any]], list[str]]
+_WRITERS: Final[dict[type, Writer]] = {}
 
 
-_WRITERS: Final[dict[type, _Writer]] = {}
-
-
-def _writer_of(kind: type) -> _Writer:
+def _writer_of(kind: type) -> Writer:
     """What writes values of one type."""
     writer = _WRITERS.get(kind)
     if writer is None:
@@ -214,7 +219,7 @@ def _writer_of(kind: type) -> _Writer:
     return writer
 
 
-def _make_writer(kind: type) -> _Writer:
+def _make_writer(kind: type) -> Writer:
     """The first kind of value that a type is one of decides."""
     if kind is type(None):
         return _nulls
@@ -261,7 +266,7 @@ def _hex(values: Sequence[Any]) -> list[str]:
     return [f'"{value.hex()}"' for value in values]
 
 
-def _enums(kind: type[Enum]) -> _Writer:
+def _enums(kind: type[Enum]) -> Writer:
     by_value = {
         member.value: json.dumps(member.value, ensure_ascii=False, allow_nan=False)
         for member in kind
@@ -276,11 +281,14 @@ def _enums(kind: type[Enum]) -> _Writer:
 def _arrays(values: Sequence[Any]) -> list[str]:
     if not any(values):
         return ["[]"] * len(values)
+    lengths = set(map(len, values))
     written = iter(texts(list(chain.from_iterable(values))))
+    if lengths == {1}:
+        return list(map("[%s]".__mod__, written))
     return [f"[{','.join(islice(written, count))}]" for count in map(len, values)]
 
 
-def _objects(kind: type[Any]) -> _Writer:
+def _objects(kind: type[Any]) -> Writer:
     """Writer of a dataclass; a field marked ``LATER`` carries its own comma where it is written."""
     later = _later_of(kind)
     retired: Mapping[str, int] = getattr(kind, RETIRED, {})
@@ -288,7 +296,7 @@ def _objects(kind: type[Any]) -> _Writer:
     always = [name for name in names if name not in later]
 
     def write(values: Sequence[Any]) -> list[str]:
-        columns: list[Sequence[str]] = []
+        columns: list[Sequence[Any]] = []
         template = "{"
         begun = False
         for name in names:
@@ -298,9 +306,10 @@ def _objects(kind: type[Any]) -> _Writer:
                 continue
             column = list(map(attrgetter(name), values))
             if name not in later:
-                template += f'{"," if begun else ""}"{name}":%s'
+                plain = _are_plain(column)
+                template += f'{"," if begun else ""}"{name}":{"%d" if plain else "%s"}'
                 begun = True
-                columns.append(texts(column))
+                columns.append(column if plain else texts(column))
             elif any(_differs(value, later[name]) for value in column):
                 # Something is always written, so a comma stands on the side where that is.
                 mark = f',"{name}":%s' if begun else f'"{name}":%s,'
@@ -320,6 +329,13 @@ def _objects(kind: type[Any]) -> _Writer:
         message = f"{kind.__name__} needs one field that is always written"
         raise DocumentError(message)
     return write
+
+
+def _are_plain(column: Sequence[Any]) -> bool:
+    """Whether a column is integers alone (no truth values) that readers of JSON keep exact."""
+    return set(map(type, column)) == {int} and (
+        min(column) >= -SAFE_INTEGER and max(column) <= SAFE_INTEGER
+    )
 
 
 def _octets(text: str) -> bytes:

@@ -24,8 +24,10 @@ unit       sold by a unit <= offered x on; >= least x on; starts; runs        no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 from clearing.market import Flags, Integers, Market
 from clearing.program import Floats, Program
@@ -121,6 +123,8 @@ class Model:
         penalties: Columns of shortfalls, ascending (``short``, then ``backing_short``); no price
             may come from them.
         kept: Restart cost in the objective, per column, US dollars per hour of an interval.
+        written: Alternatives whose entries in the rows of places are in the matrix: all, or in
+            a large book those that ``clearing.model.with_runs`` wrote.
     """
 
     market: Market
@@ -129,6 +133,7 @@ class Model:
     credits: Floats
     penalties: Integers
     kept: Floats
+    written: Flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,8 +147,12 @@ class Choice:
         short: Shortfall per penalty column.
         row_duals: Certificate duals: per row of the program, US dollars per unit of the row, in the
             solver's sign; of the linear relaxation or of a dual method.
+        bound_duals: Row duals that may bound better, together with ``whole_duals``; or empty.
+        whole_duals: Certificate duals of ``clearing.whole_cover``, per place, US dollars per node
+            of the right-hand side; empty for none.
         hint: Column values near which the linear problem with these decisions has its
             solution, or empty.
+        hint_duals: Row duals near those of that solution, where the choice was coordinated.
     """
 
     proven: bool
@@ -152,6 +161,9 @@ class Choice:
     short: Floats
     row_duals: Floats
     hint: Floats
+    bound_duals: Floats = field(default_factory=lambda: np.zeros(0))
+    whole_duals: Floats = field(default_factory=lambda: np.zeros(0))
+    hint_duals: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

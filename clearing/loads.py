@@ -116,6 +116,7 @@ class Loads:
 
     Attributes:
         delivered: To bids.
+        covered: Of those, firm with NODE cover.
         needed: To be sold there: delivered, and what flows out less what flows in.
         countable: Interruptibles that can be reclaimed node by node.
         recalled: Interruptibles within the recall time.
@@ -125,6 +126,7 @@ class Loads:
     """
 
     delivered: Integers
+    covered: Integers
     needed: Integers
     countable: Integers
     recalled: Integers
@@ -174,6 +176,7 @@ def loads_of(draft: Draft) -> Loads:
     gang_slot = run_slot[gang] * grid.intervals + run_at[gang] % grid.intervals
     return Loads(
         delivered=delivered,
+        covered=covered,
         needed=needed,
         countable=countable,
         recalled=recalled,

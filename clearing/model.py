@@ -23,8 +23,8 @@ from clearing.coverage import read_coverage
 from clearing.draft import Draft, put_deliveries, put_power
 from clearing.layout import POWER_UNIT, Choice, Layout, Model
 from clearing.market import NONE, RECALLED, Market
-from clearing.program import INFINITY, BlockBuilder, Floats, Program
-from clearing.types import Book
+from clearing.program import INFINITY, BlockBuilder, Flags, Floats, Program
+from clearing.types import AuctionSpec, Book, PricingRule
 from clearing.units import MICRO_USD_PER_USD, PPM
 
 
@@ -49,7 +49,9 @@ def build(market: Market, book: Book, seed: bytes) -> Model:
         dtype=np.int64,
     )
     arc = _add_arcs(draft, pool_credits)
-    chosen = _add_alternatives(draft, _alternative_credits(market, book, seed))
+    written = np.ones(market.blocks.order.size, dtype=np.bool_)
+    written &= written.size <= _WRITTEN_MAX or book.spec.pricing_rule is PricingRule.STRICT_UNIFORM
+    chosen = _add_alternatives(draft, _alternative_credits(market, book, seed), written)
     _add_reserves(draft)
     _add_flows(draft)
     _add_backing(draft)
@@ -63,6 +65,48 @@ def build(market: Market, book: Book, seed: bytes) -> Model:
         credits=_spread(draft.credits, program.objective.size),
         penalties=short[short != NONE],
         kept=_spread(draft.kept, program.objective.size),
+        written=written,
+    )
+
+
+def with_runs(model: Model, spec: AuctionSpec, wanted: Flags) -> Model:
+    """The model with the runs of some alternatives written into its matrix.
+
+    Args:
+        model: Problem; one of few alternatives has them all.
+        spec: Of its book.
+        wanted: Per alternative.
+    """
+    more = np.flatnonzero(wanted & ~model.written)
+    if more.size == 0:
+        return model
+    layout, program = model.layout, model.program
+    draft = Draft(
+        market=model.market,
+        spec=spec,
+        coverage=read_coverage(model.market),
+        builder=BlockBuilder(),
+        at={
+            "balance": layout.balance,
+            "power": layout.power,
+            "cover": layout.cover,
+            "recall": layout.recall,
+            "reclaimable": layout.reclaimable,
+            "slot": layout.slot_row,
+            "fill": layout.fill,
+        },
+    )
+    _put_runs(draft, more, layout.chosen)
+    found = draft.builder.freeze()
+    return replace(
+        model,
+        program=replace(
+            program,
+            rows=np.concatenate((program.rows, found.rows)),
+            columns=np.concatenate((program.columns, found.columns)),
+            values=np.concatenate((program.values, found.values)),
+        ),
+        written=model.written | wanted,
     )
 
 
@@ -112,6 +156,8 @@ def _entries_expected(market: Market) -> int:
     blocks = market.blocks
     run = blocks.stop - blocks.first
     delivered = int(run.sum() + run[blocks.most > blocks.least].sum())
+    if run.size > _WRITTEN_MAX:
+        delivered = run.size
     arcs = market.demand.arc_cell.size
     return 3 * market.supply.place.size + 7 * arcs + 4 * delivered + 12 * market.grid.places
 
@@ -268,12 +314,18 @@ def _alternative_credits(market: Market, book: Book, seed: bytes) -> Integers:
     return ties.alternative_credits(seed, placements, book.spec.tie_credit)
 
 
+_WRITTEN_MAX: Final = 100_000
+"""With more alternatives only the runs of those that are chosen are written (``with_runs``).
+
+Coordination does not read the matrix, and all but one of an order's alternatives are never chosen:
+without this they are most of what a large book takes."""
+
 _CHUNK: Final = 2**16
 """Alternatives written at a time, so that a large book needs no more memory than its matrix."""
 
 
-def _add_alternatives(draft: Draft, credit: Integers) -> int:
-    """Columns and rows of block bids; returns the first of the binaries."""
+def _add_alternatives(draft: Draft, credit: Integers, written: Flags) -> int:
+    """Columns and rows of block bids, runs of some; returns the first of the binaries."""
     grid, blocks = draft.market.grid, draft.market.blocks
     duration = blocks.stop - blocks.first
     total = blocks.least * duration
@@ -300,17 +352,30 @@ def _add_alternatives(draft: Draft, credit: Integers) -> int:
     draft.rows("fill_row", partial, -INFINITY, 0.0)
     draft.put("fill_row", open_, fill[open_], 1.0)
     draft.put("fill_row", open_, first + open_, -extra[open_])
-    for at in range(0, duration.size, _CHUNK):
-        rows = np.arange(at, min(at + _CHUNK, duration.size))
-        _put_runs(draft, rows, first + rows, node_wise=False)
-    for at in range(0, open_.size, _CHUNK):
-        rows = open_[at : at + _CHUNK]
-        _put_runs(draft, rows, fill[rows], node_wise=True)
+    _put_runs(draft, np.flatnonzero(written), first)
     _add_picks(draft, first)
     return first
 
 
-def _put_runs(draft: Draft, rows: Integers, columns: Integers, *, node_wise: bool) -> None:
+def _put_runs(draft: Draft, rows: Integers, first: int) -> None:
+    """Entries of alternatives and of what they fill above the least.
+
+    Args:
+        draft: Program under construction.
+        rows: Alternatives.
+        first: Column of the first of all.
+    """
+    fill = draft.at["fill"]
+    open_ = rows[fill[rows] != NONE]
+    for at in range(0, rows.size, _CHUNK):
+        some = rows[at : at + _CHUNK]
+        _put_runs_of(draft, some, first + some, node_wise=False)
+    for at in range(0, open_.size, _CHUNK):
+        some = open_[at : at + _CHUNK]
+        _put_runs_of(draft, some, fill[some], node_wise=True)
+
+
+def _put_runs_of(draft: Draft, rows: Integers, columns: Integers, *, node_wise: bool) -> None:
     """Entries of alternatives in every interval of their run.
 
     Args:

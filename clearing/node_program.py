@@ -36,7 +36,7 @@ _SHORT_COST: Final = 10_000.0
 _BATCH: Final = 3_000
 """Columns of parts that are solved together."""
 
-_WIDE: Final = 20_000
+_WIDE: Final = 6_000
 """Columns up to which places are widened to explain what is short; to fit at all, any number."""
 
 
@@ -48,6 +48,15 @@ class Freedom(IntEnum):
     ONE_NODE = 2
     ALL = 3
     EVERY_FILL = 4
+
+
+class Width(IntEnum):
+    """Which places are looked at together, in the order in which it is tried."""
+
+    PART = 0
+    SITE = 1
+    ROWS = 2
+    TIME = 3
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -285,8 +294,9 @@ def _round_part(work: _Work, places: Integers) -> None:
     """Decide one part, with neighbouring places where it does not fit alone."""
     best: tuple[float, Integers, Integers] | None = None
     decided = places
-    failure: SolverError | None = None
-    for width in range(3):
+    # Not the error itself: it would keep everything here alive as long as nobody collects cycles.
+    failure = "no freedom was tried"
+    for width in Width:
         if width:
             wider = _widen(work, places, width)
             if wider.size == places.size:
@@ -301,7 +311,7 @@ def _round_part(work: _Work, places: Integers) -> None:
             try:
                 missing, values = _solve(work, places, columns, freedom)
             except SolverError as error:
-                failure = error
+                failure = error.status
                 continue
             short = sum(nodes for _, nodes in missing)
             # Base load goes without as little as can be, whoever else is moved for it.
@@ -314,14 +324,19 @@ def _round_part(work: _Work, places: Integers) -> None:
         if best is not None and best[0] <= FACE:
             break
     if best is None:
-        raise failure or SolverError("no freedom was tried")
+        raise SolverError(failure)
     _write(work, best[1], best[2], decided)
 
 
-def _widen(work: _Work, places: Integers, width: int) -> Integers:
-    """Also the places that share a row with these; at last all places of their intervals."""
+def _widen(work: _Work, places: Integers, width: Width) -> Integers:
+    """Also the places of these sites, or those that share a row; at last all at their time."""
     market, intervals = work.draft.model.market, work.draft.model.market.grid.intervals
-    if width > 1:
+    if width is Width.SITE:
+        site = market.grid.site.repeat(intervals) * intervals
+        spot = site + np.arange(site.size) % intervals
+        limited = places[market.grid.power_limit[market.grid.site[places // intervals]] != NONE]
+        return np.union1d(places, np.flatnonzero(np.isin(spot, spot[limited])))
+    if width is Width.TIME:
         clock = np.unique(places % intervals)
         pools = np.arange(len(market.grid.pools)) * intervals
         return (pools[:, None] + clock).reshape(-1)

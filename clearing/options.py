@@ -126,8 +126,8 @@ def room_of(market: Market, options: Options) -> Integers:
     carry as much. A block with a profile has room for all of it or for nothing.
     """
     grid = market.grid
-    brought = market.offered + _inflow(market)
-    firm, recalled = _carried(market, brought), _carried(market, brought + market.released)
+    brought = market.offered + inflow_of(market)
+    firm, recalled = carried(market, brought), carried(market, brought + market.released)
     product, duration = options.product[options.order], options.duration[options.order]
     place = options.pool * grid.intervals + options.first
     shaped: Flags = options.shaped[options.order]
@@ -162,7 +162,12 @@ def room_of(market: Market, options: Options) -> Integers:
     return room
 
 
-def _inflow(market: Market) -> Integers:
+def chips_carried(market: Market) -> Integers:
+    """Chips that could be delivered at most, released base load included, per place."""
+    return carried(market, market.offered + inflow_of(market) + market.released)
+
+
+def inflow_of(market: Market) -> Integers:
     """Nodes that links can bring into each place at most."""
     grid, links = market.grid, market.links
     into = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
@@ -171,7 +176,7 @@ def _inflow(market: Market) -> Integers:
     return into.reshape(-1)
 
 
-def _carried(market: Market, nodes: Integers) -> Integers:
+def carried(market: Market, nodes: Integers) -> Integers:
     """Chips of these nodes that site power carries beside base load, per place."""
     grid, base = market.grid, market.base
     drawn = np.zeros((len(grid.site_ids), grid.intervals), dtype=np.int64)

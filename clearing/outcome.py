@@ -264,10 +264,13 @@ class RowDual:
 
     Attributes:
         row: ``BALANCE`` (pi; negative only where the price floor is), ``RECLAIMABLE`` or
-            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) per pool, ``SITE_COVER`` (mu^S) per
-            lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per kilowatt-hour) per site.
+            ``RECALLABLE`` (lambda), ``NODE_COVER`` (mu^N) or ``WHOLE_COVER`` per pool,
+            ``SITE_COVER`` (mu^S) per lost site and backup pool, ``SITE_POWER`` (nu, micro-USD per
+            kilowatt-hour) per site, ``PACKING`` (micro-USD per hour) per pool and block bid:
+            what the bid is charged for the room that it takes there.
         subject: Pool or site identifier.
         lost_site: For ``SITE_COVER`` the site whose loss is covered; empty otherwise.
+        order_id: For ``PACKING`` the block bid; empty otherwise.
     """
 
     row: str
@@ -275,6 +278,7 @@ class RowDual:
     interval: int
     value: int
     lost_site: str = field(default="", metadata=LATER)
+    order_id: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,8 +316,8 @@ class Certificate:
     Any non-negative duals give a valid bound, so wrong duals can only loosen it.
 
     Attributes:
-        duals: Non-zero duals, sorted by (row, subject, lost site, interval). They are not the
-            prices.
+        duals: Non-zero duals, sorted by (row, subject, lost site, order, interval). They are not
+            the prices.
         welfare: Of the published awards: values minus costs (start-up and no-load included),
             fees and surcharges, without tie credits, restart costs and penalties.
         restart_kept: Restart cost saved by running work that stays; counts beside welfare in

@@ -15,12 +15,16 @@ from typing import Final
 import numpy as np
 
 from clearing.columns import Flags, Integers, take
-from clearing.loads import Draft, loads_of, merit_order
+from clearing.loads import Draft, Loads, loads_of, merit_order
 from clearing.market import NONE, Product
 from clearing.node_program import Open, places_of
 from clearing.program import Floats
-from clearing.standby import standby_of
+from clearing.standby import Standby, standby_of
 from clearing.support import sums_of
+from clearing.units import PPM, divide_up
+
+_OFFERINGS: Final = 64
+"""Nodes that a place may have left to sell, at most; what is left then is for a program."""
 
 _LOWERINGS: Final = 8
 """Nodes that a site may have to give back; it is one or two."""
@@ -68,26 +72,104 @@ def sell_more(draft: Draft, decided: Flags) -> Flags:
         decided: Places that no program will look at.
 
     Returns:
-        Places where it stays unsold because nobody's next node fits (``clearing.verify``: an
-        offer may then sell less than it would).
+        Places where it stays unsold because nobody's next node fits, here or in a pool that
+        buyers here find as good (``clearing.verify``: an offer may then sell less than it would).
     """
-    market, demand = draft.model.market, draft.model.market.demand
-    support, places = draft.support, market.grid.places
-    for last in (False, True):
-        supply = merit_order(draft, loads_of(draft))
-        due = np.flatnonzero(support.due_supply & decided[market.supply.place])
-        left = np.zeros(places, dtype=np.bool_)
-        left[market.supply.place[due[supply[due] < market.supply.nodes[due]]]] = True
-        arcs = np.flatnonzero(left[demand.arc_place] & (draft.arcs < support.arc_most))
-        arcs = arcs[(demand.arc_backup[arcs] == NONE) & ~_too_much(draft, arcs, more=1)]
-        if last or arcs.size == 0:
+    demand = draft.model.market.demand
+    refused = np.zeros(draft.model.market.grid.places, dtype=np.bool_)
+    for _ in range(_OFFERINGS):
+        arcs = _buyers(draft, (_unsold(draft, decided) > 0) & ~refused)
+        if arcs.size == 0:
             break
-        kind = demand.arc_place[arcs] * len(Product) + demand.product[demand.arc_cell[arcs]]
-        some = arcs[_firsts(kind)]
-        _raise(draft, some, np.zeros(some.size))
-    refused = np.zeros(places, dtype=np.bool_)
-    refused[demand.arc_place[arcs]] = True
+        before = draft.arcs[arcs]
+        _raise(draft, arcs, np.zeros(arcs.size))
+        sold = np.zeros_like(refused)
+        sold[demand.arc_place[arcs[draft.arcs[arcs] > before]]] = True
+        refused[demand.arc_place[arcs]] |= ~sold[demand.arc_place[arcs]]
+    _question(draft, decided, refused)
     return refused
+
+
+def _unsold(draft: Draft, decided: Flags) -> Integers:
+    """Nodes per decided place that sellers in the money do not sell."""
+    market, support = draft.model.market, draft.support
+    supply = merit_order(draft, loads_of(draft))
+    due = np.flatnonzero(support.due_supply & decided[market.supply.place])
+    left = market.supply.nodes[due] - supply[due]
+    return sums_of(market.supply.place[due], left, market.grid.places)
+
+
+def _buyers(draft: Draft, places: Flags) -> Integers:
+    """An arc that could take a node more in each place for each product: who buys is equal."""
+    demand = draft.model.market.demand
+    arcs = np.flatnonzero(places[demand.arc_place] & (draft.arcs < draft.support.arc_most))
+    arcs = arcs[(demand.arc_backup[arcs] == NONE) & ~_too_much(draft, arcs, more=1)]
+    kind = demand.arc_place[arcs] * len(Product) + demand.product[demand.arc_cell[arcs]]
+    found: Integers = arcs[_firsts(kind)]
+    return found
+
+
+def _question(draft: Draft, decided: Flags, refused: Flags) -> None:
+    """Take back a refusal of more than the odd node where somebody's next node has room.
+
+    Be it in another pool that a buyer here finds as good, even one that is sold out: the one could
+    move and the other come in its place, and a program has to look at both.
+    """
+    unsold = _unsold(draft, decided)
+    loads = loads_of(draft)
+    standby = standby_of(draft, loads)
+    for place in np.flatnonzero(refused & (unsold > 1)).tolist():
+        joined = draft.support.joined(place)
+        if unsold[place] > len(joined):
+            near = (place, *joined)
+            refused[place] = not any(_has_room(draft, loads, standby, at) for at in near)
+
+
+def _has_room(draft: Draft, loads: Loads, standby: Standby, place: int) -> bool:
+    """Whether cover and power let somebody who would like to have one more node here have it."""
+    demand = draft.model.market.demand
+    arcs = np.flatnonzero((demand.arc_place == place) & (draft.arcs < draft.support.arc_most))
+    arcs = arcs[~_too_much(draft, arcs, more=1)]
+    kinds = set(demand.product[demand.arc_cell[arcs]].tolist())
+    here = draft.runs.place == place
+    blocks = draft.model.market.blocks
+    alternative = draft.runs.alternative[here]
+    short = draft.extra()[here] < (blocks.most - blocks.least)[alternative]
+    kinds |= set(blocks.product[alternative[short]].tolist())
+    if int(Product.SITE) in kinds:
+        # Who could stand in is for the program to see.
+        return True
+    # Only covered nodes ask for more than themselves.
+    kinds = {kind if kind == Product.COVERED else int(Product.UNCOVERED) for kind in kinds}
+    return any(
+        _fits(draft, loads, standby, place, covered=kind == Product.COVERED) for kind in kinds
+    )
+
+
+def _fits(draft: Draft, loads: Loads, standby: Standby, place: int, *, covered: bool) -> bool:
+    """Whether cover and power carry one more node, supply for the node itself aside."""
+    market, grid = draft.model.market, draft.model.market.grid
+    pool, interval = divmod(place, grid.intervals)
+    node, theta = int(grid.node[pool]), int(grid.theta[pool])
+    more = 0
+    if covered:
+        chips = (int(loads.covered[place]) + 1) * node + int(market.base.covered[place])
+        needed = divide_up(divide_up(theta * chips, PPM), node)
+        free = int(loads.recalled[place] - loads.released[place] - standby.site_reserve[place])
+        counted = max(int(standby.node_reserve[place]), min(int(loads.countable[place]), free))
+        more = max(0, needed - int(standby.node_spare[place]) - counted)
+        held = int(standby.node_spare[place] + standby.site_spare[place])
+        if more and more + 1 > int(draft.offered[place] - loads.sold(draft)[place]) - held:
+            return False
+    limit = int(grid.power_limit[grid.site[pool]])
+    if limit == NONE:
+        return True
+    pools = np.flatnonzero(grid.site == grid.site[pool])
+    at = pools * grid.intervals + interval
+    nodes = (loads.delivered + standby.node_spare + standby.site_spare)[at]
+    drawn = int((grid.power * grid.node)[pools] @ nodes)
+    drawn += int(grid.power[pools] @ market.base.chips[at])
+    return drawn + int(grid.power[pool]) * node * (1 + more) <= limit
 
 
 def _lower(draft: Draft, arcs: Integers, fraction: Floats) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -210,7 +211,7 @@ class Part:
 
 def split_program(
     program: Program, of_row: Integers, of_column: Integers, count: int, held: Floats
-) -> tuple[Part, ...]:
+) -> Iterator[Part]:
     """Cut a program into parts that share no column, with the columns of no part held.
 
     Rows of no part are left out, and so is what a column has in the rows of another part: cut
@@ -231,29 +232,25 @@ def split_program(
     local_row, local_column = np.empty_like(of_row), np.empty_like(of_column)
     local_row[rows] = np.arange(rows.size) - row_start[of_row[rows]]
     local_column[columns] = np.arange(columns.size) - column_start[of_column[columns]]
-    parts = []
     for part in range(count):
         mine = rows[row_start[part] : row_start[part + 1]]
         own = columns[column_start[part] : column_start[part + 1]]
         at = inside[entries[entry_start[part] : entry_start[part + 1]]]
-        parts.append(
-            Part(
-                program=Program(
-                    objective=program.objective[own],
-                    lower=program.lower[own],
-                    upper=program.upper[own],
-                    whole=program.whole[own],
-                    row_lower=program.row_lower[mine] - moved[mine],
-                    row_upper=program.row_upper[mine] - moved[mine],
-                    rows=local_row[program.rows[at]],
-                    columns=local_column[program.columns[at]],
-                    values=program.values[at],
-                ),
-                rows=mine,
-                columns=own,
-            )
+        yield Part(
+            program=Program(
+                objective=program.objective[own],
+                lower=program.lower[own],
+                upper=program.upper[own],
+                whole=program.whole[own],
+                row_lower=program.row_lower[mine] - moved[mine],
+                row_upper=program.row_upper[mine] - moved[mine],
+                rows=local_row[program.rows[at]],
+                columns=local_column[program.columns[at]],
+                values=program.values[at],
+            ),
+            rows=mine,
+            columns=own,
         )
-    return tuple(parts)
 
 
 _CHUNK: Final = 2**20
@@ -272,7 +269,8 @@ def _sift(
         at = first + np.flatnonzero(counts[program.columns[first : first + _CHUNK]])
         own = stays[program.columns[at]]
         out, at = at[~own], at[own]
-        np.add.at(moved, program.rows[out], program.values[out] * held[program.columns[out]])
+        weights = program.values[out] * held[program.columns[out]]
+        moved += np.bincount(program.rows[out], weights=weights, minlength=moved.size)
         inside.append(at[of_row[program.rows[at]] == of_column[program.columns[at]]])
     return np.concatenate(inside), moved
 
@@ -283,7 +281,7 @@ def slice_program(program: Program, rows: Integers, columns: Integers, held: Flo
     of_column = np.full(program.objective.size, -1, dtype=np.int64)
     of_row[rows] = 0
     of_column[columns] = 0
-    return split_program(program, of_row, of_column, 1, held)[0]
+    return next(split_program(program, of_row, of_column, 1, held))
 
 
 def _by_part(of: Integers, count: int) -> tuple[Integers, Integers]:

@@ -6,7 +6,7 @@ one cell, so the work does not grow with the number of equal orders. The publish
 docs/reference/clearing-rules.md, and the verifier computes the same from the orders.
 
 Charges are int64: duals are at most 1e12 micro-USD, times a scale of 1e6, and a charge has at most
-four of them. What is multiplied with chips goes through ``clearing.exact``.
+five of them. What is multiplied with chips goes through ``clearing.exact``.
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ class Multipliers:
     """Certificate duals as integers, micro-USD per chip-hour, per place.
 
     Attributes:
+        whole: Of ``clearing.whole_cover``; a node that stands by carries ``steep`` of it.
         backup: Per slot and interval, flat.
         power: Micro-USD per kilowatt-hour, per site and interval, flat.
     """
 
     energy: Integers
     spare: Integers
+    whole: Integers
+    steep: Integers
     recall: Integers
     reclaim: Integers
     backup: Integers
     power: Integers
+
+    @property
+    def standby(self) -> Integers:
+        """What a chip that stands by for NODE cover is worth."""
+        worth: Integers = self.spare + self.steep * self.whole
+        return worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,12 +100,12 @@ def charges_at_multipliers(model: Model, duals: Multipliers) -> Charges:
     recalled = plain - PPM * duals.recall
     bought = np.empty((len(Product), grid.places), dtype=np.int64)
     bought[[Product.UNCOVERED, Product.UNCOUNTED, Product.SITE]] = plain
-    bought[Product.COVERED] = plain + grid.theta[of_place] * duals.spare
+    bought[Product.COVERED] = plain + grid.theta[of_place] * duals.spare + PPM * duals.whole
     bought[Product.RECALLABLE] = recalled
     bought[Product.RECLAIMABLE] = recalled - PPM * duals.reclaim
     site_spare = np.zeros((len(grid.pools), grid.intervals), dtype=np.int64)
     np.add.at(site_spare, layout.slot_pool, duals.backup.reshape(-1, grid.intervals))
-    held = np.maximum(duals.spare, site_spare.reshape(-1))
+    held = np.maximum(duals.standby, site_spare.reshape(-1))
     return Charges(
         scale=PPM,
         bought=bought,
@@ -206,6 +215,7 @@ def gains_of(
     room: Integers | None = None,
     allowed: Flags | None = None,
     kept: bool = False,
+    besides: Numbers | None = None,
 ) -> Gains:
     """Largest gain of every block bid over its options.
 
@@ -216,6 +226,7 @@ def gains_of(
         room: Where given, only what could be delivered counts (``clearing.options.room_of``).
         allowed: Options that may be chosen; all of them where not given.
         kept: Count restart costs kept.
+        besides: What each option pays besides, micro-USD per hour of an interval.
     """
     orders = options.chips.size
     rows = np.arange(options.order.size) if allowed is None else np.flatnonzero(allowed)
@@ -229,8 +240,8 @@ def gains_of(
     best_option = np.full(orders, NONE, dtype=np.int64)
     for at_full in (True, False):
         fill = chips if at_full else options.least[rows]
-        near = _near_best(market, charges, options, rows, fill, kept=kept)
-        found = _exact_gains(market, charges, options, rows[near], fill[near], kept=kept)
+        near = _near_best(market, charges, options, rows, fill, besides, kept=kept)
+        found = _exact_gains(market, charges, options, rows[near], fill[near], besides, kept=kept)
         of_order = order[near]
         # Rows are sorted by order, so the candidates of one stand together.
         begin = np.flatnonzero(np.diff(of_order, prepend=-1))
@@ -252,13 +263,14 @@ def _near_best(
     options: Options,
     rows: Integers,
     fill: Integers,
+    besides: Numbers | None,
     *,
     kept: bool,
 ) -> Integers:
     """Rows whose gain, in floating point, is not clearly below another one of the same order."""
     if not rows.size:
         return rows
-    per_chip, lump = _terms(market, charges, options, rows)
+    per_chip, lump = _terms(market, charges, options, rows, besides)
     gain = per_chip.astype(np.float64) * fill - lump.astype(np.float64)
     size = np.abs(per_chip.astype(np.float64)) * fill + np.abs(lump.astype(np.float64))
     # The charges themselves are sums over a run of terms as large as the value.
@@ -279,7 +291,11 @@ def _near_best(
 
 
 def _terms(
-    market: Market, charges: Charges, options: Options, rows: Integers
+    market: Market,
+    charges: Charges,
+    options: Options,
+    rows: Integers,
+    besides: Numbers | None,
 ) -> tuple[Numbers, Numbers]:
     """Gain per chip over the run, and what is paid besides, each per hour of an interval.
 
@@ -321,6 +337,9 @@ def _terms(
             gained, lump = gained.astype(object), lump.astype(object)
         lump[shaped] = -gained
         per_chip[shaped] = 0
+    if besides is not None:
+        scale = np.full(rows.size, charges.scale, dtype=np.int64)
+        lump = exact.plus(lump, exact.times(besides[rows], scale))
     return per_chip, lump
 
 
@@ -330,11 +349,12 @@ def _exact_gains(
     options: Options,
     rows: Integers,
     fill: Integers,
+    besides: Numbers | None,
     *,
     kept: bool,
 ) -> Numbers:
     """Gains of options at a fill, price-seconds times the scale."""
-    per_chip, lump = _terms(market, charges, options, rows)
+    per_chip, lump = _terms(market, charges, options, rows, besides)
     hourly = exact.plus(exact.times(per_chip, fill), -lump)
     gain = exact.times(hourly, np.full(rows.size, market.grid.duration_s))
     if not kept or not options.kept[rows].any():

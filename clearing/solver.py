@@ -6,15 +6,20 @@ its parallelism is switched off by name. A solver reports 1.9999999999999996 for
 the tolerance of a whole number are snapped. GLOP's own choice is the primal simplex; welfare
 programs have bounded columns and are two to four times quicker with the dual one, which can also
 go on from the last answer when bounds move (``Resolver``: 10 to 60 times quicker than a new solve).
+HiGHS prints a line now and then whatever its options say (``_quiet``).
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from ortools.math_opt import callback_pb2 as callback
 from ortools.math_opt import (
     model_parameters_pb2,
@@ -22,6 +27,7 @@ from ortools.math_opt import (
     model_update_pb2,
     parameters_pb2,
     result_pb2,
+    solution_pb2,
 )
 from ortools.math_opt.core.python import solver as math_opt
 from ortools.math_opt.solvers import highs_pb2
@@ -44,6 +50,10 @@ _GLOP_ENTRIES_MAX: Final = 60_000
 to 8 s)."""
 
 
+_LEAST_EFFORT: Final = 0.01
+"""On small programs neighbourhoods take longer than the problem itself and find nothing better."""
+
+
 class Kind(Enum):
     """Solvers behind MathOpt, by its number."""
 
@@ -60,6 +70,37 @@ class Ended(Enum):
     LIMITED = "LIMITED"
 
 
+class At(IntEnum):
+    """Where a column or the activity of a row is in a basis."""
+
+    NOT_KNOWN = solution_pb2.BASIS_STATUS_UNSPECIFIED
+    LOWER = solution_pb2.BASIS_STATUS_AT_LOWER_BOUND
+    UPPER = solution_pb2.BASIS_STATUS_AT_UPPER_BOUND
+    BASIC = solution_pb2.BASIS_STATUS_BASIC
+
+
+Places = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Basis:
+    """Vertex of a linear program: values of ``At``, as many of them ``BASIC`` as there are rows.
+
+    Attributes:
+        columns: Per column.
+        rows: Per row.
+    """
+
+    columns: Places
+    rows: Places
+
+    @property
+    def whole(self) -> bool:
+        """Whether a simplex can start from it."""
+        basic = int((self.columns == At.BASIC).sum() + (self.rows == At.BASIC).sum())
+        return basic == self.rows.size
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """Answer of one solve.
@@ -70,6 +111,7 @@ class Solution:
         bound: No solution is better, as the solver says.
         row_duals: For linear programs: change of the objective per unit of the row's bound.
         reduced_costs: For linear programs, the same per column bound.
+        basis: Vertex of a linear program, where the solver says.
     """
 
     ended: Ended
@@ -78,16 +120,25 @@ class Solution:
     bound: float
     row_duals: Floats
     reduced_costs: Floats
+    basis: Basis | None = None
 
 
-def solve_linear(program: Program) -> Solution:
+def solve_linear(program: Program, basis: Basis | None = None) -> Solution:
     """Solve the linear program (``whole`` is ignored) with its duals.
+
+    Args:
+        program: What to solve.
+        basis: A vertex near the best one, for the primal simplex to go on from.
 
     Raises:
         SolverError: infeasible, unbounded or numerically stuck.
     """
     small = program.values.size <= _GLOP_ENTRIES_MAX
     failure = "no solver ran"
+    if basis is not None and basis.whole:
+        result = _run_from(program, basis)
+        if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
+            return _read_linear(program, result)
     for kind in (Kind.GLOP, Kind.HIGHS) if small else (Kind.HIGHS, Kind.GLOP):
         result = _run(_proto(program, whole=False), kind, _parameters(kind), _no_hint())
         if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
@@ -104,6 +155,7 @@ def solve_whole(
     node_limit: int,
     relative_gap: float = 0.0,
     hint: Floats | None = None,
+    effort: float = _LEAST_EFFORT,
     kind: Kind = Kind.HIGHS,
 ) -> Solution:
     """Solve the mixed-integer program within a count of branch-and-bound nodes.
@@ -113,6 +165,8 @@ def solve_whole(
         node_limit: Branch-and-bound nodes, at most; CP-SAT has no such count and ignores it.
         relative_gap: Share of the objective within which an answer counts as optimal.
         hint: Column values to start from, not a number where there is none.
+        effort: Share of its work that HiGHS gives to solving restricted copies of the problem;
+            above the least, some of those are the neighbourhoods of its best solutions.
         kind: HIGHS unless solvers are compared.
 
     Raises:
@@ -124,9 +178,14 @@ def solve_whole(
     if kind is not Kind.CP_SAT:
         parameters.node_limit = node_limit
     if kind is Kind.HIGHS:
+        options = parameters.highs
+        options.double_options["mip_heuristic_effort"] = effort
+        for name in ("mip_heuristic_run_rens", "mip_heuristic_run_rins"):
+            options.bool_options[name] = effort > _LEAST_EFFORT
         # It finds next to nothing to reduce here, and thin books take half as long again with it.
         parameters.presolve = parameters_pb2.EMPHASIS_OFF
-    result = _run(_proto(program, whole=True), kind, parameters, _hinted(hint))
+    with _quiet():
+        result = _run(_proto(program, whole=True), kind, parameters, _hinted(hint))
     reason = result.termination.reason
     if reason not in (
         result_pb2.TERMINATION_REASON_OPTIMAL,
@@ -329,15 +388,7 @@ def _parameters(kind: Kind) -> Message:
     parameters = parameters_pb2.SolveParametersProto()
     parameters.random_seed = 1
     if kind is Kind.HIGHS:
-        parameters.highs.CopyFrom(
-            highs_pb2.HighsOptionsProto(
-                string_options={"parallel": "off"},
-                double_options={"mip_heuristic_effort": 0.01},
-                # Both solve restricted copies of the problem; here that took longer than the
-                # problem itself, and found no better choices.
-                bool_options={"mip_heuristic_run_rens": False, "mip_heuristic_run_rins": False},
-            )
-        )
+        parameters.highs.CopyFrom(highs_pb2.HighsOptionsProto(string_options={"parallel": "off"}))
         return parameters
     parameters.threads = 1
     if kind is Kind.GLOP:
@@ -378,12 +429,61 @@ def _run(proto: Message, kind: Kind, parameters: Message, asked: Message) -> Mes
         return _failed(error)
 
 
+def _run_from(program: Program, basis: Basis) -> Message:
+    parameters = _parameters(Kind.GLOP)
+    # A reduced program has another basis.
+    parameters.presolve = parameters_pb2.EMPHASIS_OFF
+    parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_PRIMAL_SIMPLEX
+    asked = model_parameters_pb2.ModelSolveParametersProto()
+    for target, places in (
+        (asked.initial_basis.variable_status, basis.columns),
+        (asked.initial_basis.constraint_status, basis.rows),
+    ):
+        target.ids.extend(range(places.size))
+        target.values.extend(places.tolist())
+    return _run(_proto(program, whole=False), Kind.GLOP, parameters, asked)
+
+
 def _failed(error: StatusNotOk) -> Message:
     """What a solver that gives up reports (GLOP: ``ABNORMAL``), so that another one is asked."""
     result = result_pb2.SolveResultProto()
     result.termination.reason = result_pb2.TERMINATION_REASON_NUMERICAL_ERROR
     result.termination.detail = error.message
     return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what C code prints nowhere; Python's own output does not pass through there."""
+    if _C_OUTPUT is None or _NOWHERE is None:
+        yield
+        return
+    _C_OUTPUT.value = _NOWHERE
+    try:
+        yield
+    finally:
+        _C_OUTPUT.value = _C_OUTPUT_BEFORE
+
+
+def _c_output() -> ctypes.c_void_p | None:
+    """Variable ``stdout`` of the C library; None where it has another name."""
+    try:
+        return ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stdout")
+    except (OSError, ValueError):
+        return None
+
+
+def _nowhere() -> int | None:
+    """A C stream that discards; None where none can be opened."""
+    opening = ctypes.CDLL(None).fopen
+    opening.restype = ctypes.c_void_p
+    stream: int | None = opening(b"/dev/null", b"w")
+    return stream
+
+
+_C_OUTPUT: Final = _c_output()
+_C_OUTPUT_BEFORE: Final = None if _C_OUTPUT is None else _C_OUTPUT.value
+_NOWHERE: Final = None if _C_OUTPUT is None else _nowhere()
 
 
 def _empty_result() -> Message:
@@ -405,7 +505,24 @@ def _read_linear(program: Program, result: Message) -> Solution:
         bound=objective,
         row_duals=_spread(dual.dual_values, program.row_lower.size),
         reduced_costs=_spread(dual.reduced_costs, program.objective.size),
+        basis=_read_basis(program, result.solutions[0]),
     )
+
+
+def _read_basis(program: Program, found: Message) -> Basis | None:
+    if not found.HasField("basis"):
+        return None
+    sides = []
+    for statuses, size in (
+        (found.basis.variable_status, program.objective.size),
+        (found.basis.constraint_status, program.row_lower.size),
+    ):
+        places = np.full(size, At.NOT_KNOWN, dtype=np.int8)
+        count = len(statuses.ids)
+        at = np.fromiter(statuses.ids, np.int64, count)
+        places[at] = np.fromiter(statuses.values, np.int8, count)
+        sides.append(places)
+    return Basis(columns=sides[0], rows=sides[1])
 
 
 def _column_values(program: Program, result: Message) -> Floats:

@@ -93,16 +93,17 @@ _GUARDS: Final[tuple[Callable[[Sheet], None], ...]] = (
 )
 
 
-def validate(book: Book) -> None:
+def validate(book: Book, unseen: Book | None = None) -> None:
     """Refuse a book that the engine does not clear.
 
     Args:
         book: Anything; what is no book is refused as well.
+        unseen: The part of it whose types were not checked before; all of it where not given.
 
     Raises:
         BookError: with the first code of the module's table that applies.
     """
-    check_types(book)
+    check_types(book if unseen is None else unseen)
     sheet = Sheet(book)
     for guard in _GUARDS:
         guard(sheet)

@@ -69,7 +69,7 @@ from clearing.checks.ties import check_ties
 from clearing.outcome import Outcome
 from clearing.types import Book
 
-__all__ = ["Check", "Report", "verify"]
+__all__ = ["Check", "Report", "verify", "verify_canonical"]
 
 _CHECKS: Final[tuple[tuple[str, Callable[[View], Iterator[str]]], ...]] = (
     ("ELIGIBLE", check_eligible),
@@ -119,7 +119,18 @@ def verify(book: Book, outcome: Outcome) -> Report:
         BOOK_DIGEST, SEED, RANGE or COMPLETE), the rest cannot be read and is left out.
         A wrong outcome is a finding and never an exception.
     """
-    ordered = canonical(book)
+    return verify_canonical(canonical(book), outcome)
+
+
+def verify_canonical(ordered: Book, outcome: Outcome, digest: str | None = None) -> Report:
+    """The same for a canonical book, for who has its digest already.
+
+    Args:
+        ordered: ``clearing.book.canonical`` made it.
+        outcome: As published.
+        digest: ``codec.digest`` of it; computed where not given. A wrong one proves nothing of
+            BOOK_DIGEST, so only who computed it may give it.
+    """
     columns = read_book(ordered)
     shape = [check_of("SCOPE", check_scope(columns))]
     if not shape[0].ok:
@@ -129,7 +140,7 @@ def verify(book: Book, outcome: Outcome) -> Report:
     if not shape[0].ok:
         return Report(ok=False, checks=tuple(shape))
     published = read_outcome(columns, outcome)
-    shape.append(check_of("BOOK_DIGEST", check_book_digest(ordered, outcome)))
+    shape.append(check_of("BOOK_DIGEST", check_book_digest(ordered, outcome, digest)))
     shape.append(check_of("SEED", check_seed(ordered, outcome)))
     shape.append(check_of("RANGE", check_range(published)))
     if shape[-1].ok:

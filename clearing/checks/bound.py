@@ -11,7 +11,11 @@ matter where the multipliers come from: wrong ones only make the bound larger.
 
 Right-hand sides: nu x (site limit - power of served base load), never below zero; NODE_COVER
 -mu x (theta x base covered - its shortage); SITE_COVER, per nomination, -(chips that have a
-backup) x the least mu over its candidates; per link the largest flow x (pi(to) - pi(from)).
+backup) x the least mu over its candidates; WHOLE_COVER -omega x floor; per link the largest
+flow x (pi(to) - pi(from)).
+
+Blocks may also be charged for the room they take in a place (``clearing.checks.packing``): nobody
+pays more of that than a set of blocks that fits there.
 
 A branch certificate splits the outcomes into leaves; the bound is the largest over leaves,
 each with its own duals and with the choices that its fixings leave. Source: DESIGN 4.1, 4.3;
@@ -46,7 +50,10 @@ from clearing.checks.families import (
     scale_of_time,
 )
 from clearing.checks.leaves import check_leaves
+from clearing.checks.outcome_columns import DualColumns
+from clearing.checks.packing import charged, most_charged, read_charges
 from clearing.checks.responses import best_of_bids, best_of_offers, best_of_works
+from clearing.checks.whole_cover import whole_cover
 from clearing.outcome import Fixing
 from clearing.units import PPM, divide_up
 
@@ -108,7 +115,13 @@ def choices_of(view: View, fixings: Sequence[Fixing]) -> Choices:
 
 
 def best_total(
-    view: View, charges: Charges, chips: Ints, choices: Choices, *, restarts: bool
+    view: View,
+    charges: Charges,
+    chips: Ints,
+    choices: Choices,
+    besides: Ints | None = None,
+    *,
+    restarts: bool,
 ) -> int | None:
     """Sum over families of the largest surplus, price-seconds times the scale.
 
@@ -117,13 +130,14 @@ def best_total(
         charges: What a chip pays and earns.
         chips: Full quantity of each alternative of a block.
         choices: Which alternatives and runs are open.
+        besides: What each alternative pays besides, micro-USD per hour of an interval.
         restarts: Whether restart costs kept count.
 
     Returns:
         None where nothing is left that the choices allow.
     """
     ways, families = alternatives_of(view), families_of(view)
-    full, least = gains(view, charges, ways, chips, restarts=restarts)
+    full, least = gains(view, charges, ways, chips, besides, restarts=restarts)
     rank = np.where(choices.ways, 1, 0)
     accepted = fold(np.maximum, ways.begins, rank, 0) == 1
     better = np.maximum(full, least)
@@ -153,15 +167,20 @@ def lost_opportunity(view: View) -> int:
     return (best or 0) - surplus
 
 
-def bound_of(view: View, duals: Duals, choices: Choices) -> int | None:
+def bound_of(view: View, columns: DualColumns, choices: Choices) -> int | None:
     """Objective that no feasible outcome with these choices exceeds; None where there is none."""
+    duals, room = read_duals(view, columns), read_charges(view, columns)
     charges = charges_at_duals(view, duals)
     chips = alternatives_of(view).room
-    best = best_total(view, charges, chips, choices, restarts=True)
+    besides = None if room is None else charged(view, room)
+    best = best_total(view, charges, chips, choices, besides, restarts=True)
     if best is None:
         return None
     step = PPM // scale_of(view)
-    return divide_up(best * step + rents(view, duals) * view.book.grid.duration_s, PPM)
+    hourly = rents(view, duals)
+    if room is not None:
+        hourly += PPM * most_charged(view, room)
+    return divide_up(best * step + hourly * view.book.grid.duration_s, PPM)
 
 
 def rents(view: View, duals: Duals) -> int:
@@ -175,6 +194,7 @@ def rents(view: View, duals: Duals) -> int:
     needed = times(totals.base_covered, view.per_place(grid.theta))
     found -= dot(duals.node_cover, plus(needed, -cover_shortage(view)))
     found -= PPM * _base_backups(view, duals)
+    found -= PPM * dot(duals.whole_cover, whole_cover(view).floor)
     links = book.links
     if len(links.link_ids):
         at = np.tile(np.arange(view.intervals), len(links.link_ids))
@@ -220,11 +240,11 @@ def check_bound(view: View) -> Iterator[str]:
     columns = view.published.duals
     if certificate.leaves:
         bounds = [
-            bound_of(view, read_duals(view, duals), choices_of(view, leaf.fixings))
+            bound_of(view, duals, choices_of(view, leaf.fixings))
             for leaf, duals in zip(certificate.leaves, columns[1:], strict=True)
         ]
     else:
-        bounds = [bound_of(view, read_duals(view, columns[0]), everything(view))]
+        bounds = [bound_of(view, columns[0], everything(view))]
     reached = [bound for bound in bounds if bound is not None]
     if not reached:
         yield "every leaf contradicts the rules, and one of them must hold"

@@ -12,6 +12,7 @@ RECALLABLE     R_N + R_S + released sold <= recallable interruptibles           
 NODE_COVER     theta (covered + base covered) <= node spare + R_N + short_N        mu_N
 SITE_COVER     chips at c that name n <= site spare + R_S, per lost site c         mu_S(c,n)
 SITE_POWER     chip power x (delivered + base + spare) <= limit, per site          nu
+WHOLE_COVER    covered <= steep (node spare + R_N) - floor, of certificates only   omega
 =============  ==================================================================  ========
 
 With plain = sigma + pi + power, a chip pays: UNCOVERED and UNCOUNTED plain, COVERED plain +
@@ -33,6 +34,7 @@ from clearing.checks.exact import Ints, fold, half_even, plus, times
 from clearing.checks.facts import View
 from clearing.checks.menus import PRODUCTS, Product
 from clearing.checks.outcome_columns import ROWS, DualColumns
+from clearing.checks.whole_cover import whole_cover
 from clearing.units import PPM
 
 NO_POOL = -1
@@ -97,6 +99,7 @@ class Duals:
     reclaimable: Ints
     site_cover: Ints
     site_power: Ints
+    whole_cover: Ints
 
 
 def read_duals(view: View, columns: DualColumns) -> Duals:
@@ -120,6 +123,7 @@ def read_duals(view: View, columns: DualColumns) -> Duals:
         reclaimable=dense("RECLAIMABLE", pools),
         site_cover=dense("SITE_COVER", len(view.pairs.code)),
         site_power=dense("SITE_POWER", len(grid.site_ids)),
+        whole_cover=dense("WHOLE_COVER", pools),
     )
 
 
@@ -137,13 +141,15 @@ def charges_at_duals(view: View, duals: Duals) -> Charges:
 
     Reserve has no limit of its own, so what it is charged must not be below what it is worth:
     RECALLABLE is raised to the sum of SITE_COVER, RECLAIMABLE to NODE_COVER - RECALLABLE.
-    Raised multipliers are multipliers like any other.
+    Raised multipliers are multipliers like any other. What stands by is worth ``steep`` times
+    WHOLE_COVER beside NODE_COVER, and a covered chip pays WHOLE_COVER once.
     """
     grid, scale = view.book.grid, scale_of(view)
     step = PPM // scale
     site_spare = view.pair_sum(duals.site_cover)
     recall = times(np.maximum(duals.recallable, site_spare), scale)
-    node_spare = times(duals.node_cover, scale)
+    worth = plus(duals.node_cover, times(duals.whole_cover, whole_cover(view).steep))
+    node_spare = times(worth, scale)
     reclaim = np.maximum(times(duals.reclaimable, scale), node_spare - recall)
     site_at = view.per_place(grid.site_of) * view.intervals
     site_at += np.tile(np.arange(view.intervals), len(grid.pool_ids))
@@ -153,6 +159,7 @@ def charges_at_duals(view: View, duals: Duals) -> Charges:
     charge = times(view.per_place(grid.charge), scale)
     plain = plus(charge, energy, power)
     cover = times(duals.node_cover, view.per_place(grid.theta // step))
+    cover = plus(cover, times(duals.whole_cover, scale))
     standby = plus(np.maximum(node_spare, times(site_spare, scale)), -power)
     recalled = plus(plain, -recall)
     rows = (

@@ -32,7 +32,6 @@ from clearing.checks.exact import (
     offsets_of,
     plus,
     running,
-    spread,
     sum_runs,
     times,
     whole_nodes,
@@ -40,6 +39,7 @@ from clearing.checks.exact import (
 )
 from clearing.checks.facts import View, least_chips
 from clearing.checks.menus import Product
+from clearing.checks.whole_cover import carried_of
 from clearing.units import PPM, SECONDS_PER_HOUR
 
 
@@ -253,7 +253,13 @@ def _shaped_margins(
 
 
 def gains(
-    view: View, charges: Charges, ways: Alternatives, chips: Ints, *, restarts: bool
+    view: View,
+    charges: Charges,
+    ways: Alternatives,
+    chips: Ints,
+    besides: Ints | None = None,
+    *,
+    restarts: bool,
 ) -> tuple[Ints, Ints]:
     """Gain of each alternative at full and at least quantity, units of value times the scale.
 
@@ -262,10 +268,13 @@ def gains(
         charges: What a chip pays.
         ways: Alternatives.
         chips: Full quantity of each; of a shaped one its largest entry.
+        besides: What each pays besides, micro-USD per hour of an interval.
         restarts: Count restart costs kept (the objective), or not (surpluses).
     """
     scale = scale_of_time(view)
     margin, back = margins(view, charges, ways)
+    if besides is not None:
+        besides = times(times(besides, charges.scale), scale.per_chip)
     kept: Ints | int = 0
     if restarts:
         blocks = view.book.blocks
@@ -280,6 +289,8 @@ def gains(
         gain = times(margin, np.where(ways.shaped, one, quantity))
         gain = plus(gain, -times(back, np.where(ways.shaped, one, ways.least)))
         gain = times(gain, scale.per_chip)
+        if besides is not None:
+            gain = plus(gain, -besides)
         if isinstance(kept, np.ndarray) and kept.any():
             gain = plus(gain, times(kept, quantity))
         found.append(gain)
@@ -336,9 +347,9 @@ def room(view: View, ways: Alternatives) -> Ints:
     reclaimable, is supply and draws power beside it, in whole nodes, together with the cover
     of base load. A backup must be able to hold what it is named for.
     """
-    carried, carried_firm = _carried(view)
+    any_supply, firm_supply = carried_of(view)
     found = ways.chips.copy()
-    tight = np.flatnonzero(_least_room(view, ways, carried, carried_firm) < ways.chips)
+    tight = np.flatnonzero(_least_room(view, ways, any_supply, firm_supply) < ways.chips)
     if not len(tight):
         return found
     book, intervals = view.book, view.intervals
@@ -352,13 +363,13 @@ def room(view: View, ways: Alternatives) -> Ints:
     needed = ways.least[tight][owner]
     entry = shaped[owner]
     needed[entry] = blocks.profile_chips[blocks.profile[block[entry]] + later[entry]]
-    here = np.where(_is_recallable(product), carried[place], carried_firm[place])
+    here = np.where(_is_recallable(product), any_supply[place], firm_supply[place])
     standby = _standby(view, pool, view.totals.base_covered[place] + needed)
     here = np.where(product == Product.COVERED, here - standby, here)
     backup = ways.backup[tight][owner]
     if (backup >= 0).any():
         there = np.maximum(0, backup) * intervals + t
-        here = np.where(backup >= 0, np.minimum(here, carried_firm[there]), here)
+        here = np.where(backup >= 0, np.minimum(here, firm_supply[there]), here)
     offsets = offsets_of(counts)
     least = fold(np.minimum, offsets, here, 0)
     fits = fold(np.minimum, offsets, np.where(here >= needed, 1, 0), 1) == 1
@@ -367,12 +378,12 @@ def room(view: View, ways: Alternatives) -> Ints:
     return found
 
 
-def _least_room(view: View, ways: Alternatives, carried: Ints, carried_firm: Ints) -> Ints:
+def _least_room(view: View, ways: Alternatives, any_supply: Ints, firm_supply: Ints) -> Ints:
     """Chips that each alternative finds in any interval whatever: most blocks fit everywhere."""
     pools = len(view.book.grid.pool_ids)
     shape = (pools, view.intervals)
-    lowest = carried.reshape(shape).min(axis=1)
-    lowest_firm = carried_firm.reshape(shape).min(axis=1)
+    lowest = any_supply.reshape(shape).min(axis=1)
+    lowest_firm = firm_supply.reshape(shape).min(axis=1)
     base = view.totals.base_covered.reshape(shape).max(axis=1)
     first = view.book.starts[2] - view.book.starts[1]
     product = view.menus.product_of_bid[first + ways.block]
@@ -394,26 +405,3 @@ def _standby(view: View, pool: Ints, covered: Ints) -> Ints:
     grid = view.book.grid
     # theta at most 10**6, covered chips below 10**8 x number of nominations.
     return whole_nodes(divide_up(times(covered, grid.theta[pool]), PPM), grid.node[pool])
-
-
-def _carried(view: View) -> tuple[Ints, Ints]:
-    """Chips that each place could deliver, with and without released base load."""
-    grid, totals, links = view.book.grid, view.totals, view.book.links
-    inflow = zeros(grid.places)
-    if len(links.link_ids):
-        at = np.tile(np.arange(view.intervals), len(links.link_ids))
-        into = np.repeat(links.to_pool, view.intervals) * view.intervals + at
-        out = np.repeat(links.from_pool, view.intervals) * view.intervals + at
-        inflow = spread(into, np.maximum(0, links.most), grid.places)
-        inflow += spread(out, np.maximum(0, -links.least), grid.places)
-    watts, limit = view.per_place(grid.chip_power), view.per_place(grid.power_limit[grid.site_of])
-    used = view.site_sum(times(totals.base, watts))
-    site_at = view.per_place(grid.site_of) * view.intervals
-    site_at += np.tile(np.arange(view.intervals), len(grid.pool_ids))
-    carries = np.maximum(0, limit - used[site_at]) // np.maximum(1, watts)
-    bound = (limit >= 0) & (watts > 0)
-    found = []
-    for supply in (totals.offered, totals.offered_firm):
-        here = supply + inflow
-        found.append(np.where(bound, np.minimum(here, carries), here))
-    return found[0], found[1]

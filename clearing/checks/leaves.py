@@ -11,6 +11,7 @@ import numpy as np
 from clearing.checks.book_columns import BookColumns
 from clearing.checks.facts import View
 from clearing.checks.outcome_columns import ROWS, DualColumns
+from clearing.checks.whole_cover import whole_cover
 from clearing.outcome import Fixing, Outcome
 
 LEAVES_MOST: Final = 1_024
@@ -29,13 +30,13 @@ def check_leaves(view: View) -> Iterator[str]:
     if not isinstance(known, list):
         known = list(_leaves(view.book, view.published.outcome))
         for duals in view.published.duals:
-            known.extend(_duals(view.book, duals))
+            known.extend(_duals(view, duals))
         view.memory["leaves"] = known
     yield from known
 
 
-def _duals(book: BookColumns, duals: DualColumns) -> Iterator[str]:
-    grid = book.grid
+def _duals(view: View, duals: DualColumns) -> Iterator[str]:
+    book, grid = view.book, view.book.grid
     site_row, lost_row = ROWS.index("SITE_POWER"), ROWS.index("SITE_COVER")
     known = (duals.row >= 0) & (duals.subject >= 0)
     known &= (duals.interval >= 0) & (duals.interval < grid.intervals)
@@ -43,16 +44,22 @@ def _duals(book: BookColumns, duals: DualColumns) -> Iterator[str]:
     known &= np.where(lost, duals.lost >= 0, duals.lost == -1)
     at = np.flatnonzero(known & lost)
     known[at] = duals.lost[at] != grid.site_of[duals.subject[at]]
+    packing = duals.row == ROWS.index("PACKING")
+    block = (duals.order >= book.starts[2]) & (duals.order < book.starts[3])
+    known &= np.where(packing, block, duals.order == -1)
     at = np.flatnonzero(known & (duals.row == site_row))
     known[at] = grid.power_limit[duals.subject[at]] >= 0
+    at = np.flatnonzero(known & (duals.row == ROWS.index("WHOLE_COVER")))
+    place = duals.subject[at] * grid.intervals + duals.interval[at]
+    known[at] = whole_cover(view).steep[place] > 0
     for row in np.flatnonzero(~known):
         yield f"dual {row} belongs to no row"
     signed = (duals.row == 0) if book.book.spec.price_floor < 0 else np.zeros_like(known)
     for row in np.flatnonzero((duals.value == 0) | ((duals.value < 0) & ~signed)):
         yield f"dual {row} is {duals.value[row]}, which its row does not allow"
     if known.all():
-        order = np.lexsort((duals.interval, duals.lost, duals.subject, duals.row))
-        key = np.stack((duals.row, duals.subject, duals.lost, duals.interval))
+        order = np.lexsort((duals.interval, duals.order, duals.lost, duals.subject, duals.row))
+        key = np.stack((duals.row, duals.subject, duals.lost, duals.order, duals.interval))
         same = (key[:, order][:, 1:] == key[:, order][:, :-1]).all(axis=0)
         if (np.diff(order) < 0).any() or same.any():
             yield "duals are not sorted, or one is repeated"

@@ -37,7 +37,16 @@ PRICE_PARTS: Final = (
     "site_spare",
 )
 
-ROWS: Final = ("BALANCE", "NODE_COVER", "RECALLABLE", "RECLAIMABLE", "SITE_COVER", "SITE_POWER")
+ROWS: Final = (
+    "BALANCE",
+    "NODE_COVER",
+    "PACKING",
+    "RECALLABLE",
+    "RECLAIMABLE",
+    "SITE_COVER",
+    "SITE_POWER",
+    "WHOLE_COVER",
+)
 """Rows that a dual may name, sorted as text."""
 
 
@@ -107,11 +116,13 @@ class DualColumns:
         row: Position in ``ROWS``, -1 for an unknown one.
         subject: Pool, or site for SITE_POWER; -1 for an unknown one.
         lost: Lost site of SITE_COVER; -1 for none, -2 for an unknown one.
+        order: Number of the order of PACKING; likewise.
     """
 
     row: Ints
     subject: Ints
     lost: Ints
+    order: Ints
     interval: Ints
     value: Ints
 
@@ -229,9 +240,12 @@ def _duals(columns: BookColumns, rows: Sequence[RowDual]) -> DualColumns:
     return DualColumns(
         row=column([codes.get(dual.row, -1) for dual in rows]),
         subject=column(
-            [(sites if dual.row == ROWS[-1] else pools).get(dual.subject, -1) for dual in rows]
+            [(sites if dual.row == "SITE_POWER" else pools).get(dual.subject, -1) for dual in rows]
         ),
         lost=column([sites.get(dual.lost_site, -2) if dual.lost_site else -1 for dual in rows]),
+        order=column(
+            [columns.index.get(dual.order_id, -2) if dual.order_id else -1 for dual in rows]
+        ),
         interval=attribute(rows, "interval"),
         value=attribute(rows, "value"),
     )

@@ -28,7 +28,7 @@ PRICE_MOST: Final = 10**14
 DUAL_MOST: Final = 10**18
 
 
-def check_book_digest(book: Book, outcome: Outcome) -> Iterator[str]:
+def check_book_digest(book: Book, outcome: Outcome, digest: str | None = None) -> Iterator[str]:
     """BOOK_DIGEST: the outcome names this book.
 
     What: ``book_sha256`` is the digest of the canonical book, and the auction is its own.
@@ -38,10 +38,11 @@ def check_book_digest(book: Book, outcome: Outcome) -> Iterator[str]:
     Args:
         book: Canonical.
         outcome: As published.
+        digest: Of the book, where the caller computed it already.
     """
     if outcome.auction_id != book.spec.auction_id:
         yield f"auction {outcome.auction_id!r}, the book is of {book.spec.auction_id!r}"
-    expected = codec.digest(book)
+    expected = codec.digest(book) if digest is None else digest
     if outcome.book_sha256 != expected:
         yield f"book digest {outcome.book_sha256!r}, computed {expected!r}"
 

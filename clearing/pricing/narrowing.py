@@ -18,7 +18,7 @@ import numpy as np
 from clearing.columns import starts
 from clearing.market import NONE, Flags, Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 
 FIXED: Final = 1e-7
 """Bounds this near to each other are one value: far below a micro-USD, far above noise."""
@@ -303,14 +303,14 @@ def _join(start: Integers, index: Integers, leader: Integers) -> None:
         leader[variable] = leader[leader[variable]]
 
 
-@compiled
+@inner
 def _ends(factor: float, lower: float, upper: float) -> tuple[float, float]:
     """Least and most of ``factor`` times something between two bounds."""
     one, other = factor * lower, factor * upper
     return (one, other) if one <= other else (other, one)
 
 
-@compiled
+@inner
 def _without(total: float, infinite: int, own: float, bound: float) -> float:
     """What a bound on a sum leaves for one entry, the others at their ends.
 
@@ -327,7 +327,7 @@ def _without(total: float, infinite: int, own: float, bound: float) -> float:
     return np.nan
 
 
-@compiled
+@inner
 def _moved(
     variable: int, low: float, high: float, lower: Floats, upper: Floats, crossed: Flags
 ) -> bool:

@@ -69,10 +69,11 @@ def strict(model: Model, spec: AuctionSpec, approach: Approach, seed: bytes) -> 
     """
     cuts: tuple[Choice, ...] = ()
     proven = True
+    choice: Choice | None = None
     parts: tuple[Integers, Integers] | None = None
     for masters in range(1, MASTERS_MAX + 1):
         last = masters == MASTERS_MAX
-        choice = choose(model, spec, Approach.NO_BLOCKS if last else approach, cuts)
+        choice = choose(model, spec, Approach.NO_BLOCKS if last else approach, cuts, choice)
         proven = proven and choice.proven and not last
         settled = settle(model, choice)
         duals = choose_prices(model, choice, settled, spec, seed, no_loss=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from clearing.errors import SolverError
 from clearing.layout import Choice, Model, Settled
+from clearing.model import with_runs
 from clearing.search import exact
 from clearing.search.approach import Approach
 from clearing.search.branching import BranchLeaf, Proof, prove
@@ -49,6 +50,7 @@ def choose(
     spec: AuctionSpec,
     approach: Approach = Approach.USUAL,
     cuts: tuple[Choice, ...] = (),
+    before: Choice | None = None,
 ) -> Choice:
     """Choose alternatives and commitments for the largest welfare plus tie credit.
 
@@ -61,16 +63,21 @@ def choose(
         approach: See ``Approach``; a large book has the usual one and the one without blocks.
         cuts: Earlier choices, none of which may be accepted again as a whole; with them a book
             is searched exactly whatever its size.
+        before: What was chosen with fewer cuts, whose search goes on (and ends as its own).
 
     Raises:
         SolverError: no solution within the limits.
     """
     if cuts:
-        return exact.choose(model, spec, approach, cuts)
+        everything = with_runs(model, spec, np.ones_like(model.written))
+        return exact.choose(everything, spec, approach, cuts, before=before)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
         choice = _coordinate(model, spec)
-        return choice if large else exact.choose(model, spec, start=choice)
+        if large:
+            return choice
+        found = exact.choose(model, spec, start=choice)
+        return replace(found, bound_duals=choice.bound_duals, whole_duals=choice.whole_duals)
     if not large:
         return exact.choose(model, spec, approach)
     if approach is not Approach.NO_BLOCKS:

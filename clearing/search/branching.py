@@ -3,8 +3,8 @@
 In thin and blocky books the duals of one relaxation leave several percent open. Splitting all
 choices into a decision and its negation, with duals for each part, closes that. Anybody can check
 that the parts are everything (they are what repeated splitting gives, depth first, False before
-True) and that best responses at its duals bound each. Nothing else is used, so no cut and no solver
-needs to be believed.
+True) and that best responses at its duals bound each. The only cuts are rows that state what fits
+into a place, and a knapsack per place checks those: no solver needs to be believed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from clearing.errors import InvariantError
 from clearing.layout import Choice, Model
 from clearing.market import NONE
 from clearing.outcome import Fixing
+from clearing.packing import RoomCharges
 from clearing.program import INFINITY, Floats, Integers, Program
 from clearing.search.decisions import fixing, read_menu
 from clearing.search.exact import Searched, tighten
+from clearing.search.packing import PackingRows, add_packing_rows
 from clearing.search.shortage import hold_shortage
 from clearing.search.tree import Node, Tree
 from clearing.solver import Resolver, Solution
 from clearing.types import Book
 
-_WORK: Final = 8_000_000
+_WORK: Final = 30_000_000
 """Matrix entries that the tree may revisit: linear programs are fewer where each costs more."""
 
 _ENTRIES_MAX: Final = 80_000
@@ -47,6 +49,9 @@ _WORTH: Final = 0.05
 _DEAR: Final = 1_000_000.0
 """US dollars per node-hour that a leaf without any solution pays for what it lacks."""
 
+_DEAR_ROOM: Final = 100_000_000.0
+"""US dollars per hour that it pays for the room of a whole place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BranchLeaf:
@@ -56,10 +61,12 @@ class BranchLeaf:
         fixings: Decisions from the root down.
         row_duals: Per row of the model's program, US dollars per unit of the row, in the solver's
             sign, without tie credits.
+        room: What orders are charged for the room that they take in a place, if anything.
     """
 
     fixings: tuple[Fixing, ...]
     row_duals: Floats
+    room: RoomCharges | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,11 +98,14 @@ def prove(model: Model, book: Book, choice: Choice, reached: float) -> Proof:
     Returns:
         At most 1,024 leaves; none where the relaxation alone is too large to solve again.
     """
-    tree = choice.tree if isinstance(choice, Searched) else None
-    if tree is None:
+    tree = packed = None
+    if isinstance(choice, Searched):
+        tree, packed = choice.tree, choice.packed
+    if tree is None or packed is None:
         program = hold_shortage(model, tighten(model), choice.short)
         if program.values.size > _ENTRIES_MAX or not program.whole.any():
             return Proof(leaves=(), bound=np.inf, better=None)
+        program, packed = add_packing_rows(model, program)
         tree = Tree(menu=read_menu(model, program))
     objective = tree.menu.program.objective
     promised = reached
@@ -111,14 +121,16 @@ def prove(model: Model, book: Book, choice: Choice, reached: float) -> Proof:
     if tree.root is None:
         raise InvariantError("a tree that has grown has a root")
     return Proof(
-        leaves=_leaves(model, book, tree, tree.root),
+        leaves=_leaves(model, book, tree, tree.root, packed),
         bound=tree.bound(),
         better=_better(model, choice, tree.best, promised),
     )
 
 
-def _leaves(model: Model, book: Book, tree: Tree, root: Node) -> tuple[BranchLeaf, ...]:
-    if root.children is None:
+def _leaves(
+    model: Model, book: Book, tree: Tree, root: Node, packed: PackingRows
+) -> tuple[BranchLeaf, ...]:
+    if root.children is None and packed.count == 0:
         return ()
     rows = model.program.row_lower.size
     dear: _Dear | None = None
@@ -127,7 +139,7 @@ def _leaves(model: Model, book: Book, tree: Tree, root: Node) -> tuple[BranchLea
         path = leaf.path()
         duals = leaf.row_duals
         if duals is None:
-            dear = dear or _Dear(model, tree)
+            dear = dear or _Dear(model, tree, packed)
             duals = dear.duals(path)
         steps = [(step.decision, step.accepted) for step in path if step.decision is not None]
         found.append(
@@ -136,6 +148,7 @@ def _leaves(model: Model, book: Book, tree: Tree, root: Node) -> tuple[BranchLea
                     fixing(book, model, decision, accepted=accepted) for decision, accepted in steps
                 ),
                 row_duals=duals[:rows],
+                room=packed.charges(duals),
             )
         )
     return tuple(found)
@@ -166,7 +179,7 @@ class _Dear:
     A part without any solution has no duals; here it has, and they bound it far below zero.
     """
 
-    def __init__(self, model: Model, tree: Tree) -> None:
+    def __init__(self, model: Model, tree: Tree, packed: PackingRows) -> None:
         self._tree = tree
         program = tree.menu.program
         layout = model.layout
@@ -174,7 +187,9 @@ class _Dear:
             [rows[rows != NONE] for rows in (layout.balance, layout.cover, layout.slot_row)]
         )
         power = layout.power[layout.power != NONE]
-        self._program = _for_sale(program, lacking, power, equal=model.market.equal_balance)
+        most = np.concatenate((lacking if model.market.equal_balance else lacking[:0], power))
+        room = packed.first + np.arange(packed.count)
+        self._program = _for_sale(program, lacking, most, room)
         self._resolver = Resolver(self._program)
 
     def duals(self, path: list[Node]) -> Floats:
@@ -198,16 +213,18 @@ class _Dear:
         return found.row_duals
 
 
-def _for_sale(program: Program, lacking: Integers, power: Integers, *, equal: bool) -> Program:
+def _for_sale(program: Program, least: Integers, most: Integers, room: Integers) -> Program:
     """Columns that add to rows with a lower bound, and take from rows with an upper one."""
-    rows = np.concatenate((lacking, lacking if equal else lacking[:0], power))
+    rows = np.concatenate((least, most, room))
     signs = np.ones(rows.size)
-    signs[lacking.size :] = -1.0
+    signs[least.size :] = -1.0
+    price = np.full(rows.size, _DEAR)
+    price[least.size + most.size :] = _DEAR_ROOM
     more = rows.size
     columns = program.objective.size + np.arange(more)
     return replace(
         program,
-        objective=np.append(program.objective, np.full(more, -_DEAR)),
+        objective=np.append(program.objective, -price),
         lower=np.append(program.lower, np.zeros(more)),
         upper=np.append(program.upper, np.full(more, INFINITY)),
         whole=np.append(program.whole, np.zeros(more, dtype=np.bool_)),

@@ -23,9 +23,12 @@ def settle(model: Model, choice: Choice) -> Settled:
         SolverError: numerical trouble; the problem is feasible by construction.
     """
     program = fix(model, choice)
-    cells = model.layout.cell[model.layout.cell != NONE]
+    layout = model.layout
+    cells = layout.cell[layout.cell != NONE]
+    fills = layout.fill[(layout.fill != NONE) & choice.chosen]
+    duals = choice.hint_duals if choice.hint_duals.size else choice.row_duals
     start = (
-        Start(values=choice.hint, duals=choice.row_duals, choices=cells)
+        Start(values=choice.hint, duals=duals, choices=cells, ties=fills)
         if choice.hint.size
         else None
     )
@@ -33,6 +36,9 @@ def settle(model: Model, choice: Choice) -> Settled:
     values = best.values
     if model.credits.any():
         face = replace(restrict_to_best(program, best), objective=model.credits)
+        if choice.hint_duals.size:
+            # Parts stay apart: credits break ties within an interval of a coordinated book.
+            face.lower[fills] = face.upper[fills] = best.values[fills]
         values = solve_by_parts(face).values
     return Settled(
         program=program,

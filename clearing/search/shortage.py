@@ -47,6 +47,10 @@ def least_shortage(model: Model, *, whole_reserves: bool = False) -> Floats:
     upper[layout.fill[layout.fill != NONE]] = 0.0
     untraded = upper.copy()
     untraded[layout.arc : layout.arc + model.market.demand.arc_cell.size] = 0.0
+    market = model.market
+    if market.links.source.size == 0 and market.units.offer.size == 0:
+        # Nobody buys, nothing flows and nobody must sell to stand by, so nothing has to be sold.
+        untraded[: market.supply.place.size] = 0.0
     failure = SolverError("no shortage was tried")
     for most in (untraded, upper):
         least = replace(program, objective=objective, upper=most)

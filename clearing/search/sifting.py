@@ -9,20 +9,38 @@ program (sifting; see Bixby et al., "Very large-scale linear programming", 1992)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from clearing.errors import SolverError
-from clearing.program import Flags, Floats, Integers, Program, split_program
-from clearing.solver import FACE, Ended, Solution, solve_linear
+from clearing.program import Flags, Floats, Integers, Part, Program, split_program
+from clearing.solver import FACE, At, Basis, Ended, Places, Solution, solve_linear
 
 _BAND: Final = 0.03
 """Reduced costs below this share of a typical price are not clearly one-sided."""
 
+_NARROW: Final = 0.1
+"""The same, as a share of it, once everything but ties is at its best."""
+
+_ROOM: Final = 1.0
+"""Room in a row, in its units, from which on it is not looked at before it is missed."""
+
+_CHUNK: Final = 2**20
+"""Entries looked at together: a large book has few that are not those of a fixed column."""
+
+_APART: Final = 2
+"""Rounds in which parts are solved without what ties them together, at most."""
+
 _PART_COLUMNS: Final = 400
 """Small parts are solved together up to this many columns: a call has a cost of its own."""
+
+_NEARLY: Final = 0.02
+"""Share of its range from a bound within which a tie is taken to be at it."""
+
+_REACH: Final = 300.0
+"""How far from the guess a part that lacks something may price its rows at first, in bands."""
 
 _DEAR: Final = 100.0
 """A row that is still missed at this multiple of the dearest column cannot be met."""
@@ -46,11 +64,14 @@ class Start:
         duals: Row duals near a solution, in the solver's sign.
         choices: Rows "at most" of orders that choose among their own columns, each column in one
             of them at most: their duals follow from those of the other rows.
+        ties: Columns, few of which end between their bounds, that join parts which share nothing
+            else.
     """
 
     values: Floats
     duals: Floats
     choices: Integers
+    ties: Integers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,16 +79,26 @@ class _State:
     """Values and duals so far; ``free`` columns are solved for, the others held.
 
     Attributes:
+        live: Rows that are looked at; others have no dual, and room.
+        ties: Columns that join parts and are held while the parts are solved apart.
         guess: Row duals of the start.
         reach: How far from them a part that lacks something may price its rows.
+        band: Reduced costs above it are clearly one-sided.
+        basis: Vertex of the parts as they were solved last.
+        missing: The same for what rows miss below their lower and above their upper bound.
     """
 
     values: Floats
     duals: Floats
     free: Flags
     stale: Flags
+    live: Flags
+    ties: Flags
     guess: Floats
     reach: float
+    band: float
+    basis: Basis
+    missing: Places
     choices: _Choices
 
 
@@ -83,36 +114,114 @@ def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
         SolverError: infeasible, unbounded or numerically stuck.
     """
     open_ = program.lower < program.upper
+    whole, program = program, _without(program, ~open_)
     if start is None or int(open_.sum()) < _SIFTED_COLUMNS_MIN:
         state = _State(
             values=_nearest_bound(program),
             duals=np.zeros(program.row_lower.size),
             free=open_,
             stale=np.ones(open_.size, dtype=np.bool_),
+            live=_bounded(program),
+            ties=np.zeros(open_.size, dtype=np.bool_),
             guess=np.zeros(program.row_lower.size),
             reach=np.inf,
+            band=0.0,
+            basis=_no_basis(program),
+            missing=_nothing_missing(program),
             choices=_choices(program, np.zeros(0, dtype=np.int64)),
         )
     else:
         state = _guess(program, start, open_)
     dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
+    apart = _APART
     while True:
         lacking = _solve_stale(program, state)
         _price_choices(program, state)
         reduced = reduced_costs(program, state.duals)
-        stuck = _stuck(program, state)
-        near = np.abs(reduced) <= state.reach
-        lacking |= bool(stuck.any())
-        wrong = (_wrong(program, state, reduced) | (stuck & near)) & open_
-        if not lacking and not wrong.any():
-            return _solution(program, state, reduced)
-        if lacking and state.reach > dearest:
-            message = "INFEASIBLE linear program"
-            raise SolverError(message)
-        if lacking:
-            state.reach *= _FARTHER
+        missed = _missed(program, state.values)
+        wrong = _wrong(program, state, reduced) & open_
+        apart -= 1
+        if state.ties.any() and (apart == 0 or not (wrong & ~state.ties).any()):
+            if not wrong.any() and not missed.any():
+                return _solution(whole, state)
+            _join(program, state, reduced, missed, wrong)
+            continue
+        if state.ties.any():
+            wrong &= ~state.ties
+        else:
+            more = _look_at(program, state, missed)
+            stuck = _stuck(program, state, missed)
+            lacking |= bool(stuck.any())
+            wrong |= stuck & (np.abs(reduced) <= state.reach) & open_
+            if not lacking and not more and not wrong.any():
+                return _solution(whole, state)
+            if lacking and state.reach > dearest:
+                message = "INFEASIBLE linear program"
+                raise SolverError(message)
+            if lacking:
+                state.reach *= _FARTHER
         state.free |= wrong
         state.stale |= wrong
+
+
+def _join(program: Program, state: _State, reduced: Floats, missed: Flags, wrong: Flags) -> None:
+    """Go on with ties like other columns, the wrong ones free, once the parts are solved apart.
+
+    Prices are nearly right now, so only columns near a change at them stay free and only rows
+    without room are looked at: few parts have something to do with a tie or a missed row.
+    """
+    inside = (state.values > program.lower + FACE) & (state.values < program.upper - FACE)
+    # Where only a tie can give way, its whole gain may end up in the price of one row.
+    giving = np.zeros_like(wrong)
+    giving[program.columns[missed[program.rows]]] = True
+    wrong = wrong | (giving & state.ties)
+    state.free &= inside | (np.abs(reduced) <= _NARROW * state.band)
+    state.free |= wrong
+    activity = program.activity(state.values)
+    room = np.minimum(activity - program.row_lower, program.row_upper - activity)
+    state.live &= missed | (np.abs(state.duals) > FACE) | (room < _ROOM)
+    state.stale[:] = wrong
+    _again(program, state, missed)
+    state.ties[:] = False
+    # What rows missed leaves the basis: they are just not met yet.
+    state.basis.rows[(state.missing == At.BASIC).any(axis=0)] = At.BASIC
+    state.missing[:] = At.LOWER
+
+
+def _look_at(program: Program, state: _State, missed: Flags) -> bool:
+    """Look at rows that had room and are missed now; False where there is none."""
+    more = missed & ~state.live
+    state.live |= more
+    _again(program, state, more)
+    return bool(more.any())
+
+
+def _again(program: Program, state: _State, rows: Flags) -> None:
+    """Solve the parts that are in these rows again."""
+    state.stale[program.columns[rows[program.rows]]] = True
+    state.stale &= state.free
+
+
+def _without(program: Program, fixed: Flags) -> Program:
+    """The program with what its fixed columns add up to moved into the bounds of the rows."""
+    moved = np.zeros(program.row_lower.size)
+    kept = [np.zeros(0, dtype=np.int64)]
+    for first in range(0, program.values.size, _CHUNK):
+        columns = program.columns[first : first + _CHUNK]
+        out = fixed[columns]
+        kept.append(first + np.flatnonzero(~out))
+        held = first + np.flatnonzero(out & (program.lower[columns] != 0))
+        weights = program.values[held] * program.lower[program.columns[held]]
+        moved += np.bincount(program.rows[held], weights=weights, minlength=moved.size)
+    entries = np.concatenate(kept)
+    return replace(
+        program,
+        row_lower=program.row_lower - moved,
+        row_upper=program.row_upper - moved,
+        rows=program.rows[entries],
+        columns=program.columns[entries],
+        values=program.values[entries],
+    )
 
 
 def reduced_costs(program: Program, duals: Floats) -> Floats:
@@ -124,6 +233,18 @@ def reduced_costs(program: Program, duals: Floats) -> Floats:
     )
     found: Floats = program.objective - charged
     return found
+
+
+def _no_basis(program: Program) -> Basis:
+    """Nothing known of any column or row."""
+    return Basis(
+        columns=np.full(program.objective.size, At.NOT_KNOWN, dtype=np.int8),
+        rows=np.full(program.row_lower.size, At.NOT_KNOWN, dtype=np.int8),
+    )
+
+
+def _nothing_missing(program: Program) -> Places:
+    return np.full((2, program.row_lower.size), At.LOWER, dtype=np.int8)
 
 
 def _nearest_bound(program: Program) -> Floats:
@@ -156,15 +277,27 @@ def _guess(program: Program, start: Start, open_: Flags) -> _State:
     above[choices.column[alone]] = True
     values = np.clip(start.values, program.lower, program.upper)
     values[above], values[below] = program.upper[above], program.lower[below]
-    free = open_ & ~above & ~below
+    ties = np.zeros(open_.size, dtype=np.bool_)
+    ties[start.ties] = True
+    ties &= open_
+    low, high = program.lower[ties], program.upper[ties]
+    near = _NEARLY * (high - low)
+    at = np.clip(start.values[ties], low, high)
+    values[ties] = np.where(at <= low + near, low, np.where(at >= high - near, high, at))
+    free = open_ & ~above & ~below & ~ties
     duals = np.where(_binding(program, values, guess), guess, 0.0)
     return _State(
         values=values,
         duals=duals,
         free=free,
         stale=free.copy(),
+        live=_bounded(program),
+        ties=ties,
         guess=guess,
-        reach=2 * band,
+        reach=_REACH * band,
+        band=band,
+        basis=_no_basis(program),
+        missing=_nothing_missing(program),
         choices=choices,
     )
 
@@ -237,64 +370,98 @@ def _wrong(program: Program, state: _State, reduced: Floats) -> Flags:
     return gains & ~state.free
 
 
-def _stuck(program: Program, state: _State) -> Flags:
-    """Held columns of rows that are missed although nobody in them is free."""
-    activity = program.activity(state.values)
+def _missed(program: Program, values: Floats) -> Flags:
+    """Rows that do not hold."""
+    activity = program.activity(values)
     slack = _MISSED * np.maximum(1.0, np.abs(activity))
-    missed = (activity < program.row_lower - slack) | (activity > program.row_upper + slack)
-    missed[program.rows[state.free[program.columns]]] = False
+    missed: Flags = activity < program.row_lower - slack
+    missed |= activity > program.row_upper + slack
+    return missed
+
+
+def _stuck(program: Program, state: _State, missed: Flags) -> Flags:
+    """Held columns of rows that are missed although nobody in them is free."""
+    rows = missed.copy()
+    rows[program.rows[state.free[program.columns]]] = False
     found = np.zeros(state.free.size, dtype=np.bool_)
-    found[program.columns[missed[program.rows]]] = True
+    found[program.columns[rows[program.rows]]] = True
     return found & ~state.free
+
+
+def _bounded(program: Program) -> Flags:
+    """Rows with a bound."""
+    found: Flags = np.isfinite(program.row_lower) | np.isfinite(program.row_upper)
+    return found
 
 
 def _solve_stale(program: Program, state: _State) -> bool:
     """Solve every part that has a stale column; True where held columns leave one infeasible."""
-    bound = np.isfinite(program.row_lower) | np.isfinite(program.row_upper)
-    entry = np.flatnonzero(state.free[program.columns] & bound[program.rows])
-    rows, columns = program.rows[entry], program.columns[entry]
-    row_label, column_label = _components(
-        rows, columns, program.row_lower.size, program.objective.size
-    )
+    row_label, column_label = _components(program, state)
     label = np.where(state.free, column_label, -1)
     again = np.zeros(program.objective.size + program.row_lower.size, dtype=np.bool_)
     again[label[state.stale & state.free]] = True
     state.stale[:] = False
     label[~again[label]] = -1
-    used = np.zeros(row_label.size, dtype=np.bool_)
-    used[rows] = True
-    row_of = np.where(used & again[row_label], row_label, -1)
+    # Rows that nobody is free in are labelled with themselves, and no part has that label.
+    row_of = np.where(again[row_label], row_label, -1)
     of_column, of_row, count = _batches(label, row_of)
+    apart = bool(state.ties.any())
     lacking = False
     for part in split_program(program, of_row, of_column, count, state.values):
-        try:
-            found = solve_linear(part.program)
-        except SolverError:
-            if not np.isfinite(state.reach):
-                raise
-            found = _solve_elastic(part.program, state.guess[part.rows], state.reach)
-            # Its duals name the held columns that would help; then it is solved again.
-            state.stale[part.columns] = True
-            lacking = True
+        basis = _basis_of(program, state, part)
+        found = None
+        # Without its ties a part lacks something as a rule, and goes on to.
+        if not apart:
+            try:
+                found = solve_linear(part.program, basis)
+            except SolverError:
+                if not np.isfinite(state.reach):
+                    raise
+                lacking = True
+                # Its duals name the held columns that would help; then it is solved again.
+                state.stale[part.columns] = True
+        if found is None:
+            found = _solve_elastic(part, state, basis)
+        else:
+            state.missing[:, part.rows] = At.LOWER
         state.values[part.columns] = found.values[: part.columns.size]
         state.duals[part.rows] = found.row_duals
+        if found.basis is not None:
+            state.basis.columns[part.columns] = found.basis.columns[: part.columns.size]
+            state.basis.rows[part.rows] = found.basis.rows
     return lacking
 
 
-def _solve_elastic(program: Program, guess: Floats, reach: float) -> Solution:
-    """The program with every row allowed to be missed, at its guessed dual and ``reach`` more.
+def _basis_of(program: Program, state: _State, part: Part) -> Basis | None:
+    """Where the part was last, new columns at their bound and new rows with room."""
+    columns, rows = state.basis.columns[part.columns], state.basis.rows[part.rows]
+    if not (columns == At.BASIC).any():
+        return None
+    at_upper = state.values[part.columns] >= program.upper[part.columns]
+    new = columns == At.NOT_KNOWN
+    columns[new] = np.where(at_upper, At.UPPER, At.LOWER)[new]
+    rows[rows == At.NOT_KNOWN] = At.BASIC
+    return Basis(columns=columns, rows=rows)
+
+
+def _solve_elastic(part: Part, state: _State, basis: Basis | None) -> Solution:
+    """The part with rows allowed to be missed, at their guessed dual and ``reach`` more.
 
     So the duals that come out stay near the guess, and name few held columns.
     """
+    program, guess = part.program, state.guess[part.rows]
     size = program.objective.size
-    low = np.flatnonzero(np.isfinite(program.row_lower))
-    high = np.flatnonzero(np.isfinite(program.row_upper))
+    # Where nobody is in, these rows do not hold; with what they miss everything else does.
+    activity = program.activity(_nearest_bound(program))
+    low = np.flatnonzero(activity < program.row_lower - FACE)
+    high = np.flatnonzero(activity > program.row_upper + FACE)
     rows = np.concatenate((low, high))
     more = np.arange(rows.size, dtype=np.int64)
     missed = np.concatenate(
-        (np.minimum(guess[low], 0) - reach, -np.maximum(guess[high], 0) - reach)
+        (np.minimum(guess[low], 0) - state.reach, -np.maximum(guess[high], 0) - state.reach)
     )
-    return solve_linear(
+    missing = np.concatenate((state.missing[0, part.rows[low]], state.missing[1, part.rows[high]]))
+    found = solve_linear(
         Program(
             objective=np.concatenate((program.objective, missed)),
             lower=np.concatenate((program.lower, np.zeros(rows.size))),
@@ -305,29 +472,25 @@ def _solve_elastic(program: Program, guess: Floats, reach: float) -> Solution:
             rows=np.concatenate((program.rows, rows)),
             columns=np.concatenate((program.columns, size + more)),
             values=np.concatenate((program.values, np.where(more < low.size, 1.0, -1.0))),
-        )
+        ),
+        basis and Basis(columns=np.concatenate((basis.columns, missing)), rows=basis.rows),
     )
+    if found.basis is not None:
+        missing = found.basis.columns[size:]
+        state.missing[0, part.rows[low]] = missing[: low.size]
+        state.missing[1, part.rows[high]] = missing[low.size :]
+    return found
 
 
-def _components(
-    rows: Integers, columns: Integers, row_count: int, column_count: int
-) -> tuple[Integers, Integers]:
-    """Label of each row and column: equal where entries connect them."""
-    label = np.arange(row_count + column_count)
-    there = columns + row_count
-    while True:
-        low, high = label[rows], label[there]
-        differ = low != high
-        if not differ.any():
-            return label[:row_count], label[row_count:]
-        # Only edges between different labels matter from here on.
-        rows, there, low, high = rows[differ], there[differ], low[differ], high[differ]
-        np.minimum.at(label, np.maximum(low, high), np.minimum(low, high))
-        while True:
-            above = label[label]
-            if (above == label).all():
-                break
-            label = above
+def _components(program: Program, state: _State) -> tuple[Integers, Integers]:
+    """Label of each row and column: equal where free columns and live rows connect them."""
+    # Coordination, whose compiler this is, settles too.
+    from clearing.search.components import unite  # noqa: PLC0415
+
+    rows, columns = program.row_lower.size, program.objective.size
+    label = np.arange(rows + columns)
+    unite(program.rows, program.columns, state.free, state.live, label)
+    return label[:rows], label[rows:]
 
 
 def _batches(of_column: Integers, of_row: Integers) -> tuple[Integers, Integers, int]:
@@ -348,7 +511,7 @@ def _batches(of_column: Integers, of_row: Integers) -> tuple[Integers, Integers,
     )
 
 
-def _solution(program: Program, state: _State, reduced: Floats) -> Solution:
+def _solution(program: Program, state: _State) -> Solution:
     objective = float(program.objective @ state.values)
     return Solution(
         ended=Ended.OPTIMAL,
@@ -356,5 +519,5 @@ def _solution(program: Program, state: _State, reduced: Floats) -> Solution:
         objective=objective,
         bound=objective,
         row_duals=state.duals,
-        reduced_costs=reduced,
+        reduced_costs=reduced_costs(program, state.duals),
     )

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from clearing.errors import SolverError
-from clearing.program import Floats
+from clearing.program import Flags, Floats
 from clearing.search.decisions import (
     WHOLE,
     Decision,
@@ -55,6 +55,9 @@ _DIVE_PARTS: Final = 4
 
 _LEANS: Final = 0.3
 """A set of which this share is chosen is taken in a dive; what is small is rarely worth taking."""
+
+_NEAR_PARTS: Final = 4
+"""A neighbourhood is split for one in so many of its linear programs before the first dive."""
 
 _DIVE_EVERY: Final = 32
 """Splits between two dives, after the first few at 1, 2, 4, 8 and 16."""
@@ -123,6 +126,8 @@ class Tree:
         leaves_most: Leaves at most.
         relative_gap: Share of the objective within which a bound is reached.
         diving: Look for solutions; pointless where a good one is known.
+        dive_after: Linear programs before the first dive: what splitting has decided by then is
+            decided well, and dives from there lose a tenth of what dives from the root lose.
         keep_duals: Keep the row duals of every leaf.
         root: First node.
         best: Best solution without fractions so far.
@@ -137,6 +142,7 @@ class Tree:
     leaves_most: int = LEAVES_MOST
     relative_gap: float = 0.0
     diving: bool = True
+    dive_after: int = 0
     keep_duals: bool = False
     root: Node | None = None
     best: Solution | None = None
@@ -198,6 +204,53 @@ class Tree:
             if (splits % _DIVE_EVERY == 0 or (splits & (splits - 1)) == 0) and self._heap:
                 self._dive(self._heap[0][2])
 
+    def improve(self, rounds: int, programs: int) -> None:
+        """Look for better solutions near the best one.
+
+        What it and the relaxation of a promising node agree on is held, and the rest is searched by
+        a tree of its own ("relaxation induced neighbourhoods", Danna, Rothberg and Le Pape, 2005).
+
+        Args:
+            rounds: Neighbourhoods, of the open nodes that promise most.
+            programs: Linear programs in each.
+        """
+        nodes = [node for _, _, node in heapq.nsmallest(rounds, self._heap)]
+        for node in nodes:
+            known = self.best
+            if known is None or self.reached():
+                return
+            self._bound_by(node.path())
+            self.solved += 1
+            relaxed = self._resolver.solve()
+            if relaxed is None:
+                continue
+            held = self._agreed(known.values, relaxed.values)
+            base = self._resolver.program
+            program = replace(
+                self.menu.program,
+                objective=base.objective,
+                lower=np.where(held, known.values, self.menu.program.lower),
+                upper=np.where(held, known.values, self.menu.program.upper),
+            )
+            near = Tree(
+                menu=replace(self.menu, program=program),
+                programs_most=programs,
+                relative_gap=self.relative_gap,
+                dive_after=programs // _NEAR_PARTS,
+                cutoff=self.cutoff,
+            )
+            near.grow()
+            self.solved += near.solved
+            if near.best is not None and near.cutoff > self.cutoff:
+                self.best, self.cutoff = near.best, near.cutoff
+
+    def _agreed(self, best: Floats, relaxed: Floats) -> Flags:
+        """Columns of decisions that have the same value in both."""
+        held = np.zeros(best.size, dtype=np.bool_)
+        at = self.menu.binaries
+        held[at] = np.abs(best[at] - relaxed[at]) <= WHOLE
+        return held
+
     def renew(self, objective: Floats, cutoff: float) -> None:
         """Change what the columns are worth, and solve every leaf again.
 
@@ -214,6 +267,24 @@ class Tree:
             for leaf in self.root.leaves():
                 self._relax(leaf)
         for leaf in self.root.leaves():
+            self._push(leaf)
+
+    def resume(self, menu: Menu, objective: Floats) -> None:
+        """Go on with more rows: a part whose relaxation left something open is bounded as before.
+
+        Args:
+            menu: The decisions as before; its program has the rows.
+            objective: Per column, as before.
+        """
+        self.menu, self._effects = menu, {}
+        self._resolver = Resolver(menu.program)
+        self._resolver.change(objective=objective)
+        self.best, self.cutoff, self.ceiling = None, -np.inf, np.inf
+        self._heap = []
+        for leaf in self.root.leaves() if self.root else ():
+            if not leaf.shares and np.isfinite(leaf.bound):
+                self._relax(leaf)
+        for leaf in self.root.leaves() if self.root else ():
             self._push(leaf)
 
     def change_objective(self, objective: Floats) -> None:
@@ -376,7 +447,7 @@ class Tree:
 
         Where that costs much it takes fewer; one alone is taken the way that costs less.
         """
-        if not self.diving:
+        if not self.diving or self.solved < self.dive_after:
             return
         much = _DIVE_LOSS * max(1.0, abs(node.bound))
         several = -(-len(node.shares) // _DIVE_PARTS)

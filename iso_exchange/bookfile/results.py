@@ -111,7 +111,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "runs": (_ORDER, *_wholes("first", "stop")),
     "flows": (Column("link_id", TEXT), *_wholes("interval", "chips")),
     "duals": (
-        *_names("row", "subject", "lost_site"),
+        *_names("row", "subject", "lost_site", "order_id"),
         *_wholes("interval"),
         Column("value", WIDE),
     ),

@@ -39,6 +39,12 @@ def test_random_books_keep_every_law(preset: str, chunk: int) -> None:
     assert dict(tally.examples) == {}
 
 
+@pytest.mark.parametrize(("preset", "seed"), [("mixed", 5106), ("mixed-many", 5108)])
+def test_who_must_sell_to_stand_by_counts_in_the_shortage(preset: str, seed: int) -> None:
+    """Units cover base load only while they are on: what they must sell then has to be sold."""
+    assert dict(sweep(preset, range(seed, seed + 1), folder=None).examples) == {}
+
+
 def test_every_preset_is_swept() -> None:
     assert CHUNKS.keys() == PRESETS.keys()
 

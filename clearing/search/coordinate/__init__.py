@@ -19,6 +19,7 @@ import numpy as np
 
 from clearing.layout import Choice, Model
 from clearing.market import NONE
+from clearing.model import with_runs
 from clearing.program import Floats
 from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
@@ -26,6 +27,7 @@ from clearing.search.coordinate.newton import new_vectors
 from clearing.search.coordinate.path import descend, first_guess, set_scales
 from clearing.search.coordinate.reading import chips_per_node, read_problem
 from clearing.search.coordinate.rounds import appraise, decide_all, rank
+from clearing.search.coordinate.steep import prove
 from clearing.search.shortage import least_shortage
 from clearing.types import AuctionSpec
 
@@ -43,6 +45,7 @@ class _Effort:
         shares: Share of the volume of blocks that is decided after each round but the last.
         steps: Newton steps between rounds.
         last: Temperatures at which the decisions are appraised.
+        bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
 
     ladder: tuple[float, ...]
@@ -51,15 +54,17 @@ class _Effort:
     shares: tuple[float, ...]
     steps: int
     last: tuple[float, ...]
+    bound: tuple[float, ...] = ()
 
 
 _USUAL: Final = _Effort(
-    ladder=(0.1, 0.03, 0.01, 0.003, 0.001, 0.0003),
+    ladder=(0.1, 0.03, 0.01, 0.003, 0.001),
     tolerance=2e-3,
     dive=0.001,
     shares=(0.3, 0.5, 0.7, 0.85, 0.93, 0.98),
     steps=12,
     last=(0.0003,),
+    bound=(0.003, 0.001, 0.0003, 0.0001),
 )
 _LARGE: Final = _Effort(
     ladder=(0.1, 0.03, 0.01, 0.003, 0.001),
@@ -72,19 +77,18 @@ _LARGE: Final = _Effort(
 _LARGE_ALTERNATIVES: Final = 200_000
 
 
-def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> Choice:
+def choose(model: Model, spec: AuctionSpec) -> Choice:
     """Choose alternatives and commitments of a large book.
 
     Args:
         model: Problem.
-        spec: Not read: the limits here are fixed counts.
-        start: Row duals of an earlier choice of nearly the same program, or None.
+        spec: Of its book; its limits are not read, those here are fixed counts.
 
     Returns:
         Decisions that leave room for themselves in whole nodes, cover and site power included;
-        never called proven. ``row_duals`` are the multipliers of the best bound.
+        never called proven. ``row_duals`` price what they leave divisible, ``bound_duals`` are
+        the multipliers of the best bound.
     """
-    del spec, start
     market, layout = model.market, model.layout
     short = least_shortage(model)
     columns = np.zeros(model.program.objective.size)
@@ -100,6 +104,7 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
     descent = descend(
         problem, first_guess(problem), answer, vectors, effort.ladder, tolerance=effort.tolerance
     )
+    proof = prove(market, problem, descent, answer, vectors, waived, effort.ladder, effort.bound)
     state = decide_all(
         market,
         problem,
@@ -117,16 +122,21 @@ def choose(model: Model, spec: AuctionSpec, *, start: Floats | None = None) -> C
     set_scales(problem, decided.multipliers)
     answer.soft[:] = tau * problem.places.ref[: answer.soft.size]
     evaluate(problem, decided.multipliers, tau, answer, vectors.slope)
-    hint = column_values(model, problem, decided.multipliers, tau, answer, decided.taken)
     chosen = np.zeros(market.blocks.order.size, dtype=np.bool_)
     chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
+    x = decided.multipliers
+    hint = column_values(with_runs(model, spec, chosen), problem, x, tau, answer, decided.taken)
+    hint_duals = row_duals(model, problem, x, answer)
     return Choice(
         proven=False,
         chosen=chosen,
         on=decided.on.reshape(market.units.offered.shape),
         short=short,
-        row_duals=row_duals(model, problem, descent.multipliers, answer),
+        row_duals=hint_duals,
         hint=hint,
+        hint_duals=hint_duals,
+        bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
+        whole_duals=proof.whole_duals,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import allocating, compiled
+from clearing.search.coordinate.compiled import allocating, inner
 from clearing.search.coordinate.curves import smooth_surplus, steps_below
 from clearing.search.coordinate.problem import Baskets, Problem
 
@@ -17,7 +17,7 @@ UNMOVED: Final = 1e-6
 """A share nearer to none or all does not count in the second derivative."""
 
 
-@compiled
+@inner
 def arc_price(baskets: Baskets, arc: int, price: Floats, x: Floats, count: int) -> float:
     """Price of the basket if this arc alone serves it."""
     total = price[baskets.table[arc] * count + baskets.place[arc]] + baskets.offset[arc]
@@ -26,7 +26,7 @@ def arc_price(baskets: Baskets, arc: int, price: Floats, x: Floats, count: int) 
     return total
 
 
-@compiled
+@inner
 def _soft_least(
     baskets: Baskets,
     basket: int,
@@ -56,7 +56,7 @@ def _soft_least(
     return low - soft * math.log(mass)
 
 
-@compiled
+@inner
 def respond_baskets(
     problem: Problem,
     price: Floats,
@@ -129,7 +129,7 @@ def respond_baskets(
     return total
 
 
-@compiled
+@inner
 def move_baskets(
     problem: Problem,
     moves: Floats,
@@ -171,7 +171,7 @@ def move_baskets(
                 load[baskets.row[arc]] += shift
 
 
-@compiled
+@inner
 def arc_move(baskets: Baskets, arc: int, moves: Floats, direction: Floats, count: int) -> float:
     """How the price of an arc moves."""
     total = moves[baskets.table[arc] * count + baskets.place[arc]]

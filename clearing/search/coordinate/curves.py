@@ -16,7 +16,7 @@ import numpy as np
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 
 TAIL: Final = 25.0
 """Steps farther from the price than so many temperatures are full or empty."""
@@ -67,7 +67,7 @@ def _add_up(curves: Curves) -> None:
             curves.money[step + row + 1] = money
 
 
-@compiled
+@inner
 def steps_below(curves: Curves, row: int, price: float) -> int:
     """First step of a list whose price is above ``price``."""
     low = curves.start[row]
@@ -81,14 +81,14 @@ def steps_below(curves: Curves, row: int, price: float) -> int:
     return low
 
 
-@compiled
+@inner
 def surplus_at(curves: Curves, row: int, price: float) -> float:
     """Exact surplus of a list at a price."""
     at = steps_below(curves, row, price) + row
     return price * curves.amount[at] - curves.money[at]
 
 
-@compiled
+@inner
 def smooth_surplus(
     curves: Curves, row: int, price: float, soft: float
 ) -> tuple[float, float, float]:
@@ -111,25 +111,3 @@ def smooth_surplus(
         quantity += chips * part if over > 0.0 else chips * (1.0 - part)
         step += 1
     return value, quantity, slope
-
-
-@compiled
-def cost_of(curves: Curves, row: int, chips: float) -> float:
-    """Cost of the cheapest ``chips`` of a list; infinite above what it holds."""
-    low = curves.start[row] + row
-    high = curves.start[row + 1] + row
-    if chips > curves.amount[high] + 1e-6:
-        return np.inf
-    first = low
-    while low < high:
-        middle = (low + high) // 2
-        if curves.amount[middle + 1] < chips:
-            low = middle + 1
-        else:
-            high = middle
-    if low == curves.start[row + 1] + row:
-        return curves.money[low]
-    step = low - row
-    if low < first:
-        return 0.0
-    return curves.money[low] + (chips - curves.amount[low]) * curves.price[step]

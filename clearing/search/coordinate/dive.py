@@ -16,7 +16,7 @@ import numpy as np
 from clearing.market import Integers
 from clearing.program import Floats
 from clearing.search.coordinate.baskets import arc_price
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 from clearing.search.coordinate.curves import smooth_surplus
 from clearing.search.coordinate.dual import Answer
 from clearing.search.coordinate.picks import (
@@ -128,7 +128,7 @@ def measure(
             local.toll[base + point] = local.toll[base + point + 1] - step * mean
 
 
-@compiled
+@inner
 def _measure_baskets(
     problem: Problem, x: Floats, tau: float, answer: Answer, own: float, local: Local
 ) -> None:
@@ -176,7 +176,7 @@ def _measure_baskets(
                 local.reach[place * GRID + point] -= weight * part * chips
 
 
-@compiled
+@inner
 def _second(
     baskets: Baskets, first: int, stop: int, one: int, price: Floats, x: Floats, count: int
 ) -> float:
@@ -188,7 +188,7 @@ def _second(
     return low
 
 
-@compiled
+@inner
 def _measure_picks(
     problem: Problem,
     tau: float,
@@ -233,7 +233,7 @@ def _measure_picks(
                 local.reach[place * GRID + point] += total * change
 
 
-@compiled
+@inner
 def toll_of(problem: Problem, local: Local, place: int, excess: float) -> float:
     """What an excess of load at a place costs above its price, US dollars."""
     base = place * GRID
@@ -309,7 +309,7 @@ def decide(
     return changed
 
 
-@compiled
+@inner
 def _take_out(problem: Problem, answer: Answer, room: Room, local: Local, pick: int) -> None:
     """Take the load of a pick, expected or decided, out of the excess."""
     picks = problem.picks
@@ -324,7 +324,7 @@ def _take_out(problem: Problem, answer: Answer, room: Room, local: Local, pick: 
         put(problem, room, odds.taken[pick], -1)
 
 
-@compiled
+@inner
 def _carry_up(
     problem: Problem,
     answer: Answer,
@@ -349,7 +349,7 @@ def _carry_up(
             answer.odds.carried[parent] += gain
 
 
-@compiled
+@inner
 def _best_of(
     problem: Problem,
     answer: Answer,
@@ -379,7 +379,7 @@ def _best_of(
     return best, best_gain, best_fill
 
 
-@compiled
+@inner
 def _record(picks: Picks, answer: Answer, pick: int, before: int, best: int) -> None:
     """Note the decision of a pick."""
     odds = answer.odds
@@ -393,7 +393,7 @@ def _record(picks: Picks, answer: Answer, pick: int, before: int, best: int) -> 
             odds.state[pick] = FILLING
 
 
-@compiled
+@inner
 def add_excess(problem: Problem, local: Local, at: int, chips: float) -> None:
     """Add the load of an alternative to the excess; ``chips`` of its full fill."""
     places = problem.places
@@ -410,7 +410,7 @@ def add_excess(problem: Problem, local: Local, at: int, chips: float) -> None:
         local.excess[base + interval] += chips
 
 
-@compiled
+@inner
 def _worth(problem: Problem, answer: Answer, local: Local, at: int) -> tuple[float, float]:
     """Best gain of an alternative at the prices that it makes itself, and its fill in chips."""
     picks = problem.picks
@@ -427,7 +427,7 @@ def _worth(problem: Problem, answer: Answer, local: Local, at: int) -> tuple[flo
     return best, fill
 
 
-@compiled
+@inner
 def _worth_at(problem: Problem, answer: Answer, local: Local, at: int, fill: float) -> float:
     """Gain of an alternative at a fill, in chips."""
     places = problem.places

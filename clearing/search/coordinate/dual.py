@@ -17,7 +17,7 @@ import numpy as np
 from clearing.market import Integers
 from clearing.program import Floats
 from clearing.search.coordinate.baskets import exact_baskets, move_baskets, respond_baskets
-from clearing.search.coordinate.compiled import compiled, copy_into
+from clearing.search.coordinate.compiled import compiled, copy_into, inner
 from clearing.search.coordinate.curves import smooth_surplus, surplus_at
 from clearing.search.coordinate.picks import (
     Loose,
@@ -209,7 +209,7 @@ def evaluate(problem: Problem, x: Floats, tau: float, answer: Answer, slope: Flo
     return total
 
 
-@compiled
+@inner
 def spread(problem: Problem, edges: Floats, loads: Floats) -> None:
     """Add differences over intervals to loads by table and place."""
     intervals = problem.places.intervals
@@ -222,7 +222,7 @@ def spread(problem: Problem, edges: Floats, loads: Floats) -> None:
         at += intervals + 1
 
 
-@compiled
+@inner
 def spread_slots(problem: Problem, edges: Floats, load: Floats) -> None:
     """Add differences over intervals to the load of slots."""
     places = problem.places
@@ -237,7 +237,7 @@ def spread_slots(problem: Problem, edges: Floats, load: Floats) -> None:
         at += places.intervals + 1
 
 
-@compiled
+@inner
 def _respond_supply(problem: Problem, x: Floats, tau: float, answer: Answer) -> float:
     places = problem.places
     count = places.pools * places.intervals
@@ -257,7 +257,7 @@ def _respond_supply(problem: Problem, x: Floats, tau: float, answer: Answer) -> 
     return total
 
 
-@compiled
+@inner
 def _respond_flows(problem: Problem, x: Floats, answer: Answer, slope: Floats) -> float:
     """Links and named backups; their loads go straight into the gradient."""
     flows = problem.flows
@@ -293,13 +293,13 @@ def _respond_flows(problem: Problem, x: Floats, answer: Answer, slope: Floats) -
     return total
 
 
-@compiled
+@inner
 def _backing_soft(answer: Answer) -> float:
     """One temperature for all named backups of base load."""
     return answer.soft[0]
 
 
-@compiled
+@inner
 def _add_rows(problem: Problem, x: Floats, answer: Answer, slope: Floats) -> float:
     """What rows have left over, times their multipliers; the gradient is added to ``slope``."""
     places = problem.places
@@ -347,7 +347,7 @@ def _add_rows(problem: Problem, x: Floats, answer: Answer, slope: Floats) -> flo
     return total
 
 
-@compiled
+@inner
 def curve_along(
     problem: Problem, tau: float, answer: Answer, direction: Floats, result: Floats
 ) -> None:
@@ -401,7 +401,7 @@ def curve_along(
     _move_rows(problem, direction, answer, used, load, unit_sold, unit_held, result)
 
 
-@compiled
+@inner
 def _move_flows(problem: Problem, direction: Floats, answer: Answer, result: Floats) -> None:
     flows = problem.flows
     for link in range(flows.least.size):
@@ -422,7 +422,7 @@ def _move_flows(problem: Problem, direction: Floats, answer: Answer, result: Flo
             )
 
 
-@compiled
+@inner
 def _move_rows(
     problem: Problem,
     direction: Floats,
@@ -487,7 +487,7 @@ def _move_rows(
         result[row] -= load[row]
 
 
-@compiled
+@inner
 def _slot_move(problem: Problem, place: int, direction: Floats) -> float:
     places = problem.places
     total = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clearing.layout import POWER_UNIT, Model
-from clearing.market import NONE, Integers
+from clearing.market import NONE, Flags, Integers
 from clearing.program import Floats
 from clearing.search.coordinate.dual import Answer
 from clearing.search.coordinate.problem import RECLAIM, Problem
@@ -21,8 +21,13 @@ _FAR = 1e6
 """Nodes; a column without an upper bound counts as having this one."""
 
 
-def row_duals(model: Model, problem: Problem, x: Floats, answer: Answer) -> Floats:
-    """Row duals of the program at multipliers, US dollars per unit of the row, solver's sign."""
+def row_duals(
+    model: Model, problem: Problem, x: Floats, answer: Answer, steep: Flags | None = None
+) -> Floats:
+    """Row duals of the program at multipliers, US dollars per unit of the row, solver's sign.
+
+    Where a place is ``steep`` its multiplier of cover belongs to another row.
+    """
     layout, market, places = model.layout, model.market, problem.places
     answer.soft[:] = 0.0
     fill_tables(places, x, answer.soft, answer.tables)
@@ -33,7 +38,7 @@ def row_duals(model: Model, problem: Problem, x: Floats, answer: Answer) -> Floa
     found = np.zeros(model.program.row_lower.size)
     for rows, values in (
         (layout.balance, -x[:count] * node),
-        (layout.cover, -mu * node),
+        (layout.cover, -mu * node if steep is None else np.where(steep, 0.0, -mu * node)),
         (layout.reclaimable, np.maximum(0.0, mu - recall) * node),
         (layout.recall, recall * node),
         (layout.headroom, tables.spare * node),

@@ -13,7 +13,7 @@ import numpy as np
 
 from clearing.market import Flags
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled, copy_into
+from clearing.search.coordinate.compiled import compiled, copy_into, inner
 from clearing.search.coordinate.dual import Answer, curve_along, evaluate
 from clearing.search.coordinate.problem import COVERED, RECALL, RECLAIM, TABLES, Problem
 
@@ -123,7 +123,7 @@ def minimise(
     return value, damping, imbalance, taken, gradients
 
 
-@compiled
+@inner
 def _mark_free(problem: Problem, x: Floats, vectors: Vectors) -> float:
     """Which multipliers may move; returns the imbalance in money."""
     places = problem.places
@@ -138,7 +138,7 @@ def _mark_free(problem: Problem, x: Floats, vectors: Vectors) -> float:
     return total
 
 
-@compiled
+@inner
 def _fill_diagonal(
     problem: Problem, tau: float, answer: Answer, damping: float, vectors: Vectors
 ) -> None:
@@ -199,7 +199,7 @@ def _fill_diagonal(
             _hold_pair(place, count + place, _LOCAL * tau * places.ref[place], vectors)
 
 
-@compiled
+@inner
 def _hold_pair(first: int, second: int, reach: float, vectors: Vectors) -> None:
     """Damp a pair of multipliers until its own step stays within ``reach``."""
     diagonal = vectors.diagonal
@@ -218,7 +218,7 @@ def _hold_pair(first: int, second: int, reach: float, vectors: Vectors) -> None:
         more *= 3.0
 
 
-@compiled
+@inner
 def _scale(problem: Problem, vectors: Vectors, residual: Floats, scaled: Floats) -> None:
     """Preconditioner: pairs (pi, mu) together, the rest by the diagonal."""
     places = problem.places
@@ -237,7 +237,7 @@ def _scale(problem: Problem, vectors: Vectors, residual: Floats, scaled: Floats)
                 scaled[other] = (first * residual[other] - cross * residual[place]) / within
 
 
-@compiled
+@inner
 def _solve(problem: Problem, tau: float, answer: Answer, vectors: Vectors) -> int:
     """Newton step by preconditioned conjugate gradients; returns how many were taken."""
     places = problem.places

@@ -14,7 +14,7 @@ import numpy as np
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import inner
 from clearing.search.coordinate.problem import Indices, Picks, Places, Problem
 from clearing.search.coordinate.tables import Tables
 
@@ -68,7 +68,7 @@ def new_odds(picks: Picks) -> Odds:
     )
 
 
-@compiled
+@inner
 def run_cost(
     places: Places,
     picks: Picks,
@@ -101,7 +101,7 @@ def run_cost(
     return total
 
 
-@compiled
+@inner
 def add_run(
     places: Places,
     picks: Picks,
@@ -137,7 +137,7 @@ def add_run(
         slot_edges[slot + picks.stop[at]] -= weight * (least + extra)
 
 
-@compiled
+@inner
 def add_square(
     picks: Picks, at: int, least: float, extra: float, weight: float, edges: Floats
 ) -> None:
@@ -161,7 +161,7 @@ def add_square(
     edges[high] -= weight * least * least
 
 
-@compiled
+@inner
 def open_range(picks: Picks, odds: Odds, pick: int) -> tuple[int, int]:
     """Alternatives of a pick that are open."""
     if odds.state[pick] == FILLING:
@@ -169,7 +169,7 @@ def open_range(picks: Picks, odds: Odds, pick: int) -> tuple[int, int]:
     return picks.start[pick], picks.start[pick + 1]
 
 
-@compiled
+@inner
 def open_load(picks: Picks, odds: Odds, pick: int, at: int) -> tuple[float, float, float]:
     """Least and extra chips of an alternative that are open, and their worth."""
     if odds.state[pick] == FILLING:
@@ -180,7 +180,7 @@ def open_load(picks: Picks, odds: Odds, pick: int, at: int) -> tuple[float, floa
     return picks.least[at], picks.extra[at], picks.worth[at]
 
 
-@compiled
+@inner
 def respond_picks(
     problem: Problem,
     tables: Tables,
@@ -223,7 +223,7 @@ def respond_picks(
     return total
 
 
-@compiled
+@inner
 def _respond_simple(
     picks: Picks,
     pick: int,
@@ -264,7 +264,7 @@ def _respond_simple(
     return best + soft * math.log(mass)
 
 
-@compiled
+@inner
 def _add_pick(
     places: Places,
     picks: Picks,
@@ -298,14 +298,14 @@ def _add_pick(
             add_square(picks, at, least, extra, bend, squares)
 
 
-@compiled
+@inner
 def hangs(picks: Picks, odds: Odds, pick: int) -> bool:
     """An open pick whose parent is open too."""
     parent = picks.parent[pick]
     return parent >= 0 and odds.state[pick] == OPEN and odds.chance[parent] < ACCEPTED
 
 
-@compiled
+@inner
 def _soften(
     places: Places, picks: Picks, tables: Tables, soft: float, odds: Odds, pick: int
 ) -> float:
@@ -371,7 +371,7 @@ def new_loose(picks: Picks) -> Loose:
     )
 
 
-@compiled
+@inner
 def list_undecided(picks: Picks, odds: Odds, tau: float, loose: Loose) -> None:
     """Pack the picks that stand alone and whose shares still move."""
     size = 0
@@ -406,7 +406,7 @@ def list_undecided(picks: Picks, odds: Odds, tau: float, loose: Loose) -> None:
     loose.other[-1] = others
 
 
-@compiled
+@inner
 def _move_loose(loose: Loose, running: Floats, edges: Floats) -> None:
     """How the loads of the packed picks change."""
     for pick in range(loose.size[0]):
@@ -424,7 +424,7 @@ def _move_loose(loose: Loose, running: Floats, edges: Floats) -> None:
             edges[loose.high[at]] -= load
 
 
-@compiled
+@inner
 def move_picks(
     problem: Problem,
     running: Floats,
@@ -476,7 +476,7 @@ def move_picks(
         _add_shift(places, picks, odds, pick, moved, shift, chance, edges, slot_edges)
 
 
-@compiled
+@inner
 def _shift_pick(
     places: Places,
     picks: Picks,
@@ -508,7 +508,7 @@ def _shift_pick(
     return mean
 
 
-@compiled
+@inner
 def _add_shift(
     places: Places,
     picks: Picks,
@@ -533,7 +533,7 @@ def _add_shift(
         add_run(places, picks, at, least, extra, weight, edges, slot_edges)
 
 
-@compiled
+@inner
 def exact_picks(problem: Problem, tables: Tables, odds: Odds, carried: Floats) -> float:
     """Exact best response of everything that is open; ``carried`` is room per order."""
     picks = problem.picks
@@ -554,7 +554,7 @@ def exact_picks(problem: Problem, tables: Tables, odds: Odds, carried: Floats) -
     return total
 
 
-@compiled
+@inner
 def _exact_pick(problem: Problem, tables: Tables, odds: Odds, carried: Floats, pick: int) -> float:
     picks = problem.picks
     carries = picks.linked[pick] and odds.state[pick] == OPEN

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from clearing.market import Integers, Market
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 from clearing.search.coordinate.dive import Local, toll_of
 from clearing.search.coordinate.dual import Answer
 from clearing.search.coordinate.problem import COVERED, Problem
@@ -86,7 +86,7 @@ def decide_units(
     return count
 
 
-@compiled
+@inner
 def _switch(problem: Problem, room: Room, unit: int, interval: int, sign: int) -> None:
     """Count a unit as on (1) or off (-1) in an interval."""
     units = problem.units
@@ -98,7 +98,7 @@ def _switch(problem: Problem, room: Room, unit: int, interval: int, sign: int) -
     room.least[place] += sign * least
 
 
-@compiled
+@inner
 def _may_switch_off(problem: Problem, room: Room, unit: int, interval: int) -> bool:
     """Whether what is promised at the place fits without the unit, or no worse than with it."""
     place = problem.units.pool[unit] * problem.places.intervals + interval
@@ -163,19 +163,31 @@ def name_backups(market: Market, problem: Problem, answer: Answer, room: Room) -
 
 def drop_unsold(problem: Problem, answer: Answer, room: Room) -> None:
     """Switch off units whose least sales might find nobody, where nothing may be left over."""
-    units, intervals = problem.units, problem.places.intervals
-    on = answer.runs.on.reshape(-1, intervals)
-    thirst = _divisible_nodes(problem, room)
-    for unit in np.argsort(units.scale, kind="stable").tolist():
-        running = np.flatnonzero(on[unit] > 0.0)
-        place = units.pool[unit] * intervals + running
-        taken = room.firm[place] + room.recallable[place] + thirst[place]
-        if (room.least[place] <= taken).all():
-            continue
-        if all(_may_switch_off(problem, room, unit, int(interval)) for interval in running):
-            for interval in running.tolist():
+    order = np.argsort(problem.units.scale, kind="stable")
+    _drop_unsold(problem, answer, room, order, _divisible_nodes(problem, room))
+
+
+@compiled
+def _drop_unsold(
+    problem: Problem, answer: Answer, room: Room, order: Integers, thirst: Integers
+) -> None:
+    units, intervals, on = problem.units, problem.places.intervals, answer.runs.on
+    for position in range(order.size):
+        unit = order[position]
+        unsold = False
+        for interval in range(intervals):
+            place = units.pool[unit] * intervals + interval
+            taken = room.firm[place] + room.recallable[place] + thirst[place]
+            if on[unit * intervals + interval] > 0.0 and room.least[place] > taken:
+                unsold = True
+        for interval in range(intervals):
+            if unsold and on[unit * intervals + interval] > 0.0:
+                unsold = _may_switch_off(problem, room, unit, interval)
+        for interval in range(intervals):
+            at = unit * intervals + interval
+            if unsold and on[at] > 0.0:
                 _switch(problem, room, unit, interval, -1)
-            on[unit] = 0.0
+                on[at] = 0.0
 
 
 def _divisible_nodes(problem: Problem, room: Room) -> Integers:

@@ -19,7 +19,7 @@ import numpy as np
 
 from clearing.market import Integers, Market
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 from clearing.search.coordinate.problem import COVERED, RECALL, Picks, Places, Problem
 from clearing.search.coordinate.reading import chips_per_node
 
@@ -78,7 +78,7 @@ def new_room(market: Market, problem: Problem, waived: Floats) -> Room:
     )
 
 
-@compiled
+@inner
 def cover_nodes(places: Places, room: Room, place: int, covered: float) -> int:
     """Whole nodes of spare that covered chips ask for."""
     if covered <= 0.0:
@@ -87,7 +87,7 @@ def cover_nodes(places: Places, room: Room, place: int, covered: float) -> int:
     return max(0, asked - room.waived[place])
 
 
-@compiled
+@inner
 def _need(
     places: Places,
     room: Room,
@@ -119,7 +119,7 @@ def place_need(places: Places, room: Room, place: int) -> int:
     return supply
 
 
-@compiled
+@inner
 def _fits_at(
     places: Places,
     room: Room,
@@ -152,7 +152,7 @@ def _fits_at(
     return after <= max(before, room.offered[place]), power
 
 
-@compiled
+@inner
 def fits(problem: Problem, room: Room, at: int) -> bool:
     """Whether an alternative at its least fill fits beside what is decided."""
     places = problem.places
@@ -180,7 +180,7 @@ def fits(problem: Problem, room: Room, at: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def _chips(picks: Picks, at: int, interval: int) -> float:
     """Chips of an alternative at its least fill in an interval."""
     if picks.shape[at] >= 0:
@@ -188,7 +188,7 @@ def _chips(picks: Picks, at: int, interval: int) -> float:
     return picks.least[at]
 
 
-@compiled
+@inner
 def _kinds(picks: Picks, at: int, nodes: int, chips: float) -> tuple[int, int, float]:
     """Firm nodes, recallable nodes and covered chips of a load."""
     if picks.table[at] == RECALL:
@@ -198,13 +198,13 @@ def _kinds(picks: Picks, at: int, nodes: int, chips: float) -> tuple[int, int, f
     return nodes, 0, 0.0
 
 
-@compiled
+@inner
 def _backup_place(places: Places, slot: int, interval: int) -> int:
     """Where a slot's backups stand."""
     return places.slot_pool[slot] * places.intervals + interval
 
 
-@compiled
+@inner
 def put(problem: Problem, room: Room, at: int, sign: int) -> None:
     """Add (1) or take away (-1) an alternative at its least fill."""
     places = problem.places
@@ -222,7 +222,7 @@ def put(problem: Problem, room: Room, at: int, sign: int) -> None:
             change_backup(places, room, other)
 
 
-@compiled
+@inner
 def _change(
     places: Places, room: Room, place: int, firm: int, recallable: int, covered: float
 ) -> None:

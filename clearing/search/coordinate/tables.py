@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import compiled, inner
 from clearing.search.coordinate.problem import (
     COVERED,
     PLAIN,
@@ -102,7 +102,7 @@ def fill_tables(places: Places, x: Floats, soft: Floats, tables: Tables) -> None
     run_up_slots(places, x, tables.slot_running)
 
 
-@compiled
+@inner
 def _soft_max(value: float, soft: float) -> tuple[float, float]:
     """max(0, value), smoothed, and its slope."""
     if soft <= 0.0 or value > 40.0 * soft:
@@ -113,7 +113,7 @@ def _soft_max(value: float, soft: float) -> tuple[float, float]:
     return soft * math.log1p(grown), grown / (1.0 + grown)
 
 
-@compiled
+@inner
 def _fill_spare(
     places: Places,
     place: int,
@@ -156,7 +156,7 @@ def _fill_spare(
     tables.site_share[place] = site_share
 
 
-@compiled
+@inner
 def run_up(places: Places, price: Floats, running: Floats) -> None:
     """Running sums over the intervals of each table and pool."""
     at = 0
@@ -170,7 +170,7 @@ def run_up(places: Places, price: Floats, running: Floats) -> None:
             at += 1
 
 
-@compiled
+@inner
 def run_up_slots(places: Places, x: Floats, running: Floats) -> None:
     """Running sums of the slots' multipliers."""
     at = 0
@@ -186,7 +186,7 @@ def run_up_slots(places: Places, x: Floats, running: Floats) -> None:
             at += 1
 
 
-@compiled
+@inner
 def fill_moves(
     places: Places, direction: Floats, tables: Tables, moves: Floats, spare: Floats, recall: Floats
 ) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.compiled import compiled
+from clearing.search.coordinate.compiled import inner
 from clearing.search.coordinate.problem import Problem, Units
 
 Matrix = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ def new_runs(units: Units, intervals: int) -> Runs:
     )
 
 
-@compiled
+@inner
 def respond_units(
     problem: Problem,
     x: Floats,
@@ -107,7 +107,7 @@ def respond_units(
     return total
 
 
-@compiled
+@inner
 def _respond_interval(
     units: Units,
     unit: int,
@@ -153,7 +153,7 @@ def _respond_interval(
     runs.slope[at] = slope
 
 
-@compiled
+@inner
 def _choose_whole(units: Units, unit: int, intervals: int, tau: float, runs: Runs) -> float:
     gain = -units.start_up[unit]
     first = unit * intervals
@@ -172,7 +172,7 @@ def _choose_whole(units: Units, unit: int, intervals: int, tau: float, runs: Run
     return value
 
 
-@compiled
+@inner
 def _merge(one: float, other: float, soft: float) -> float:
     """The larger of two values, smoothed."""
     top = max(one, other)
@@ -182,7 +182,7 @@ def _merge(one: float, other: float, soft: float) -> float:
     return top + soft * math.log1p(math.exp((low - top) / soft))
 
 
-@compiled
+@inner
 def choose_runs(units: Units, unit: int, intervals: int, tau: float, runs: Runs) -> float:
     """Value of the best plan of a unit; fills ``on`` with its share (or 0 and 1) by interval.
 
@@ -237,7 +237,7 @@ def choose_runs(units: Units, unit: int, intervals: int, tau: float, runs: Runs)
     return ahead[0, 0]
 
 
-@compiled
+@inner
 def move_units(
     problem: Problem,
     direction: Floats,

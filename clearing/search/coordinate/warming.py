@@ -6,9 +6,11 @@ takes a minute or two once after an installation and about a second from then on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
+from clearing.auction import clear
 from clearing.book import canonical
 from clearing.model import build
 from clearing.reading import read_market
@@ -49,9 +51,15 @@ _NAMES: Final = ("a", "b")
 
 
 def warm() -> None:
-    """Coordinate a tiny book that has something of every kind."""
+    """Coordinate a tiny book that has something of every kind, then clear it: that prices it.
+
+    Where prices may be negative nothing is left over, which has a loop of its own.
+    """
     book = canonical(_book())
-    choose(build(read_market(book), book, _SEED), book.spec)
+    for floor in (book.spec.price_floor, MicroUsdPerChipHour(-1)):
+        floored = replace(book, spec=replace(book.spec, price_floor=floor))
+        choose(build(read_market(floored), floored, _SEED), floored.spec)
+    clear(book, _SEED)
 
 
 def _curve(price: int, chips: int) -> tuple[Segment, ...]:

@@ -358,6 +358,7 @@ OUTCOME = Outcome(
         duals=(
             DUAL,
             RowDual(row="SITE_COVER", subject="b", interval=0, value=7, lost_site="s1"),
+            RowDual(row="PACKING", subject="b", interval=0, value=5, order_id="g1"),
         ),
         welfare=PriceSeconds(2**62),
         bound=PriceSeconds(2**63),

@@ -322,9 +322,21 @@ def outcome(
     )
 
 
-def row_dual(row: str, subject: str, value: str, interval: int = 0, lost_site: str = "") -> RowDual:
+def row_dual(
+    row: str,
+    subject: str,
+    value: str,
+    interval: int = 0,
+    lost_site: str = "",
+    order_id: str = "",
+) -> RowDual:
     return RowDual(
-        row=row, subject=subject, interval=interval, value=usd(value), lost_site=lost_site
+        row=row,
+        subject=subject,
+        interval=interval,
+        value=usd(value),
+        lost_site=lost_site,
+        order_id=order_id,
     )
 
 

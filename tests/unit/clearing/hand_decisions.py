@@ -70,6 +70,45 @@ def three_leaves() -> tuple[Book, Outcome]:
     )
 
 
+def one_fits() -> tuple[Book, Outcome]:
+    """Two gangs of 12 and 5 of 16 chips, and no leaf but the whole.
+
+    At 2 each pays for room what it gains, 24 and 17.50: no set that fits pays more than 24.
+    """
+    book = Book(
+        spec=spec(),
+        sites=(site(),),
+        pools=(pool(),),
+        offers=(offer("s", (16, "2")),),
+        block_bids=(gang("g", 12, "4"), gang("h", 5, "5.50")),
+    )
+    return book, outcome(
+        book,
+        prices=(pool_price("2"),),
+        awards=(award(book, "s", 12), award(book, "g", 12)),
+        answers=(
+            ("s", PARTIAL, Reason.AT_THE_PRICE, "0", "0", "0"),
+            ("g", FULL, Reason.IN_THE_MONEY, "24", "0", "0"),
+            ("h", NONE, Reason.PARADOXICALLY_REJECTED, "0", "0", "17.5"),
+        ),
+        duals=(),
+        leaves=(
+            Leaf(
+                fixings=(),
+                duals=(
+                    row_dual("BALANCE", "n", "2"),
+                    row_dual("PACKING", "n", "24", order_id="g"),
+                    row_dual("PACKING", "n", "17.5", order_id="h"),
+                ),
+            ),
+        ),
+        welfare="24",
+        bound="24",
+        lost="17.5",
+        cash={"buyers": "24", "suppliers": "24"},
+    )
+
+
 def stays() -> tuple[Book, Outcome]:
     """A gang stays where it runs: 4 x 1 dollar of gain and 12 of restarts saved, not 4 x 3."""
     book = two_sites(

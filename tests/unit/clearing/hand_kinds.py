@@ -42,7 +42,13 @@ from tests.unit.clearing.hand import (
     spec,
     usd,
 )
-from tests.unit.clearing.hand_decisions import below_zero, stays, supply_block, three_leaves
+from tests.unit.clearing.hand_decisions import (
+    below_zero,
+    one_fits,
+    stays,
+    supply_block,
+    three_leaves,
+)
 from tests.unit.clearing.hand_places import CAP, at, base, covered_by_site, hourly, site, two_sites
 
 FULL, PARTIAL, NONE = Fill.FULL, Fill.PARTIAL, Fill.NONE
@@ -493,6 +499,7 @@ KINDS: tuple[Callable[[], tuple[Book, Outcome]], ...] = (
     shiftable,
     supply_block,
     three_leaves,
+    one_fits,
     stays,
     below_zero,
     site_gang,

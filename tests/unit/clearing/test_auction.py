@@ -51,7 +51,7 @@ def test_outcome_that_the_verifier_refuses_is_never_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     finding = Check(name="BALANCE", ok=False, count=1, detail="one chip too many")
-    monkeypatch.setattr(auction, "verify", lambda *_: Report(ok=False, checks=(finding,)))
+    monkeypatch.setattr(auction, "verify_canonical", lambda *_: Report(ok=False, checks=(finding,)))
     with pytest.raises(RefusedResultError, match="BALANCE: one chip too many") as refused:
         clear(book(offer("S", (8, "2"))), SEED)
     assert refused.value.checks == (("BALANCE", "one chip too many"),)
@@ -212,8 +212,17 @@ def test_result_with_a_larger_gap_than_the_tariff_allows_is_withheld(
     assert clear(enough, SEED).certificate.welfare == 20 * price("1") * SECONDS_PER_HOUR
 
 
-def test_branch_certificate_closes_what_one_set_of_duals_leaves_open() -> None:
+def test_charges_for_room_close_what_one_set_of_duals_leaves_open() -> None:
     gangs = book(offer("S", (7, "1")), gang("g", 5, "5"), gang("h", 5, "4"))
+    found = clear(gangs, SEED).certificate
+    assert found.gap_ppb == 0
+    assert [leaf.fixings for leaf in found.leaves] == [()]
+    assert {dual.order_id for dual in found.leaves[0].duals if dual.row == "PACKING"} == {"g", "h"}
+
+
+def test_branch_certificate_closes_what_room_leaves_open() -> None:
+    # The gang alone fits, but the bid is worth more than it: half a gang would be best.
+    gangs = book(offer("S", (7, "1")), gang("g", 5, "4"), bid("b", (4, "5")))
     found = clear(gangs, SEED).certificate
     assert found.gap_ppb == 0
     assert len(found.leaves) > 1

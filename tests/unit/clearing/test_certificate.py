@@ -142,7 +142,7 @@ def leaf(duals: Floats, *fixings: Fixing) -> BranchLeaf:
 
 def test_leaves_close_the_gap_that_one_set_of_duals_leaves() -> None:
     at_prices, choice = cleared_by_steps(two_gangs())
-    root = certify(at_prices, choice.row_duals)
+    root = certify(at_prices, choice)
     assert root.bound > root.welfare
     row = at_prices.accounts.model.layout.balance[0]
     at_one, at_twenty = np.zeros_like(choice.row_duals), np.zeros_like(choice.row_duals)
@@ -154,7 +154,7 @@ def test_leaves_close_the_gap_that_one_set_of_duals_leaves() -> None:
         leaf(at_one, taken, Fixing(order_id="g", accepted=False)),
         leaf(at_twenty, taken, both),
     )
-    found = certify(at_prices, choice.row_duals, branches)
+    found = certify(at_prices, choice, branches)
     # Without h: 5 x 4 at dual 1. With both: 7 x 19 - 5 x 15 - 5 x 16, which is less than nothing.
     assert found.bound == found.welfare == 20 * 1_000_000 * 3_600
     assert len(found.leaves) == 3

@@ -25,7 +25,11 @@ from tests.unit.clearing.strict_twin import StrictTwin
 
 
 def master(
-    model: Model, _spec: AuctionSpec, approach: Approach, cuts: tuple[Choice, ...]
+    model: Model,
+    _spec: AuctionSpec,
+    approach: Approach,
+    cuts: tuple[Choice, ...],
+    _before: Choice | None = None,
 ) -> Choice:
     """Masters solved by one solver call, so that nothing but the rule is tested."""
     choice = plain_search.choose(model, cuts)
@@ -95,7 +99,11 @@ def test_the_last_master_serves_divisible_orders_alone(monkeypatch: pytest.Monke
 
 def test_masters_without_proof_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unproven(
-        model: Model, spec: AuctionSpec, approach: Approach, cuts: tuple[Choice, ...]
+        model: Model,
+        spec: AuctionSpec,
+        approach: Approach,
+        cuts: tuple[Choice, ...],
+        _before: Choice | None = None,
     ) -> Choice:
         return replace(master(model, spec, approach, cuts), proven=bool(cuts))
 

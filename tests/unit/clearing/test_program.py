@@ -40,7 +40,7 @@ def test_activity_is_the_value_of_every_row() -> None:
 def test_parts_hold_what_spans_them() -> None:
     program = two_hours()
     held = np.array([9.0, 9.0, 3.0])
-    parts = split_program(program, np.array([0, 1]), np.array([0, 1, -1]), 2, held)
+    parts = list(split_program(program, np.array([0, 1]), np.array([0, 1, -1]), 2, held))
     found = [solve_linear(part.program) for part in parts]
     # The contract takes 3 of 6 and 3 of 4.
     assert [solution.values.tolist() for solution in found] == [[3.0], [1.0]]
@@ -58,6 +58,6 @@ def test_a_slice_keeps_its_rows_and_columns_alone() -> None:
 
 def test_empty_parts_are_empty_programs() -> None:
     program = two_hours()
-    parts = split_program(program, np.array([2, -1]), np.array([2, -1, -1]), 3, np.zeros(3))
+    parts = list(split_program(program, np.array([2, -1]), np.array([2, -1, -1]), 3, np.zeros(3)))
     assert [part.program.objective.size for part in parts] == [0, 0, 1]
     assert [part.program.values.size for part in parts] == [0, 0, 1]
