@@ -110,6 +110,7 @@ class ExchangeMarket:
         self._supplied = {pool.pool_id: pool.nodes for pool in layout.pools}
         self._pools = {pool.pool_id: pool for pool in layout.pools}
         self._now_s = 0
+        self._delivering: list[contract_pb2.Contract] = []
         self._everywhere = Eligibility(
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
         )
@@ -175,12 +176,7 @@ class ExchangeMarket:
         began = time.perf_counter()
         if self._now_s < start_s + INTERVAL_S:
             await self._operator.advance_time(self._calendar.at(start_s + INTERVAL_S))
-        by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
-        moment = self._calendar.at(start_s)
-        for supplier_id in sorted(set(setup.SUPPLIERS.values())):
-            found = await self._clients[supplier_id].contracts(auction_id=f"{MARKET_ID}/{moment}")
-            for contract in found:
-                by_pool[contract.pool_id].append(contract)
+        by_pool = await self._contracts_of(start_s)
         await asyncio.gather(
             *(
                 self._read(pool, by_pool[pool.pool_id], start_s, failed.get(pool.pool_id, 0))
@@ -190,6 +186,23 @@ class ExchangeMarket:
         self.clock.add("meters", began)
 
     # Within -----------------------------------------------------------------------------
+
+    async def _contracts_of(self, start_s: int) -> dict[str, list[contract_pb2.Contract]]:
+        """Contracts that deliver in an interval, by pool: also what earlier runs bound."""
+        moment = self._calendar.at(start_s)
+        for supplier_id in sorted(set(setup.SUPPLIERS.values())):
+            self._delivering.extend(
+                await self._clients[supplier_id].contracts(auction_id=f"{MARKET_ID}/{moment}")
+            )
+        self._delivering = [
+            contract
+            for contract in self._delivering
+            if any(hour.end_time.seconds > moment for hour in contract.hours)
+        ]
+        by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
+        for contract in self._delivering:
+            by_pool[contract.pool_id].append(contract)
+        return by_pool
 
     async def _offer(self, pool: PoolPlan, nodes: int, from_s: int) -> None:
         name = setup.SUPPLIERS[pool.site_id]

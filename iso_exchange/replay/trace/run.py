@@ -13,6 +13,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, RegisterParticipant, Role
+from iso_exchange.exports.reading import ReadBundle, read_bundle
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.replay.agent import PATIENCE
 from iso_exchange.replay.errors import DataError
@@ -67,8 +69,8 @@ from iso_exchange.replay.traces import (
     percentile,
     read_jobs,
 )
-from iso_exchange.sequencer.state import State
 from settlement.ledger import accounts
+from settlement.types import USD, Phase, TransferCode
 
 START: Final = UnixSeconds(1_760_918_400)
 """2025-10-20T00:00:00Z, a day of the list prices, is second 0 of the trace."""
@@ -127,6 +129,10 @@ class Plan:
         }
 
 
+Played = tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]
+"""What happened, the labs, the verified ledger, its report, wall seconds by phase."""
+
+
 class TraceReplay(Stage):
     """A trace on the stage."""
 
@@ -137,7 +143,9 @@ class TraceReplay(Stage):
         self._plan = plan
         self._clients: dict[str, Client] = {}
 
-    async def run(self) -> tuple[Replay, Mapping[str, AnyLab], State, Report, Mapping[str, float]]:
+    async def run(
+        self,
+    ) -> tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]:
         """Play the whole trace.
 
         Raises:
@@ -175,10 +183,12 @@ class TraceReplay(Stage):
                 spent = {**market.clock.spent, "all": time.perf_counter() - began}
                 if market.refused:
                     raise StageError(f"the exchange refused {market.refused[0]}")
+                end_s = plan.demand.window.end_s
+                await operator.send(setup.closing(calendar, end_s))
                 await self._await_settled(operator)
                 vkey = load_exchange(self.identities / "operator").log_vkey
-            report, state = await self._audit(vkey)
-            return replay, labs, state, report, spent
+            report, read = await self._audit(vkey)
+            return replay, labs, read, report, spent
         finally:
             await self.stop()
 
@@ -238,7 +248,7 @@ class TraceReplay(Stage):
                 return
         raise StageError("settlement did not come to rest")
 
-    async def _audit(self, vkey: str) -> tuple[Report, State]:
+    async def _audit(self, vkey: str) -> tuple[Report, ReadBundle]:
         bundle = self._data / "bundle"
         shutil.rmtree(bundle, ignore_errors=True)
         child = await self.spawn(
@@ -254,7 +264,7 @@ class TraceReplay(Stage):
         report, state = verify_and_replay(bundle, vkey)
         if state is None:
             raise StageError(f"the ledger does not replay: {report.summary()}")
-        return report, state
+        return report, read_bundle(bundle, vkey)
 
 
 class _Days:
@@ -329,7 +339,7 @@ def sum_up(
     plan: Plan,
     replay: Replay,
     labs: Mapping[str, AnyLab],
-    state: State,
+    bundle: ReadBundle,
     audit: Report,
 ) -> Summary:
     """Figures of a replay that is over."""
@@ -363,23 +373,27 @@ def sum_up(
             pool.pool_id: [replay.prices[at].get(pool.pool_id, missing)[0] for at in starts]
             for pool in layout.pools
         },
-        money=money_of(state, sorted(labs), audit),
+        money=money_of(bundle, sorted(labs), audit),
         notes=notes(plan, replay),
     )
 
 
-def money_of(state: State, labs: Sequence[str], audit: Report) -> Money:
-    """Who paid and earned what, from the replayed ledger."""
-
-    def posted(account: str) -> int:
-        return state.books.balance(account).posted
-
+def money_of(bundle: ReadBundle, labs: Sequence[str], audit: Report) -> Money:
+    """Who paid and earned what, from the transfers of the verified ledger, payouts left out."""
+    moved: dict[str, int] = defaultdict(int)
+    for item in bundle.extract.movements:
+        transfer = item.transfer
+        outside = transfer.code in (TransferCode.PAYOUT, TransferCode.DEPOSIT)
+        if transfer.asset == USD and transfer.phase is not Phase.PENDING and not outside:
+            moved[transfer.credit] += item.applied
+            moved[transfer.debit] -= item.applied
+    suppliers = set(setup.SUPPLIERS.values())
     return Money(
-        paid={name: -posted(accounts.cash(name)) for name in labs},
-        earned={name: posted(accounts.cash(name)) for name in set(setup.SUPPLIERS.values())},
-        communities={site_id: posted(accounts.community(site_id)) for site_id in state.sites},
-        fee=posted(accounts.OPERATOR_FEE),
-        pool=posted(accounts.POOL),
+        paid={name: -moved[accounts.cash(name)] for name in labs},
+        earned={name: moved[accounts.cash(name)] for name in suppliers},
+        communities={site_id: moved[accounts.community(site_id)] for site_id in setup.SITES},
+        fee=moved[accounts.OPERATOR_FEE],
+        pool=moved[accounts.POOL],
         verified=audit.summary(),
     )
 
@@ -477,11 +491,11 @@ def main() -> None:
     shutil.rmtree(options.work, ignore_errors=True)
     try:
         plan = prepare(options)
-        replay, labs, state, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
+        replay, labs, bundle, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
     except (DataError, StageError, MarketError, ClientError) as error:
         console.print(f"[red]The replay failed:[/red] {error}")
         raise SystemExit(1) from error
-    summary = sum_up(options, plan, replay, labs, state, audit)
+    summary = sum_up(options, plan, replay, labs, bundle, audit)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page(summary))
     print_summary(console, summary, spent)

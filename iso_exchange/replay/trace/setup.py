@@ -17,6 +17,7 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange.commands import (
+    CloseSpotMarket,
     Command,
     Header,
     OfferTerms,
@@ -181,6 +182,15 @@ def market(calendar: Calendar, seed_anchor: bytes) -> OpenSpotMarket:
         seed_anchor=seed_anchor.hex(),
         chain_length=CHAIN_LENGTH,
         tariff=Tariff(),
+    )
+
+
+def closing(calendar: Calendar, end_s: int) -> CloseSpotMarket:
+    """End of the market: what is bound is delivered, nothing is cleared any more."""
+    return CloseSpotMarket(
+        header=calendar.header("operator", "market/close", end_s),
+        market_id=MARKET_ID,
+        reason="end of the replay",
     )
 
 
