@@ -66,8 +66,15 @@ class Market(Protocol):
     async def clear(self, start_s: int) -> Cleared:
         """Let the gate of the run that begins at ``start_s`` close, and wait for its result."""
 
-    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> None:
-        """An interval has passed; nodes that were out of service by pool."""
+    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> int:
+        """An interval has passed.
+
+        Args:
+            failed: Nodes that were out of service by pool.
+
+        Returns:
+            Nodes of base load that were entitled and not served, lost pools left out.
+        """
 
 
 class BaseLoad(Protocol):
@@ -141,7 +148,7 @@ async def drive(
                 posted[name] = wanted
         cleared = await market.clear(start_s)
         if start_s:
-            await market.deliver(start_s - INTERVAL_S, broken)
+            replay.base_curtailed += await market.deliver(start_s - INTERVAL_S, broken)
         replay.prices[start_s] = cleared.prices
         replay.notices += len(cleared.notices)
         for lab in labs.values():
@@ -167,7 +174,7 @@ async def drive(
             hour.running += lab.chip_seconds - done[name]
             done[name] = lab.chip_seconds
         broken = {pool.pool_id: pool.nodes - in_service[pool.pool_id] for pool in layout.pools}
-    await market.deliver(end_s - INTERVAL_S, broken)
+    replay.base_curtailed += await market.deliver(end_s - INTERVAL_S, broken)
     if base is not None:
         replay.base_chip_hours = base.chip_hours
     return replay

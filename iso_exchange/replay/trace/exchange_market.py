@@ -23,7 +23,7 @@ from clearing.units import (
     Seconds,
     Tflop,
 )
-from iso_exchange.api.v1 import auction_pb2, contract_pb2, spot_pb2
+from iso_exchange.api.v1 import auction_pb2, contract_pb2, order_pb2, spot_pb2
 from iso_exchange.client import Client, Refused
 from iso_exchange.client.agents import supplier
 from iso_exchange.client.agents.lab import Policy, Wish
@@ -110,6 +110,7 @@ class ExchangeMarket:
         self._supplied = {pool.pool_id: pool.nodes for pool in layout.pools}
         self._pools = {pool.pool_id: pool for pool in layout.pools}
         self._now_s = 0
+        self._base: dict[str, int] = {}
         self._delivering: list[contract_pb2.Contract] = []
         self._everywhere = Eligibility(
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
@@ -171,19 +172,30 @@ class ExchangeMarket:
         self.clock.add("read", began)
         return Cleared(positions=positions, notices=notices, prices=prices)
 
-    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> None:
+    def expect_base(self, nodes: Mapping[str, int]) -> None:
+        """Nodes of base load by pool that are entitled from now on."""
+        self._base = dict(nodes)
+
+    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> int:
         """Every pool's meter reads the interval; the clock stands at its end."""
         began = time.perf_counter()
         if self._now_s < start_s + INTERVAL_S:
             await self._operator.advance_time(self._calendar.at(start_s + INTERVAL_S))
         by_pool = await self._contracts_of(start_s)
-        await asyncio.gather(
+        served = await asyncio.gather(
             *(
                 self._read(pool, by_pool[pool.pool_id], start_s, failed.get(pool.pool_id, 0))
                 for pool in self._layout.pools
             )
         )
+        # A pool that is lost as a whole is an outage, not a curtailment.
+        missing = sum(
+            max(0, self._base.get(pool.pool_id, 0) - healthy)
+            for pool, healthy in zip(self._layout.pools, served, strict=True)
+            if failed.get(pool.pool_id, 0) < pool.nodes
+        )
         self.clock.add("meters", began)
+        return missing
 
     # Within -----------------------------------------------------------------------------
 
@@ -336,14 +348,21 @@ class ExchangeMarket:
         contracts: Iterable[contract_pb2.Contract],
         start_s: int,
         failed: int,
-    ) -> None:
-        """One signed batch: every node of every contract; the last ``failed`` nodes are down."""
+    ) -> int:
+        """One signed batch: every node of every contract; the last ``failed`` nodes are down.
+
+        Base load stands first in the row, then firm work: what fails is covered by the nodes of
+        interruptible work.
+
+        Returns:
+            Healthy nodes of base load.
+        """
         name = setup.meter_id(pool)
         moment = self._calendar.at(start_s)
         full = CHIPS_PER_NODE * INTERVAL_S
         readings: list[Reading] = []
-        node = 0
-        for contract in sorted(contracts, key=lambda item: item.contract_id):
+        node = healthy_base = 0
+        for contract in sorted(contracts, key=_precedence):
             chips = sum(
                 hour.chip_count
                 for hour in contract.hours
@@ -351,6 +370,7 @@ class ExchangeMarket:
             )
             for _ in range(chips // CHIPS_PER_NODE):
                 down = node >= pool.nodes - failed
+                healthy_base += not down and contract.terms.service_class == _BASE
                 readings.append(
                     Reading(
                         contract_id=contract.contract_id,
@@ -374,6 +394,16 @@ class ExchangeMarket:
                 ),
             )
         )
+        return healthy_base
+
+
+_BASE: Final = order_pb2.SERVICE_CLASS_BASE_LOAD
+_RANKS: Final = (_BASE, order_pb2.SERVICE_CLASS_FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
+
+
+def _precedence(contract: contract_pb2.Contract) -> tuple[int, str]:
+    """Base load, firm, interruptible."""
+    return _RANKS.index(contract.terms.service_class), contract.contract_id
 
 
 def _is_over(before: Wish, after: Wish) -> bool:

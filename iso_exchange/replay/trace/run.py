@@ -178,7 +178,7 @@ class TraceReplay(Stage):
                     plan.jobs,
                     plan.faults,
                     plan.demand.window.end_s,
-                    base=_Days(self, calendar, labs),
+                    base=_Days(self, calendar, labs, market),
                 )
                 spent = {**market.clock.spent, "all": time.perf_counter() - began}
                 if market.refused:
@@ -271,11 +271,16 @@ class _Days:
     """Base load by day: registered the day before, held from midnight on."""
 
     def __init__(
-        self, stage: TraceReplay, calendar: setup.Calendar, labs: Mapping[str, AnyLab]
+        self,
+        stage: TraceReplay,
+        calendar: setup.Calendar,
+        labs: Mapping[str, AnyLab],
+        market: ExchangeMarket,
     ) -> None:
         self._stage = stage
         self._calendar = calendar
         self._labs = labs
+        self._market = market
         self._plans: dict[int, Mapping[str, Mapping[str, int]]] = {}
         self.chip_hours = 0
 
@@ -290,6 +295,11 @@ class _Days:
             self.chip_hours += nodes * CHIPS_PER_NODE * 24
             for name, lab in self._labs.items():
                 lab.set_base(plan.get(name, {}))
+            by_pool: dict[str, int] = defaultdict(int)
+            for places in plan.values():
+                for pool_id, count in places.items():
+                    by_pool[pool_id] += count
+            self._market.expect_base(by_pool)
 
 
 def prepare(options: Options) -> Plan:

@@ -146,8 +146,8 @@ class Generous:
                     left -= given
         return Cleared(positions=positions)
 
-    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> None:
-        pass
+    async def deliver(self, start_s: int, failed: Mapping[str, int]) -> int:
+        return failed["p"]
 
 
 def run(jobs: list[tuple[str, Job]], faults_: faults.Faults, end_s: int) -> dict[int, Hour]:
@@ -178,6 +178,18 @@ def test_a_failed_node_stops_its_job_and_is_out_of_service_until_repaired() -> N
     # 150 s done from 300 s on; anew at 600 s for what was left and the restart.
     assert hours[0].running == 8 * (900 + POLICY.restart_s)
     assert hours[0].in_service == 8 * (2 * 600 + 1 * 3000)
+
+
+def test_curtailed_base_load_is_added_up() -> None:
+    broken = faults.Faults(
+        failures=(faults.Failure(at_s=450, pool_id="p", rank=0),),
+        site_id="",
+        outage_start_s=0,
+        outage_end_s=0,
+    )
+    found = asyncio.run(drive(Generous(2), ONE_POOL, {}, [], broken, 3600))
+    # The test's market says that every node that is down was base load.
+    assert found.base_curtailed == 10
 
 
 def test_faults_repeat_and_stay_inside() -> None:
