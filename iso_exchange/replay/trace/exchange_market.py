@@ -111,6 +111,7 @@ class ExchangeMarket:
         self._pools = {pool.pool_id: pool for pool in layout.pools}
         self._now_s = 0
         self._base: dict[str, int] = {}
+        self._bound: dict[str, dict[tuple[str, str], int]] = {}
         self._delivering: list[contract_pb2.Contract] = []
         self._everywhere = Eligibility(
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
@@ -274,15 +275,33 @@ class ExchangeMarket:
                 min_fill_ppm=Ppm(1_000_000),
                 restart_cost=MicroUsd(limit // 12),
             )
-        return StepBidTerms(
-            conditions=conditions,
-            segments=(
-                TimedSegment(
-                    start=self._calendar.at(first_s),
-                    end=self._calendar.at(self._end_s),
-                    steps=(Step(price=limit, chips=chips),),
-                ),
-            ),
+        # Nodes that another of its orders is bound to for one more interval are not bought twice.
+        bound = self._bound_elsewhere(lab, wish)
+        segments = []
+        if bound:
+            fewer = Chips(max(0, wish.nodes - bound) * CHIPS_PER_NODE)
+            if fewer:
+                segments.append(self._segment(first_s, first_s + INTERVAL_S, limit, fewer))
+            first_s += INTERVAL_S
+        segments.append(self._segment(first_s, self._end_s, limit, chips))
+        return StepBidTerms(conditions=conditions, segments=tuple(segments))
+
+    def _segment(
+        self, start_s: int, end_s: int, limit: MicroUsdPerChipHour, chips: Chips
+    ) -> TimedSegment:
+        return TimedSegment(
+            start=self._calendar.at(start_s),
+            end=self._calendar.at(end_s),
+            steps=(Step(price=limit, chips=chips),),
+        )
+
+    def _bound_elsewhere(self, lab: str, wish: Wish) -> int:
+        """Nodes that other step orders of a lab hold in a wish's pool in the next interval."""
+        kind = wish.key.partition("/")[0]
+        return sum(
+            nodes
+            for (key, pool_id), nodes in self._bound.get(lab, {}).items()
+            if pool_id == wish.pool_id and key != wish.key and key.partition("/")[0] == kind
         )
 
     async def _await_published(self, start_s: int) -> None:
@@ -306,11 +325,16 @@ class ExchangeMarket:
         answers = await asyncio.gather(*(self._of_lab(lab) for lab in self._standing))
         for lab, (positions, notices) in zip(self._standing, answers, strict=True):
             keys: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+            bound: dict[tuple[str, str], int] = defaultdict(int)
             for item in positions:
+                if item.start_time.seconds <= moment + INTERVAL_S < item.end_time.seconds:
+                    name = (self._names[item.order_id][1], item.pool_id)
+                    bound[name] += item.chip_count // CHIPS_PER_NODE
                 if item.start_time.seconds <= moment < item.end_time.seconds:
                     _, key = self._names[item.order_id]
                     keys[key][item.pool_id] += item.chip_count // CHIPS_PER_NODE
             found[lab] = {key: dict(pools) for key, pools in keys.items()}
+            self._bound[lab] = bound
             for notice in notices:
                 _, key = self._names[notice.order_id]
                 told.append(
