@@ -69,6 +69,7 @@ from iso_exchange.replay.traces import (
     percentile,
     read_jobs,
 )
+from iso_exchange.server import CLOCK_FILE
 from settlement.ledger import accounts
 from settlement.types import USD, Phase, TransferCode
 
@@ -319,6 +320,8 @@ def prepare(options: Options) -> Plan:
         }
         tenants = sorted(curves)
     else:
+        if options.days > TRACE_DAYS:
+            raise DataError("TOO_LONG", "DAYS", options.days, f"the trace has {TRACE_DAYS} days")
         trace = read_jobs(options.data)
         length_s = TRACE_DAYS * DAY_S
         demand = demand_of(trace, options.regime, options.days, length_s=length_s)
@@ -497,10 +500,10 @@ def _firm_start(figures: Figures) -> str:
 def main() -> None:
     """Run a replay from the command line."""
     options = _parse()
-    console = Console(highlight=False)
-    shutil.rmtree(options.work, ignore_errors=True)
+    console = Console(highlight=False, emoji=False)
     try:
         plan = prepare(options)
+        _clear(options.work)
         replay, labs, bundle, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
     except (DataError, StageError, MarketError, ClientError) as error:
         console.print(f"[red]The replay failed:[/red] {error}")
@@ -513,6 +516,18 @@ def main() -> None:
     missed: list[Reach] = [reach for reach in summary.reaches if not reach.met]
     if missed or not audit.ok:
         raise SystemExit(1)
+
+
+def _clear(work: Path) -> None:
+    """Take an earlier replay away; a directory of anything else is left alone.
+
+    Raises:
+        StageError: the directory holds something, and no replay made it.
+    """
+    if work.exists() and any(work.iterdir()):
+        if not (work / CLOCK_FILE).is_file():
+            raise StageError(f"{work} is not empty and holds no replay: name another --work")
+        shutil.rmtree(work)
 
 
 def _parse() -> Options:
