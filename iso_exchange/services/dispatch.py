@@ -154,7 +154,8 @@ class DispatchService(DispatchServiceServicer):
                 continue
             whole = caller.may_read(state.pools[name].supplier_ids)
             failed, _ = failed_nodes(state, name, window)
-            for node in views.node_views(name, nodes_of(state, name), row, failed):
+            keys = state.dispatch.access_keys
+            for node in views.node_views(name, nodes_of(state, name), row, failed, keys):
                 if whole or node.buyer_id == caller.participant_id:
                     yield node
 

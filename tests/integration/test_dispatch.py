@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,8 +131,36 @@ async def test_instructions_receipts_a_restart_and_the_audit(
         out = {node.node_id: node.state for node in await supplier.nodes()}
         assert out["n0006"] == dispatch_pb2.NODE_STATE_OUT
         await supplier.close()
+        await by_command_line(tmp_path)
         await checked(exchange, tmp_path, BundleKind.PUBLIC, "public")
         await checked(exchange, tmp_path, BundleKind.AUDITOR, "auditor")
+
+
+async def by_command_line(directory: Path) -> None:
+    """A supplier and a buyer at their shells."""
+    details = directory / "access.txt"
+    details.write_bytes(SECRET)
+
+    async def iso(who: str, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "iso_exchange.cli", "--data", str(directory / "data")),
+            *("--as", who, "dispatch", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0
+        return printed.decode()
+
+    lines = await iso("supplier", "instructions", "--count", "3", "--json")
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert [item["instructions"][0]["kind"] for item in told] == ["START", "START", "REPLACE"]
+    await iso("supplier", "ready", POOL, "3", "--access", str(details))
+    nodes = json.loads(await iso("buyer", "nodes", "--json"))["nodes"]
+    assert {node["state"] for node in nodes} == {"DELIVERING"}
+    receipt = next(node for node in nodes if node["load_id"] == "steps")["receipt_entry_index"]
+    assert await iso("buyer", "access", str(receipt)) == SECRET.decode()
+    found = json.loads(await iso("buyer", "status", "--json"))["deliveries"]
+    assert {item["state"] for item in found} == {"DELIVERING"}
 
 
 async def stages(client: Client) -> list[int]:

@@ -378,6 +378,7 @@ class NodeView(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     DUE_TIME_FIELD_NUMBER: _builtins.int
     RECEIPT_ENTRY_INDEX_FIELD_NUMBER: _builtins.int
+    ACCESS_KEY_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """Pool."""
     node_id: _builtins.str
@@ -392,6 +393,10 @@ class NodeView(_message.Message):
     """Number of the instruction that gave it to the load; 0 for none."""
     receipt_entry_index: _builtins.int
     """Log entry of the receipt; -1 where there is none. Its sealed access details are in ReadAccess."""
+    access_key: _builtins.bytes
+    """X25519 key that access details are sealed to, 32 bytes; empty where no receipt is awaited or the buyer registered
+    none.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the load got it; unset for none."""
@@ -412,10 +417,11 @@ class NodeView(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         due_time: _timestamp_pb2.Timestamp | None = ...,
         receipt_entry_index: _builtins.int = ...,
+        access_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "due_time", b"due_time", "load_id", b"load_id", "node_id", b"node_id", "pool_id", b"pool_id", "receipt_entry_index", b"receipt_entry_index", "sequence_number", b"sequence_number", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_key", b"access_key", "buyer_id", b"buyer_id", "due_time", b"due_time", "load_id", b"load_id", "node_id", b"node_id", "pool_id", b"pool_id", "receipt_entry_index", b"receipt_entry_index", "sequence_number", b"sequence_number", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

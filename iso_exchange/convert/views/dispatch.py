@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from iso_exchange.api.v1 import dispatch_pb2
@@ -99,9 +99,9 @@ def batch_view(batch: InstructionBatch, entry_index: int) -> dispatch_pb2.Instru
 
 
 def node_views(
-    pool_id: str, count: int, row: Row, failed: frozenset[int]
+    pool_id: str, count: int, row: Row, failed: frozenset[int], keys: Mapping[str, str]
 ) -> Iterator[dispatch_pb2.NodeView]:
-    """Every node of a pool, as its supplier sees it."""
+    """Every node of a pool, as its supplier sees it; ``keys`` are access keys by buyer."""
     due = {node: start.due for start in row.starts.values() for node in start.nodes}
     for node in range(count):
         held = row.held.get(node)
@@ -118,6 +118,7 @@ def node_views(
             view.receipt_entry_index = held.receipt_index
         if node in due:
             view.due_time.CopyFrom(timestamp(due[node]))
+            view.access_key = bytes.fromhex(keys.get(view.buyer_id, ""))
         yield view
 
 
