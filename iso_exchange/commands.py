@@ -33,6 +33,11 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -564,6 +569,11 @@ Command = (
     | Nominate
     | SubmitReadings
     | ReportOutage
+    | InstructSuppliers
+    | AcknowledgeBatch
+    | SignReceipt
+    | DeclareTimeout
+    | SetAccessKey
     | CloseAuction
     | CloseRun
     | GiveNotices

@@ -38,6 +38,7 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -302,6 +303,7 @@ class State:
     read_from: int = 0
     meter_sequence: dict[str, int] = field(default_factory=dict)
     outages: dict[str, ReportOutage] = field(default_factory=dict)
+    dispatch: Dispatch = field(default_factory=Dispatch)
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
     postings: dict[str, Postings] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from iso_exchange.convert.views.auctions import (
     result_view,
 )
 from iso_exchange.convert.views.contracts import (
+    Stage,
     Surroundings,
     Viewer,
     contract_view,
@@ -71,6 +72,7 @@ from iso_exchange.convert.views.spot import (
 
 __all__ = [
     "Results",
+    "Stage",
     "Surroundings",
     "Viewer",
     "auction_prices",
