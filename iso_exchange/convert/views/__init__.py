@@ -66,6 +66,7 @@ from iso_exchange.convert.views.spot import (
     market_view,
     notice_view,
     position_views,
+    returned_view,
     run_view,
 )
 
@@ -111,6 +112,7 @@ __all__ = [
     "resource_view",
     "result_view",
     "results_of",
+    "returned_view",
     "run_view",
     "site_view",
     "stage_of",
