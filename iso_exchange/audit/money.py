@@ -20,6 +20,7 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
 from iso_exchange.settler.interval import settle_interval
 from iso_exchange.settler.recomputation import (
@@ -131,6 +132,7 @@ class MoneyAudit:
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
+            passed=passed_of(state),
         )
         self._follows(
             entry,

@@ -6,6 +6,7 @@ store); statements and community totals come once for each UTC day, with the las
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -14,6 +15,7 @@ from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.sequencer.spot_market import Earned, MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from settlement.ledger import accounts
+from settlement.postings.correction import CORRECTION_SECONDS_MAX
 from settlement.types import DeliveredHours, Postings, TransferCode
 
 DAY_SECONDS: Final = 86_400
@@ -98,6 +100,8 @@ def _forget_readings(state: State) -> None:
         for interval in auction.spec.intervals
         if interval.start not in auction.settled
     ]
+    # What a late reading may correct is worked out again from all readings of its hour.
+    unsettled.extend(_correctable(state))
     newest = max((start for _, start in state.batches), default=0)
     keep_from = min(unsettled, default=newest)
     if keep_from <= state.read_from:
@@ -105,3 +109,16 @@ def _forget_readings(state: State) -> None:
     state.read_from = keep_from
     for key in [key for key in state.batches if key[1] < keep_from]:
         del state.batches[key]
+
+
+def _correctable(state: State) -> Iterator[UnixSeconds]:
+    """Starts of settled hours of auctions that later readings may still correct."""
+    newest = max((start for _, start in state.batches), default=0)
+    for auction in state.auctions.values():
+        if auction.assignment is not None and auction.assignment.contracts:
+            for interval in auction.spec.intervals:
+                if (
+                    interval.start in auction.settled
+                    and newest <= interval.end + CORRECTION_SECONDS_MAX
+                ):
+                    yield interval.start
