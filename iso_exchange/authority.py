@@ -54,12 +54,13 @@ class Claim:
     """A well-formed envelope by a registered signer, whose signatures are still to be checked.
 
     Attributes:
+        payload: Of the envelope.
         checks: Every signature of the envelope.
         refused_role: What is wrong beside the signatures, which are judged first.
     """
 
     command: Command
-    body_sha256: bytes
+    payload: bytes
     checks: tuple[SignatureCheck, ...]
     refused_role: Rejected | None
 
@@ -70,7 +71,12 @@ def command_of(envelope_bytes: bytes) -> Command | Rejected:
         parsed = envelope.decode(envelope_bytes)
     except EnvelopeError as error:
         return _malformed(error)
-    return _command(parsed)
+    return command_in(parsed)
+
+
+def command_in(parsed: Envelope) -> Command | Rejected:
+    """``command_of`` an envelope that was decoded."""
+    return convert.command_from(parsed.payload_type, parsed.payload)
 
 
 def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
@@ -99,7 +105,12 @@ def claim_of(state: State, envelope_bytes: bytes) -> Claim | Rejected:
         parsed = envelope.decode(envelope_bytes)
     except EnvelopeError as error:
         return _malformed(error)
-    command = _command(parsed)
+    return claim_in(state, parsed)
+
+
+def claim_in(state: State, parsed: Envelope) -> Claim | Rejected:
+    """``claim_of`` an envelope that was decoded."""
+    command = command_in(parsed)
     if isinstance(command, Rejected):
         return command
     refused = _refuse_header(state, command)
@@ -110,7 +121,7 @@ def claim_of(state: State, envelope_bytes: bytes) -> Claim | Rejected:
         return checks
     return Claim(
         command=command,
-        body_sha256=hashlib.sha256(parsed.payload).digest(),
+        payload=parsed.payload,
         checks=checks,
         refused_role=_refuse_role(state, command),
     )
@@ -124,11 +135,9 @@ def judge(claim: Claim, found: Sequence[bool]) -> Authorised | Rejected:
     """
     if len(found) != len(claim.checks) or not all(found):
         return _bad_signature("the signature does not hold")
-    return claim.refused_role or Authorised(command=claim.command, body_sha256=claim.body_sha256)
-
-
-def _command(parsed: Envelope) -> Command | Rejected:
-    return convert.command_from(parsed.payload_type, parsed.payload)
+    return claim.refused_role or Authorised(
+        command=claim.command, body_sha256=hashlib.sha256(claim.payload).digest()
+    )
 
 
 def _malformed(error: EnvelopeError) -> Rejected:

@@ -41,7 +41,7 @@ from settlement.postings.award import award_postings
 PPB_PER_PPM = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EntryContext:
     """The entry that is being looked at.
 

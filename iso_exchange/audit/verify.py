@@ -16,6 +16,8 @@ from iso_exchange.audit.bundle import (
 )
 from iso_exchange.audit.files import BundleFiles, check_files
 from iso_exchange.audit.log_keys import LogKeys, Trust
+from iso_exchange.audit.reader import frames
+from iso_exchange.audit.reading import Line
 from iso_exchange.audit.report import Record, Report, Result, Step
 from iso_exchange.audit.succession import Succession, balance_findings, findings
 from iso_exchange.audit.walk import Walk
@@ -23,7 +25,7 @@ from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.state import State
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import Checkpoint, parse_checkpoint, parse_note
-from settlement.ledger.errors import LedgerFormatError, TileError
+from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import NoteAlgorithm, NoteKey
 
 OPENINGS_NEEDED = "a public bundle holds no openings"
@@ -179,7 +181,7 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> W
             sealed_from=bundle.sealed_from,
         )
         with record.guard(Step.TREE, LOG_PREFIX):
-            _read_leaves(record, files, checkpoint, walk)
+            _read_leaves(record, files.directory, bundle, checkpoint, walk)
             _check_documents(record, bundle, walk)
         walk.close()
         if trust.timestamp_roots:
@@ -221,23 +223,29 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, keys: LogKey
     return checkpoint
 
 
-def _read_leaves(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk) -> None:
-    leaves = tiles.replay(files.read_log, size=checkpoint.size, root=checkpoint.root)
-    while True:
-        try:
-            found = next(leaves, None)
-        except TileError as error:
-            record.fail(Step.TREE, LOG_PREFIX + error.place, str(error))
+def _read_leaves(
+    record: Record, directory: Path, bundle: Bundle, checkpoint: Checkpoint, walk: Walk
+) -> None:
+    left_over: Line = None
+    for first, leaves, wrong, rest in frames(
+        directory,
+        size=checkpoint.size,
+        root=checkpoint.root,
+        openings=bundle.kind is BundleKind.AUDITOR,
+    ):
+        if wrong is not None:
+            place, detail = wrong
+            record.fail(Step.TREE, LOG_PREFIX + place, detail)
             reason = f"the log can be read up to entry {walk.entries} only"
             for step in Step:
                 if step.number > Step.TREE.number:
                     record.skip(step, reason)
             return
-        if found is None:
-            break
-        record.count(Step.TREE, "leaves")
-        walk.take(*found)
-    walk.finish()
+        record.count(Step.TREE, "leaves", len(leaves))
+        for index, leaf in enumerate(leaves, first):
+            walk.take(index, leaf)
+        left_over = rest
+    walk.finish(left_over)
 
 
 def _check_documents(record: Record, bundle: Bundle, walk: Walk) -> None:
