@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from iso_exchange import convert
 from iso_exchange.commands import (
@@ -49,8 +50,7 @@ class Authorised:
     body_sha256: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A well-formed envelope by a registered signer, whose signatures are still to be checked.
 
     Attributes:
@@ -167,17 +167,18 @@ def _refuse_header(state: State, command: Command) -> Rejected | None:
             got=header.origin,
             limit=state.origin,
         )
-    named = (
-        command.participant_id if isinstance(command, SubmitOrder) else header.signer_id,
-        command.holder_id if isinstance(command, RegisterEntitlement) else header.signer_id,
-    )
-    if any(name != header.signer_id for name in named):
+    named = header.signer_id
+    if isinstance(command, SubmitOrder):
+        named = command.participant_id
+    elif isinstance(command, RegisterEntitlement):
+        named = command.holder_id
+    if named != header.signer_id:
         return Rejected(
             code=Code.HEADER_MISMATCH,
             field="header.signer_id",
             advice="sign as the participant the body names",
             got=header.signer_id,
-            limit=", ".join(sorted(set(named))),
+            limit=", ".join(sorted((named, header.signer_id))),
         )
     return None
 
@@ -266,7 +267,7 @@ def _refuse_role(state: State, command: Command) -> Rejected | None:
     if isinstance(command, SubmitOrder):
         offers = isinstance(command.terms, OfferTerms)
         allowed = (Role.SUPPLIER,) if offers else (Role.BUYER,)
-    if participant.roles & set(allowed):
+    if not participant.roles.isdisjoint(allowed):
         return None
     return Rejected(
         code=Code.WRONG_ROLE,

@@ -196,7 +196,9 @@ def read_opening(line: bytes) -> Opening | None:
 
 def documents_of(command: Command) -> tuple[str, ...]:
     """Hex digests of the documents that a command names, as it spells them."""
-    fields = _DOCUMENT_FIELDS.get(type(command), ())
+    fields = _DOCUMENT_FIELDS.get(type(command))
+    if fields is None:
+        return ()
     return tuple(digest for field in fields if (digest := getattr(command, field)))
 
 

@@ -39,6 +39,10 @@ from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
 
 PPB_PER_PPM = 1_000
+JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
+"""Commands that ``ResultAudit.before`` checks."""
+KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate))
+"""Commands that ``ResultAudit.after`` remembers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +83,17 @@ def _verified(directory: Path, trust: Trust) -> tuple[Report, Bundle | None, Wal
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
         return _report(record, None, trust, None), None, None
-    with record.guard(Step.FILES, BUNDLE_NAME):
-        check_files(record, files, bundle)
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
-    try:
-        walk = _walk(record, files, bundle, trust)
-    finally:
-        Pauses().end()
+    # Hashing files leaves the interpreter free: it goes on beside the walk.
+    with ThreadPoolExecutor(1, "files") as beside, Pauses().none():
+        checked = beside.submit(_check_files, record, files, bundle)
+        try:
+            walk = _walk(record, files, bundle, trust)
+        finally:
+            Pauses().end()
+        checked.result()
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
     else:
@@ -159,6 +162,11 @@ def _before(directory: Path, trust: Trust) -> _Before:
         state=_state_of(report, bundle, walk),
         reader=tiles.TileReader(files.read_log, size=checkpoint.size, root=checkpoint.root),
     )
+
+
+def _check_files(record: Record, files: BundleFiles, bundle: Bundle) -> None:
+    with record.guard(Step.FILES, BUNDLE_NAME):
+        check_files(record, files, bundle)
 
 
 def _bundle(record: Record, files: BundleFiles) -> Bundle | None:

@@ -13,11 +13,18 @@ from clearing import codec
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
-from iso_exchange.audit.money import MoneyAudit
+from iso_exchange.audit.money import BOOKED, MoneyAudit
 from iso_exchange.audit.reading import Line, Other, Usual
 from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
-from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices, reveal
+from iso_exchange.audit.results import (
+    JUDGED,
+    KEPT,
+    EntryContext,
+    ResultAudit,
+    check_public_prices,
+    reveal,
+)
 from iso_exchange.audit.seal import SEALING, Seal
 from iso_exchange.audit.signatures import Signatures
 from iso_exchange.audit.succession import SUCCEEDING, Succession
@@ -165,7 +172,8 @@ class Walk:
         self._files = files
         self._kind = kind
         self._scope = "public " if kind is BundleKind.PUBLIC else ""
-        self._envelopes = f"{self._scope}envelopes"
+        # Counted here and told at the end, because it is every entry.
+        self._opened = self._envelopes = self._replayed = 0
         self._log_keys = log_keys
         self._state = State(origin=origin)
         # Openings are out of step with the commitments, and none can be used any more.
@@ -259,6 +267,14 @@ class Walk:
     def close(self) -> None:
         """Wait for the verdict on every signature that was met, also after a walk cut short."""
         self._signatures.finish()
+        for step, unit, count in (
+            (Step.COMMITMENTS, "commitments", self._opened),
+            (Step.SIGNATURES, f"{self._scope}envelopes", self._envelopes),
+            (Step.REPLAY, f"{self._scope}entries", self._replayed),
+        ):
+            if count:
+                self._record.count(step, unit, count)
+        self._opened = self._envelopes = self._replayed = 0
 
     def _header(self, leaf: _Leaf, root: bytes) -> None:
         """Check a batch header against the leaves before it, and the root over these."""
@@ -289,9 +305,11 @@ class Walk:
     def _entry(self, leaf: _Leaf) -> None:
         opened: _Opened | None = None
         is_commitment = leaf.payload_type == COMMITMENT_PAYLOAD_TYPE
-        self._seal.enter(leaf.number, is_commitment=is_commitment)
+        if leaf.number == self._seal.first:
+            self._seal.enter(leaf.number, is_commitment=is_commitment)
+        public_only = self._kind is BundleKind.PUBLIC or self._seal.reached
         if is_commitment:
-            if self._public_only:
+            if public_only:
                 self._closed(leaf)
                 return
             opened = self._open(leaf)
@@ -301,8 +319,10 @@ class Walk:
         if self._stopped:
             return
         command: Command | None = None
-        with self._record.guard(Step.SIGNATURES, leaf.place):
+        try:
             command = self._authorise(leaf, opened.envelope if opened else leaf.data)
+        except Exception as error:  # noqa: BLE001 - what a bundle makes of it is a finding
+            self._record.caught(Step.SIGNATURES, leaf.place, error)
         if command is None:
             self._stop(leaf.place, "it cannot be read")
             return
@@ -314,7 +334,7 @@ class Walk:
         if type(command) in SEEN:
             self._seal.see(command, entry.index)
             self.succession.see(command)
-        if self._public_only and not isinstance(command, PUBLIC_STATE):
+        if public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
                 auction = find_auction(self._state, command.auction_id)
                 if auction is not None:
@@ -323,11 +343,6 @@ class Walk:
             self._released.take(command, entry)
             return
         self._apply(command, entry)
-
-    @property
-    def _public_only(self) -> bool:
-        """Whether only public entries can be read here: no openings, or none any more."""
-        return self._kind is BundleKind.PUBLIC or self._seal.reached
 
     def _closed(self, leaf: _Leaf) -> None:
         """A commitment that stays closed: at least it is one."""
@@ -341,11 +356,9 @@ class Walk:
     def _open(self, leaf: _Leaf) -> _Opened | None:
         """What is in a commitment leaf, None where nothing that was given opens it."""
         if leaf.usual is not None and not self._out_of_step:
-            self._record.count(Step.COMMITMENTS, "commitments")
+            self._opened += 1
             _, kind, payload_type, payload, keyid, sig = leaf.usual
-            signature = Signature(keyid=keyid, sig=sig)
-            parsed = Envelope(payload_type=payload_type, payload=payload, signatures=(signature,))
-            return _Opened(kind, (), parsed)
+            return _Opened(kind, (), Envelope(payload_type, payload, (Signature(keyid, sig),)))
         with self._record.guard(Step.COMMITMENTS, leaf.place):
             commitment = b"" if leaf.usual else proofs.parse_commitment_leaf(leaf.data)
             opening = None if self._out_of_step else _opening(leaf.line)
@@ -365,10 +378,10 @@ class Walk:
             claim = claim_in(self._state, said)
         else:
             claim = claim_of(self._state, said)
-        self._record.count(Step.SIGNATURES, self._envelopes)
+        self._envelopes += 1
         answer: Rejected | None = claim if isinstance(claim, Rejected) else claim.refused_role
         if isinstance(claim, Claim):
-            self._signatures.add(leaf.place, claim.checks)
+            self._signatures.add(leaf.number, claim.checks)
             if answer is None:
                 return claim.command
         assert answer is not None
@@ -409,24 +422,30 @@ class Walk:
         return found
 
     def _apply(self, command: Command, entry: EntryContext) -> None:
+        kind = type(command)
         request = (command.header.signer_id, command.header.request_id)
         if request in self._requests:
             detail = f"request {request[1]} of {request[0]} was accepted before"
             self._record.fail(Step.REPLAY, entry.place, detail)
         self._requests.add(request)
         if self._kind is BundleKind.AUDITOR:
-            self.results.before(self._state, command, entry)
-            self.money.before(self._state, command, entry)
+            if kind in JUDGED:
+                self.results.before(self._state, command, entry)
+            elif kind in BOOKED:
+                self.money.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
-        with self._record.guard(Step.REPLAY, entry.place):
+        try:
             answer = apply(self._state, command, self._meta(entry))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._record.caught(Step.REPLAY, entry.place, error)
         if isinstance(answer, Accepted):
-            self.results.after(self._state, command, entry)
+            if kind in KEPT:
+                self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)
-            self._record.count(Step.REPLAY, f"{self._scope}entries")
+            self._replayed += 1
             return
         if answer is not None:
             name = ENTRY_KINDS[type(command)].name
@@ -439,7 +458,11 @@ class Walk:
             time_us=self._time_us,
             index=entry.index,
             leaf_hash=entry.leaf_hash,
-            documents={bytes.fromhex(name): body for name, body in entry.documents.items()},
+            documents=(
+                {bytes.fromhex(name): body for name, body in entry.documents.items()}
+                if entry.documents
+                else {}
+            ),
         )
 
     def _stop(self, place: str, reason: str) -> None:

@@ -15,8 +15,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from settlement.ledger.base64_strict import decode_base64, encode_base64
 from settlement.ledger.errors import EnvelopeError, LedgerErrorCode
@@ -37,8 +36,7 @@ _ENVELOPE_FIELDS: Final = frozenset({"payload", "payloadType", "signatures"})
 _SIGNATURE_FIELDS: Final = frozenset({"keyid", "sig"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(NamedTuple):
     """One signature of an envelope.
 
     Attributes:
@@ -50,8 +48,7 @@ class Signature:
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What an envelope says, without the bytes it came in.
 
     Attributes:
