@@ -122,11 +122,15 @@ ONE_POOL = Layout(
 
 
 class Generous:
-    """A market that gives everybody what it asks for, in order, while nodes last."""
+    """A market that gives everybody what it asks for, in order, while nodes last.
+
+    What is interruptible is given for one interval more, its notice.
+    """
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
         self.bids: dict[str, Sequence[Wish]] = {}
+        self.bound: dict[str, int] = {}
 
     async def post(self, lab: str, wishes: Sequence[Wish]) -> None:
         self.bids[lab] = wishes
@@ -139,8 +143,14 @@ class Generous:
         left = self.nodes
         positions: dict[str, dict[str, dict[str, int]]] = {}
         for lab, wishes in self.bids.items():
+            wanted = sum(wish.nodes for wish in wishes if wish.key.startswith("idle/"))
+            bound = min(left, max(wanted, self.bound.get(lab, 0)))
+            self.bound[lab] = min(left, wanted)
+            if bound:
+                positions.setdefault(lab, {})["idle/p"] = {"p": bound}
+                left -= bound
             for wish in wishes:
-                given = min(left, wish.nodes)
+                given = 0 if wish.key.startswith("idle/") else min(left, wish.nodes)
                 if given and (given == wish.nodes or not wish.gang):
                     positions.setdefault(lab, {})[wish.key] = {"p": given}
                     left -= given
@@ -163,7 +173,7 @@ def test_the_drive_counts_chips_that_run_a_job() -> None:
     hours = run([("a", job("one", 4, 600, 10))], NONE, 3600)
     assert hours[0].running == 4 * 600
     assert hours[0].in_service == 2 * 8 * 3600
-    # Its node is held for the two intervals in which it runs.
+    # Its node is held for the two intervals in which it runs, and not for its notice.
     assert hours[0].awarded == 8 * 600
 
 
