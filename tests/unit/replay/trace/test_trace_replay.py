@@ -14,12 +14,13 @@ from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy, Wish
 from iso_exchange.replay.errors import DataError
 from iso_exchange.replay.trace import faults
-from iso_exchange.replay.trace.bound import fluid_bound, silo_queue
+from iso_exchange.replay.trace.bound import fluid_bound
 from iso_exchange.replay.trace.drive import Cleared, drive
 from iso_exchange.replay.trace.figures import Hour, figures_of, reaches
 from iso_exchange.replay.trace.layout import Layout, PoolPlan, largest_remainder, layout_of
 from iso_exchange.replay.trace.page import Money, Summary, duration, page
 from iso_exchange.replay.trace.regime import DAY_S, Regime, Window, demand_of
+from iso_exchange.replay.trace.silo import SiloFaults, silo_queue
 from iso_exchange.replay.traces import TraceJob
 
 POLICY = Policy(firm_limit=9_000_000, interruptible_limit=3_000_000)
@@ -102,18 +103,47 @@ def test_fluid_bound_by_hand() -> None:
     assert fluid_bound(jobs, 10, window) == Fraction(5 * 600 + 10 * 600 + 3000, 15_000)
 
 
+def silos(**nodes: int) -> Layout:
+    """One pool, and silos with its nodes."""
+    pool = PoolPlan(pool_id="p", site_id="s", chip_class="x", nodes=sum(nodes.values()))
+    return Layout(pools=(pool,), silo_nodes=nodes)
+
+
+NONE = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
+
+
 def test_a_silo_cannot_use_what_is_idle_next_door() -> None:
     jobs = [("a", job("one", 8, 7200)), ("a", job("two", 8, 7200))]
     window = Window(start_s=0, end_s=14_400)
-    apart = silo_queue(jobs, {"a": 1, "b": 1}, POLICY, window)
+    apart = silo_queue(jobs, silos(a=1, b=1), NONE, POLICY, window)
     assert apart.chip_seconds == (28_800, 28_800, 28_800, 28_800)
     assert apart.allocation == Fraction(1, 2)
 
 
 def test_a_gang_runs_in_a_silo_that_holds_it() -> None:
     window = Window(start_s=0, end_s=7_200)
-    found = silo_queue([("a", job("gang", 16, 3600))], {"a": 2}, POLICY, window)
+    found = silo_queue([("a", job("gang", 16, 3600))], silos(a=2), NONE, POLICY, window)
     assert found.chip_seconds == (57_600, 0)
+
+
+def test_silos_have_the_faults_of_the_grid() -> None:
+    """Node 1 of the grid is the node of b; it fails half an hour into the second hour."""
+    broken = faults.Faults(
+        failures=(faults.Failure(at_s=5400, pool_id="p", rank=1),),
+        site_id="",
+        outage_start_s=0,
+        outage_end_s=0,
+    )
+    layout = silos(a=1, b=1)
+    assert SiloFaults(layout, broken).down(5400) == {}
+    assert SiloFaults(layout, broken).down(5700) == {"b": 1}
+    window = Window(start_s=0, end_s=7_200)
+    jobs = [(name, job("one", 8, 7200)) for name in "ab"]
+    found = silo_queue(jobs, layout, broken, POLICY, window)
+    assert found.chip_seconds == (57_600, 28_800 + 14_400)
+    assert found.in_service == (57_600, 57_600 - 8 * 1500)
+    lost = faults.Faults(failures=(), site_id="s", outage_start_s=3600, outage_end_s=7200)
+    assert silo_queue(jobs, layout, lost, POLICY, window).chip_seconds == (57_600, 0)
 
 
 ONE_POOL = Layout(
@@ -163,9 +193,6 @@ class Generous:
 def run(jobs: list[tuple[str, Job]], faults_: faults.Faults, end_s: int) -> dict[int, Hour]:
     labs = {name: Lab(name, POLICY, {}) for name, _ in jobs}
     return asyncio.run(drive(Generous(2), ONE_POOL, labs, jobs, faults_, end_s)).hours
-
-
-NONE = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
 
 
 def test_the_drive_counts_chips_that_run_a_job() -> None:
@@ -238,7 +265,7 @@ def test_the_page_is_whole_and_escapes_names() -> None:
         load=Fraction(7, 10),
         bound=Fraction(1),
     )
-    silo = silo_queue([("a", job("one", 8, 7200))], {"a": 2}, POLICY, window)
+    silo = silo_queue([("a", job("one", 8, 7200))], silos(a=2), NONE, POLICY, window)
     text = page(
         Summary(
             title="<ITP> & light",
