@@ -1,13 +1,14 @@
 """Runs of a spot market one after the other: each book follows from the one before and its awards.
 
-The window moves on by one interval. Running gangs stay where they are, all or none, shorter by
-an interval, and begin at once; those that ended are replaced by new ones, and so is one in a
-hundred of the others and of the step bids. Everything else stands, as the same objects.
+The window moves on by one interval. Running gangs stay where they are, all or none, and begin at
+once; those that ended are replaced by new ones, and so is one in a hundred of the others and of
+the step bids. A gang that reaches the end of the window goes on beyond it, as most do. Everything
+else stands, as the same objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final, TypeVar
@@ -17,10 +18,13 @@ from clearing.types import BlockBid, Book, Cover, Eligibility, Interval, StepBid
 from clearing.units import Chips, MicroUsdPerChipHour, Ppm, UnixSeconds
 from tests.benchmarks.grid_books import CENT, PPM, GridSpec, generate
 
-B = TypeVar("B", BlockBid, StepBid)
+B = TypeVar("B")
 
 CHANGED_PER_CENT: Final = 1
 """Orders that leave in each run; as many new ones come."""
+
+LONGER: Final = 12
+"""Of so many gangs that reach the end of the look-ahead all but one go on."""
 
 
 def first_book(spec: GridSpec) -> Book:
@@ -56,7 +60,7 @@ def next_book(book: Book, outcome: Outcome, number: int) -> Book:
     return replace(
         book,
         spec=replace(spec, auction_id=f"{spec.auction_id[:32]}-{number}", intervals=moved),
-        step_bids=_renewed(book.step_bids, (), random, number),
+        step_bids=_renewed(book.step_bids, (), random, number, _another_step),
         block_bids=_gangs(book, outcome, random, number),
     )
 
@@ -67,46 +71,67 @@ def _gangs(book: Book, outcome: Outcome, random: Random, number: int) -> tuple[B
         for award in outcome.awards
         if award.side is Side.DEMAND and award.first == 0
     }
+    intervals = len(book.spec.intervals)
     ended, standing = [], []
     for bid in book.block_bids:
         award = running.get(bid.order_id)
-        if award is None:
-            start = max(0, bid.earliest_start - 1)
-            moved = start != bid.earliest_start
-            standing.append(replace(bid, earliest_start=start, latest_start=start) if moved else bid)
-        elif bid.duration == 1:
+        stop = bid.earliest_start + bid.duration
+        # Seen through the look-ahead, what goes on beyond it ends with it again.
+        beyond = stop == intervals and random.randrange(LONGER) > 0
+        start = max(0, bid.earliest_start - 1)
+        stop = intervals if beyond else stop - 1 if award or bid.earliest_start else stop
+        if stop == start:
             ended.append(bid)
-        else:
+        elif award is not None:
             standing.append(
                 replace(
                     bid,
                     where=Eligibility(pool_ids=(award.pool_id,)),
-                    duration=bid.duration - 1,
+                    duration=stop,
                     chips=Chips(award.chips[0]),
                     min_fill_ppm=Ppm(PPM),
                 )
             )
+        elif (start, stop - start) == (bid.earliest_start, bid.duration):
+            standing.append(bid)
+        else:
+            standing.append(
+                replace(bid, earliest_start=start, latest_start=start, duration=stop - start)
+            )
     # What ended comes back under another name, as a gang that could run anywhere in its class.
     like = [bid for bid in standing if len(bid.where.pool_ids) > 1]
-    return _renewed(tuple(standing), tuple(random.choices(like, k=len(ended))), random, number)
+    return _renewed(
+        tuple(standing), tuple(random.choices(like, k=len(ended))), random, number, _another_gang
+    )
 
 
-def _renewed(bids: Sequence[B], more: Sequence[B], random: Random, number: int) -> tuple[B, ...]:
+def _renewed(
+    bids: Sequence[B],
+    more: Sequence[B],
+    random: Random,
+    number: int,
+    another: Callable[[B, int, str], B],
+) -> tuple[B, ...]:
     """Some bids leave, and as many new ones like some others come, and those like ``more``."""
     count = len(bids) * CHANGED_PER_CENT // 100
     leaving = set(random.sample(range(len(bids)), count))
     kept = [bid for at, bid in enumerate(bids) if at not in leaving]
     samples = [*random.choices(bids, k=count), *more]
-    new = [_another(bid, random, f"{number:04d}-{at:06d}") for at, bid in enumerate(samples)]
+    new = [
+        another(bid, random.randrange(-10, 11) * CENT, f"{number:04d}-{at:06d}")
+        for at, bid in enumerate(samples)
+    ]
     return (*kept, *new)
 
 
-def _another(bid: B, random: Random, name: str) -> B:
-    """A new order like one that is there, up to ten cents dearer or cheaper."""
-    by = random.randrange(-10, 11) * CENT
-    if isinstance(bid, BlockBid):
-        price = MicroUsdPerChipHour(max(CENT, bid.limit_price + by))
-        return replace(bid, order_id=f"gang-{name}", limit_price=price)
+def _another_gang(bid: BlockBid, dearer: int, name: str) -> BlockBid:
+    """A gang like one that is there, up to ten cents dearer or cheaper."""
+    price = MicroUsdPerChipHour(max(CENT, bid.limit_price + dearer))
+    return replace(bid, order_id=f"gang-{name}", limit_price=price)
+
+
+def _another_step(bid: StepBid, dearer: int, name: str) -> StepBid:
+    """A step bid like one that is there, the same."""
     return replace(
         bid,
         order_id=f"step-{name}",
@@ -114,7 +139,7 @@ def _another(bid: B, random: Random, name: str) -> B:
             replace(
                 segment,
                 steps=tuple(
-                    replace(step, price=MicroUsdPerChipHour(max(CENT, step.price + by)))
+                    replace(step, price=MicroUsdPerChipHour(max(CENT, step.price + dearer)))
                     for step in segment.steps
                 ),
             )
