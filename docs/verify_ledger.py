@@ -90,7 +90,7 @@ closed protobuf supplier batch-acknowledgement=INSTRUCTIONS_ACKNOWLEDGED handove
 closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=ORDER_CANCELLED
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
-closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION
+closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
 closed protobuf meter meter-batch=METER_BATCH
 closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 """.strip().split("\n"):
@@ -909,6 +909,9 @@ class Walk:
 
     def on_nomination(self, body: Fields, index: int, leaf: bytes) -> None:
         self.nominations[text(body, 4), text(body, 3)] = (text(body, 2), index, leaf)
+
+    def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
 
     def on_meter_batch(self, body: Fields, *_: Any) -> None:
         rows = self.readings[text(body, 3), seconds(body, 4)] = {}

@@ -45,6 +45,9 @@ from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC041
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
+from iso_exchange.product_commands import ChipSegment as ChipSegment  # noqa: PLC0414
+from iso_exchange.product_commands import ProductCommand as ProductCommand  # noqa: PLC0414
+from iso_exchange.product_commands import ReturnHours as ReturnHours  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414
@@ -592,4 +595,5 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | ProductCommand
 )

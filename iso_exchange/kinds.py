@@ -41,6 +41,7 @@ from iso_exchange.commands import (
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
+    ReturnHours,
     RevokeKey,
     Role,
     RotateKey,
@@ -134,6 +135,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         ),
         (RegisterEntitlement, "ENTITLEMENT", _protobuf("entitlement"), False, (Role.BUYER,)),
         (Nominate, "NOMINATION", _protobuf("nomination"), False, (Role.BUYER,)),
+        (ReturnHours, "RETURN", _protobuf("hour-return"), False, (Role.BUYER,)),
         (SubmitReadings, "METER_BATCH", _protobuf("meter-batch"), False, (Role.METER,)),
         (
             ReportOutage,

@@ -41,6 +41,7 @@ CALLS: Final[dict[type, str]] = {
     commands.HaltSpotMarket: "SpotService.HaltSpotMarket",
     commands.ResumeSpotMarket: "SpotService.ResumeSpotMarket",
     commands.CloseSpotMarket: "SpotService.CloseSpotMarket",
+    commands.ReturnHours: "SpotService.ReturnHours",
     commands.SetWebhook: "SpotService.SetWebhook",
     commands.SubmitOrder: "MarketService.SubmitOrder",
     commands.CancelOrder: "MarketService.CancelOrder",

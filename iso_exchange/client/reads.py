@@ -261,6 +261,11 @@ class Reads:
         request = spot_service_pb2.ListPositionsRequest(market_id=market_id, order_id=order_id)
         return await self._list(self._spot.ListPositions, request, lambda page: page.positions)
 
+    async def returns(self, market_id: str) -> tuple[spot_pb2.ReturnedHours, ...]:
+        """What is given back of own contracts, by contract."""
+        request = spot_service_pb2.ListReturnsRequest(market_id=market_id)
+        return await self._list(self._spot.ListReturns, request, lambda page: page.returns)
+
     async def notices(self, market_id: str) -> tuple[spot_pb2.SpotNotice, ...]:
         """Notices in force for own orders, by deadline."""
         request = spot_service_pb2.ListNoticesRequest(market_id=market_id)

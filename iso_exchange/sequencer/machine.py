@@ -28,6 +28,7 @@ from iso_exchange.sequencer import (
     release,
     spot,
     spot_entry,
+    spot_returns,
     succession,
     webhook,
 )
@@ -63,6 +64,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
     commands.SetWebhook: webhook.set_webhook,
+    commands.ReturnHours: spot_returns.return_hours,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: dispatch_reclaim.give_notices,
     commands.RegisterEntitlement: base_load.register_entitlement,

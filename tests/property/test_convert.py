@@ -27,6 +27,7 @@ from iso_exchange.commands import (
     BlockBidTerms,
     CancelAllOrders,
     CancelOrder,
+    ChipSegment,
     CloseSpotMarket,
     CreateAuction,
     HaltAuction,
@@ -47,6 +48,7 @@ from iso_exchange.commands import (
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
+    ReturnHours,
     RevokeKey,
     Role,
     RotateKey,
@@ -487,6 +489,17 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         period=INTERVALS,
         chips=ANY_NUMBERS,
         purpose=TEXTS,
+    ),
+    ReturnHours: st.builds(
+        ReturnHours,
+        header=HEADERS,
+        return_id=IDENTIFIERS,
+        contract_id=REFERENCES,
+        market_id=REFERENCES,
+        segments=st.lists(
+            st.builds(ChipSegment, start=INSTANTS, end=INSTANTS, chips=st.integers(1, 10**6)),
+            max_size=3,
+        ).map(tuple),
     ),
 }
 PROTOBUF_KINDS = tuple(

@@ -67,6 +67,7 @@ from iso_exchange.convert.views.spot import (
     market_view,
     notice_view,
     position_views,
+    returned_view,
     run_view,
 )
 
@@ -113,6 +114,7 @@ __all__ = [
     "resource_view",
     "result_view",
     "results_of",
+    "returned_view",
     "run_view",
     "site_view",
     "stage_of",

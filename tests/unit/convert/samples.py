@@ -298,6 +298,13 @@ COMMANDS: tuple[c.Command, ...] = (
         chips=Chips(8),
         purpose="teaching",
     ),
+    c.ReturnHours(
+        header=HEADER,
+        return_id="ret-1",
+        contract_id="da-1/bid-1/no-1-h100/offer-1",
+        market_id="spot",
+        segments=(c.ChipSegment(start=START, end=END, chips=Chips(8)),),
+    ),
 )
 SAMPLES: dict[type, c.Command] = {type(command): command for command in COMMANDS}
 
