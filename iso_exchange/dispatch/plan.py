@@ -7,6 +7,7 @@ node keeps the others while it waits for another if it is covered, and stops oth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -101,18 +102,16 @@ def plan(before: Before, wants: Sequence[Want], failed: frozenset[int], spare: i
             break
         left.remove(broken)
     held = {node: name for node, name in placed.nodes.items() if name}
-    counts: dict[str, int] = {}
-    for name in held.values():
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter(held.values())
     short = {
         want.load_id: missing
         for want in left
-        if want.covered and (missing := want.nodes - counts.get(want.load_id, 0)) > 0
+        if want.covered and (missing := want.nodes - counts[want.load_id]) > 0
     }
     stopped = tuple(
         want.load_id
         for want in wants
-        if want.load_id not in short and counts.get(want.load_id, 0) < want.nodes
+        if want.load_id not in short and counts[want.load_id] < want.nodes
     )
     standing = frozenset(node for node, name in placed.nodes.items() if name == SPARE)
     steps, lost = _steps(before, placed, in_row, short)
@@ -172,11 +171,9 @@ def _standing(now: frozenset[int], idle: frozenset[int], count: int) -> frozense
 
 def _broken_gang(wants: Sequence[Want], placed: Placement) -> Want | None:
     """The last gang that got some of its nodes only, and waits for none."""
+    counts = Counter(placed.nodes.values())
     for want in reversed(wants):
-        if not want.gang or want.covered:
-            continue
-        got = sum(name == want.load_id for name in placed.nodes.values())
-        if 0 < got < want.nodes:
+        if want.gang and not want.covered and 0 < counts[want.load_id] < want.nodes:
             return want
     return None
 

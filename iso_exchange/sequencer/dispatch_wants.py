@@ -6,7 +6,7 @@ auctions sold for the hour, and work whose site is lost, in its backup pool.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -216,12 +216,22 @@ def _served(state: State, start: int) -> Iterator[tuple[Contract, int]]:
                 for hour in contract.hours:
                     if hour.interval.start == start:
                         yield contract, hour.chips
+    returned = _returned(state, start)
     for auction in _auctions(state, start):
         contracts, _ = _calendar(state, auction).get(_hour(auction, start), ((), ()))
         for contract in contracts:
             for hour in contract.hours:
                 if hour.interval.start <= start < hour.interval.end:
-                    yield contract, hour.chips
+                    yield contract, hour.chips - returned[contract.contract_id]
+
+
+def _returned(state: State, start: int) -> Counter[str]:
+    """Chips that buyers gave back of what other auctions sold them, by contract (rule 23)."""
+    found: Counter[str] = Counter()
+    for market in state.markets.values():
+        for record in market.returns.values():
+            found[record.contract_id] += record.chips_at(market.number(start))
+    return found
 
 
 def _spares(state: State, start: int) -> Iterator[SpareHour]:
