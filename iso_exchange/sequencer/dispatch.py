@@ -137,14 +137,11 @@ def batches(
     for planned in plans(state, market, start, at, suppliers):
         if planned.plan.steps:
             by_suppliers[suppliers_of(state, planned.pool_id)].append(planned)
-    begun = frozenset(
-        step.load_id
-        for group in by_suppliers.values()
-        for planned in group
-        for step in planned.plan.steps
-        if step.kind in STARTS
+    steps = (
+        step for group in by_suppliers.values() for planned in group for step in planned.plan.steps
     )
-    contracts = contracts_of(state, start, begun) if begun else {}
+    begins = any(step.kind in STARTS for step in steps)
+    contracts = contracts_of(state, start) if begins else {}
     return [
         Due(
             batch=InstructionBatch(
