@@ -482,6 +482,8 @@ class SettleHour:
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
         batch_count: Meter batches of the interval that it was computed from; -1 in entries of
             before it was stated.
+        pool_balance: Posted balance of the stop-loss pool that it was computed with, micro-USD;
+            -1 in entries of before it was stated.
     """
 
     header: Header
@@ -490,6 +492,7 @@ class SettleHour:
     postings_sha256: str
     delivered_sha256: str
     batch_count: int = field(default=-1, metadata=LATER)
+    pool_balance: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

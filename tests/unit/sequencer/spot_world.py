@@ -169,7 +169,7 @@ def publish(world: World, run: Auction) -> Cleared:
     )
     assert isinstance(cleared, Cleared), cleared
     documents = [
-        cleared.book,
+        run.written_book(),
         cleared.outcome,
         cleared.assignment,
         cleared.postings,
