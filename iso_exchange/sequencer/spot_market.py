@@ -14,6 +14,7 @@ from enum import Enum
 from clearing.types import AuctionSpec, Interval
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.commands import Notice, OpenSpotMarket
+from iso_exchange.sequencer.spot_parts import Parts
 
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
@@ -95,6 +96,8 @@ class SpotMarket:
     runs: dict[int, RunRecord] = field(default_factory=dict)
     notices: dict[tuple[str, str, int], Notice] = field(default_factory=dict)
     earned: dict[str, Earned] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts, compare=False, repr=False)
+    """What its orders asked of the last run, only to be quick."""
 
     @property
     def seconds(self) -> int:

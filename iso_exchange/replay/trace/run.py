@@ -185,6 +185,7 @@ class TraceReplay(Stage):
                     raise StageError(f"the exchange refused {market.refused[0]}")
                 end_s = plan.demand.window.end_s
                 await operator.send(setup.closing(calendar, end_s))
+                await market.deliver_rest(end_s)
                 await self._await_settled(operator)
                 vkey = load_exchange(self.identities / "operator").log_vkey
             began = time.perf_counter()
