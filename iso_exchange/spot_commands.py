@@ -131,3 +131,15 @@ class SetWebhook:
 
     header: Header
     url: str
+
+
+SpotCommand = (
+    OpenSpotMarket
+    | HaltSpotMarket
+    | ResumeSpotMarket
+    | CloseSpotMarket
+    | SetWebhook
+    | CloseRun
+    | GiveNotices
+)
+"""Any of these."""

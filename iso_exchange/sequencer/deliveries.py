@@ -200,13 +200,29 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             got=str(command.batch_count),
             limit=str(read),
         )
+    pool_balance = state.books.balance(accounts.POOL).posted
+    if command.pool_balance not in {pool_balance, UNSTATED}:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="pool_balance",
+            advice="the stop-loss pool moved meanwhile: settle the interval again",
+            got=str(command.pool_balance),
+            limit=str(pool_balance),
+        )
+    return _post_interval(state, auction, command, meta)
+
+
+def _post_interval(
+    state: State, auction: Auction, command: SettleHour, meta: Meta
+) -> Accepted | Rejected:
+    """Take what an interval was settled to."""
+    pool_balance = state.books.balance(accounts.POOL).posted
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
-    pool_balance = state.books.balance(accounts.POOL).posted
     applied = post(state, meta, postings)
     if isinstance(applied, Rejected):
         return applied

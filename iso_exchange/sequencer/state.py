@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing import codec
 from clearing.outcome import Outcome
 from clearing.types import (
     AuctionSpec,
@@ -39,6 +40,7 @@ from iso_exchange.money_commands import (
     RegisterGrant,
 )
 from iso_exchange.sequencer.dispatch_state import Dispatch
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -184,7 +186,8 @@ class Auction:
     bought: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     ties: Ties = field(default_factory=Ties)
     book: Book | None = None
-    outcome: Outcome | None = None
+    result: LateOutcome | None = None
+    """Its outcome, read when somebody asks for it."""
     assignment: Assignment | None = None
     failures: list[str] = field(default_factory=list)
     forgiven_failures: int = 0
@@ -224,6 +227,19 @@ class Auction:
     """Notices that a run gave or withdrew."""
     warned: set[str] = field(default_factory=set)
     """Participants who were told of theirs."""
+    book_text: bytes = field(default=b"", compare=False, repr=False)
+    """Canonical JSON of the book between its gate and its result; only to be quick."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Outcome of a cleared auction; None before."""
+        return None if self.result is None else self.result.read()
+
+    def written_book(self) -> bytes:
+        """Canonical JSON of the frozen book, written once."""
+        if not self.book_text:
+            self.book_text = codec.encode(self.book)
+        return self.book_text
 
 
 class OrderState(Enum):
