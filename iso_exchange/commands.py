@@ -44,8 +44,10 @@ from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414
 from iso_exchange.spot_commands import HaltSpotMarket as HaltSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import IdleChips as IdleChips  # noqa: PLC0414
 from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
+from iso_exchange.spot_commands import ReportAllocation as ReportAllocation  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
 from settlement.types import MeterBatch
@@ -567,6 +569,7 @@ Command = (
     | CloseAuction
     | CloseRun
     | GiveNotices
+    | ReportAllocation
     | PublishResult
     | PublishPrices
     | NotifyAward

@@ -23,6 +23,7 @@ from iso_exchange.commands import (
     PublishPrices,
     PublishResult,
     ReleaseBook,
+    ReportAllocation,
     SettleHour,
 )
 from iso_exchange.money_commands import (
@@ -61,6 +62,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    ReportAllocation: ("allocation_sha256",),
 }
 
 

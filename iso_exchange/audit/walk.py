@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from clearing import codec
+from iso_exchange.audit.allocation import (
+    END_OF_LOG,
+    AllocationAudit,
+    check_public_allocation,
+)
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.files import BundleFiles
 from iso_exchange.audit.log_keys import LogKeys
@@ -38,6 +43,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    ReportAllocation,
     ResumeSpotMarket,
     RevokeKey,
     RotateKey,
@@ -45,7 +51,7 @@ from iso_exchange.commands import (
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.pauses import Pauses
@@ -141,6 +147,7 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
+        self._allocation = AllocationAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -221,6 +228,8 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
+        with self._record.guard(Step.RESULTS, END_OF_LOG):
+            self._allocation.finish(self._state, self._time_us // MICROSECONDS)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = next(self._openings, None)
             if extra is not None:
@@ -290,6 +299,8 @@ class Walk:
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
                     reveal(self._state, auction, command, entry)
+            elif isinstance(command, ReportAllocation):
+                check_public_allocation(self._record, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
@@ -377,6 +388,7 @@ class Walk:
         if self._kind is BundleKind.AUDITOR:
             self.results.before(self._state, command, entry)
             self.money.before(self._state, command, entry)
+            self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
         with self._record.guard(Step.REPLAY, entry.place):
             answer = apply(self._state, command, self._meta(entry))

@@ -15,6 +15,7 @@ from iso_exchange import commands, money_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
     after_auction,
+    allocation_record,
     auctions,
     base_load,
     deliveries,
@@ -62,6 +63,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.SetWebhook: webhook.set_webhook,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: spot.give_notices,
+    commands.ReportAllocation: allocation_record.report_allocation,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,

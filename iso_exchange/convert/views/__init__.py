@@ -63,6 +63,7 @@ from iso_exchange.convert.views.settlement import (
     transfer_view,
 )
 from iso_exchange.convert.views.spot import (
+    allocation_view,
     market_view,
     notice_view,
     position_views,
@@ -73,6 +74,7 @@ __all__ = [
     "Results",
     "Surroundings",
     "Viewer",
+    "allocation_view",
     "auction_prices",
     "auction_view",
     "award_view",
