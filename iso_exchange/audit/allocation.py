@@ -8,7 +8,7 @@ from typing import Final
 from clearing import codec
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import EntryContext
-from iso_exchange.commands import Command, PublishPrices, ReportAllocation
+from iso_exchange.commands import Command, PublishPrices
 from iso_exchange.sequencer.allocation import (
     Alarm,
     PoolAllocation,
@@ -25,11 +25,15 @@ from iso_exchange.sequencer.allocation_record import (
     totals,
 )
 from iso_exchange.sequencer.state import State
+from iso_exchange.spot_commands import ReportAllocation
 
 LATE_SECONDS: Final = 2 * 3_600
 """An exchange that states its allocation is this late with an hour only when it stopped."""
 
 END_OF_LOG: Final = "end of the log"
+
+STATED = frozenset((PublishPrices, ReportAllocation))
+"""Commands that ``before`` looks at."""
 
 
 @dataclass(slots=True, kw_only=True)

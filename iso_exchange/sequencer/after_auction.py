@@ -12,6 +12,7 @@ from clearing.units import UnixSeconds
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_moves import is_open, result_due
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from settlement.errors import SettlementError
 from settlement.metering.billable import METERING_INTERVAL_S
@@ -45,7 +46,9 @@ def publish_spot(state: State, command: PublishSpot, meta: Meta) -> Accepted | R
     result = document(meta, command.spot_sha256, SpotResult)
     if isinstance(result, Rejected):
         return result
-    refused = _refuse_result(state, auction, command, result)
+    refused = _refuse_result(state, auction, command, result) or _refuse_moves(
+        state, auction, result, meta
+    )
     if refused:
         return refused
     postings = document(meta, command.postings_sha256, Postings)
@@ -262,6 +265,25 @@ def _refuse_result(
         return _invalid("no such participant", name)
     for name in sorted(pools - state.pools.keys()):
         return _invalid("no such pool", name)
+    return None
+
+
+def _refuse_moves(
+    state: State, auction: Auction, result: SpotResult, meta: Meta
+) -> Rejected | None:
+    """Prices and returns are those of the runs, where spot markets have any."""
+    if not state.markets:
+        due = None
+    elif is_open(state, result.interval, meta.now):
+        return _interval(result.interval, "a run is still to decide it: wait until it is published")
+    else:
+        due = result_due(state, auction, result.interval)
+    if due is None:
+        if not result.returns:
+            return None
+        return _invalid("nothing was returned to a spot market", result.returns[0].contract_id)
+    if (result.prices, result.returns) != (due.prices, due.returns):
+        return _invalid("the runs of the spot markets say otherwise", result.auction_id)
     return None
 
 

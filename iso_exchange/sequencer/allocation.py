@@ -16,9 +16,9 @@ from typing import Final
 from clearing.outcome import Outcome
 from clearing.types import Book, Interval
 from clearing.units import ChipSeconds
-from iso_exchange.commands import ReportAllocation
 from iso_exchange.sequencer.allocation_demand import Idle, Supply, held_by
 from iso_exchange.sequencer.spot_market import BOUND_PREFIX
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.assignment import Assignment
 
 WARNING_PERCENT: Final = 95

@@ -57,13 +57,15 @@ class Supply:
 
     Attributes:
         ordinary: For anybody.
-        recallable: Released base load: for interruptibles with a short notice.
+        recallable: Released or returned base load: for interruptibles with a short notice.
         ask: Cheapest ordinary ask among them, micro-USD per chip-hour; ``FAR`` without any.
+        recall_ask: The same of recallable ones.
     """
 
     ordinary: int = 0
     recallable: int = 0
     ask: int = FAR
+    recall_ask: int = FAR
 
     @property
     def chips(self) -> int:
@@ -73,7 +75,11 @@ class Supply:
     def plus(self, chips: int, ask: int, *, recallable: bool) -> Supply:
         """With the chips of one more step."""
         if recallable:
-            return replace(self, recallable=self.recallable + chips)
+            return replace(
+                self,
+                recallable=self.recallable + chips,
+                recall_ask=min(self.recall_ask, ask),
+            )
         return replace(self, ordinary=self.ordinary + chips, ask=min(self.ask, ask))
 
     def cut(self, chips: int) -> Supply:
@@ -353,10 +359,10 @@ class _Desk:
         )
 
     def _ask(self, want: Want, pool_id: str) -> int:
-        """Cheapest of the idle chips; released base load asks for nothing."""
+        """Cheapest of the idle chips; released base load asks least."""
         supply = self._supply[pool_id]
         if not supply.ordinary or (supply.recallable and self._may_be_recalled(want)):
-            return 0
+            return supply.recall_ask
         return supply.ask
 
     def _price_of(self, want: Want, price: PoolPrice) -> int:

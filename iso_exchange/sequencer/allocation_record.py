@@ -14,7 +14,7 @@ from typing import Final
 
 from clearing.types import Interval
 from clearing.units import ChipSeconds, UnixSeconds
-from iso_exchange.commands import IdleChips, PublishResult, ReportAllocation
+from iso_exchange.commands import PublishResult
 from iso_exchange.sequencer.allocation import (
     Alarm,
     Level,
@@ -31,6 +31,7 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_book import chips_out
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.spot_commands import IdleChips, ReportAllocation
 from settlement.types import DeliveredHours
 
 HOUR_SECONDS: Final = 3_600
@@ -268,6 +269,12 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
         pool = state.pools[pool_id].pool
         owed = sum(places.get(number, 0) for places in market.supplied.get(pool_id, {}).values())
         elsewhere, held = _elsewhere(state, market, pool_id, interval)
+        # What was returned is supply of the run; who buys it has the position.
+        returned = sum(
+            record.chips_at(number)
+            for record in market.returns.values()
+            if record.pool_id == pool_id
+        )
         found.append(
             PoolService(
                 pool_id=pool_id,
@@ -278,7 +285,7 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
                     pool.capacity,
                     pool.chips_per_node,
                 ),
-                elsewhere=elsewhere,
+                elsewhere=max(0, elsewhere - returned),
                 elsewhere_held=held,
                 before=before[pool_id],
                 before_held=max(0, owed - before[pool_id]),

@@ -22,6 +22,8 @@ from iso_exchange.sequencer.after_auction import (
 from iso_exchange.sequencer.allocation_record import note_delivery
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_moves import unposted
+from iso_exchange.sequencer.spot_returns import forget_returns, pass_on
 from iso_exchange.sequencer.spot_settlement import day_of, earn, pay_total, settle_run
 from iso_exchange.sequencer.state import (
     Auction,
@@ -181,6 +183,15 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             advice="this interval is settled",
             got=str(command.interval.start),
         )
+    missing = unposted(state, auction, command.interval, meta.now)
+    if missing is not None:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="interval",
+            advice="post what runs say of it, and settle what they sold of it, first",
+            got=str(missing.cell.start),
+            limit=missing.auction_id,
+        )
     read = len(batches_of(state, auction, command.interval))
     if command.batch_count not in {read, UNSTATED}:
         return Rejected(
@@ -209,8 +220,10 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     if auction.market_id:
         earn(state, auction, delivered, postings)
         note_delivery(state, auction, delivered)
+        pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED
+        forget_returns(state, command.auction_id)
         if auction.market_id:
             settle_run(state, auction)
         elif not _is_awaited(state, auction):

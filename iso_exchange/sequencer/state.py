@@ -39,6 +39,7 @@ from iso_exchange.money_commands import (
     RegisterGrant,
 )
 from iso_exchange.sequencer.allocation import MarketAllocation
+from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -310,6 +311,7 @@ class State:
     forgotten: dict[UnixSeconds, dict[str, ChipSeconds]] = field(default_factory=dict)
     meter_sequence: dict[str, int] = field(default_factory=dict)
     outages: dict[str, ReportOutage] = field(default_factory=dict)
+    dispatch: Dispatch = field(default_factory=Dispatch)
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
     postings: dict[str, Postings] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)

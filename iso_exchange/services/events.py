@@ -16,7 +16,6 @@ from iso_exchange.commands import (
     IssueStatement,
     NotifyAward,
     ReinstateParticipant,
-    ReportAllocation,
     ReportOutage,
     Role,
     SettleHour,
@@ -27,6 +26,7 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import DecideDispute, DisputeHour
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import OrderState, State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.storage.store import Entry
 from settlement.types import Contract
 

@@ -16,7 +16,6 @@ from clearing import codec
 from clearing.outcome import Outcome
 from clearing.types import Book, Interval
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import ReportAllocation
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.allocation import (
@@ -41,6 +40,7 @@ from iso_exchange.sequencer.allocation_record import (
 )
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.assignment import Assignment
 from settlement.storage.store import LedgerStore
 

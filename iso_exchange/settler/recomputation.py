@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from clearing.types import Interval
 from iso_exchange.sequencer.after_auction import batches_of
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
@@ -47,6 +48,7 @@ def recomputed(state: State, auction: Auction, start: int) -> SettledInterval:
         earlier=hours_of(state, auction, but=start),
         results=auction.spot,
         upheld=state.upheld,
+        passed=passed_of(state),
     )
 
 
