@@ -47,7 +47,7 @@ from settlement.postings.award import award_postings
 PPB_PER_PPM = 1_000
 JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
 """Commands that ``ResultAudit.before`` checks."""
-KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate))
+KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate, ReturnHours))
 """Commands that ``ResultAudit.after`` remembers."""
 
 
