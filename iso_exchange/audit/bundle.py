@@ -32,6 +32,7 @@ from iso_exchange.money_commands import (
     RebatePool,
     RebateRents,
 )
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import tiles
 
 FORMAT: Final = "iso-exchange.audit-bundle.v1"
@@ -62,6 +63,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    ReportAllocation: ("allocation_sha256",),
     InstructSuppliers: ("batch_sha256",),
 }
 

@@ -19,6 +19,7 @@ from iso_exchange.sequencer.after_auction import (
     mark_due,
     served_there,
 )
+from iso_exchange.sequencer.allocation_record import note_delivery
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -234,6 +235,7 @@ def _post_interval(
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        note_delivery(state, auction, delivered)
         pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED

@@ -19,6 +19,7 @@ from iso_exchange.commands import (
     PublishPrices,
     ResumeSpotMarket,
 )
+from iso_exchange.sequencer.allocation_record import note_gate
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -153,6 +154,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         gate_index=meta.index,
         gate=_gate(state, market, number, frozen),
     )
+    note_gate(state, market, start)
     market.run_ids[start] = run_id
     market.last_start = start
     market.runs[start] = RunRecord(state=AuctionState.OPEN.value, order_count=count, book_root=root)

@@ -39,6 +39,7 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.allocation import MarketAllocation
 from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
@@ -202,6 +203,8 @@ class Auction:
     """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    positions: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    """Chips by pool and interval that its contracts deliver; made when a spot run asks."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
     spot: list[SpotResult] = field(default_factory=list)
@@ -311,6 +314,8 @@ class State:
     markets: dict[str, SpotMarket] = field(default_factory=dict)
     runs: dict[str, Auction] = field(default_factory=dict)
     """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
+    allocations: dict[str, MarketAllocation] = field(default_factory=dict)
+    """What is known of each spot market's allocation, by market."""
     webhooks: dict[str, str] = field(default_factory=dict)
     """Address for notices by participant."""
     orders: dict[str, Order] = field(default_factory=dict)
