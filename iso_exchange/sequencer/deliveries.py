@@ -20,6 +20,7 @@ from iso_exchange.sequencer.after_auction import (
     served_there,
 )
 from iso_exchange.sequencer.allocation_record import note_delivery
+from iso_exchange.sequencer.dispatch_wants import unknown_nodes
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -40,6 +41,7 @@ from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
 from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
+NODES_SHOWN_LENGTH = 200
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
 
@@ -143,6 +145,14 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
             field="pool_id",
             advice="a supplier reports outages of its own pools",
             got=signer.participant_id,
+        )
+    unknown = unknown_nodes(state, command)
+    if unknown:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="node_ids",
+            advice="name nodes as instructions do: n0000, n0001, ... along the fabric",
+            got=", ".join(unknown)[:NODES_SHOWN_LENGTH],
         )
     if command.outage_id in state.outages:
         return Rejected(
