@@ -130,8 +130,6 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
     for award in outcome.awards:
         if award.side is Side.DEMAND and not is_later(award.order_id):
             awarded[award.order_id][award.pool_id] = award
-    for order_id in _without_supply(outcome, bids, awarded, gate):
-        del awarded[order_id]
     bound: dict[tuple[str, str], Places] = {}
     stops: list[Stop] = []
     why = _Reasons(book, outcome, gate)
@@ -152,6 +150,7 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
                 )
                 for pool_id, place, chips in stopped
             )
+    _defer(book, outcome, bound)
     awards = [
         trimmed
         for order_id, pools in awarded.items()
@@ -171,76 +170,38 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
     )
 
 
-def _without_supply(
-    outcome: Outcome,
-    bids: Mapping[str, Bid],
-    awarded: Mapping[str, Mapping[str, Award]],
-    gate: Gate,
-) -> Iterable[str]:
-    """Bids whose awards rest on chips that earlier runs bound to others.
+def _defer(book: Book, outcome: Outcome, bound: dict[tuple[str, str], Places]) -> None:
+    """Take out gangs that were let in on chips which earlier runs bound to others.
 
-    What is bound stands in the book at the price cap. A gang that is worth more than that over
-    its whole look-ahead may be awarded a node of it all the same; nothing can be delivered there,
-    so it does not begin. Bids that begin give way before those that run, lower limits first.
+    What is bound stands in the book at the price cap, in interval 0 alone; a gang that is worth
+    its whole look-ahead may still outbid it there. It begins when the notices are over: what is
+    left of interval 1 in this run has room for it, so the next run can give it.
+
+    Args:
+        bound: What binds by order and pool; those gangs are taken out, least value first.
     """
-    rest: dict[tuple[str, int], int] = defaultdict(int)
-    for award in outcome.awards:
-        if award.order_id.startswith(BOUND_PREFIX):
-            sign = 1 if award.side is Side.SUPPLY else -1
-            for place, chips in enumerate(award.chips, award.first):
-                rest[award.pool_id, place] += sign * chips
-    taken = {key for key, chips in rest.items() if chips > 0}
-    if not taken:
-        return []
-    pools = {pool_id for pool_id, _ in taken}
-    kept = {
-        name: _bind(given, gate.standing[name])[0]
-        for name, given in awarded.items()
-        if name in gate.standing and not pools.isdisjoint(given)
-    }
-    return _given_up(outcome, bids, kept, gate, taken)
-
-
-def _given_up(
-    outcome: Outcome,
-    bids: Mapping[str, Bid],
-    kept: Mapping[str, Mapping[str, Places]],
-    gate: Gate,
-    taken: Iterable[tuple[str, int]],
-) -> list[str]:
-    """Bids that are left out until what is bound newly has supply of its own."""
-    left: dict[tuple[str, int], int] = defaultdict(int)
+    over: dict[str, int] = defaultdict(int)
+    for (_, pool_id), places in bound.items():
+        over[pool_id] += places.get(0, 0)
     for award in outcome.awards:
         if award.side is Side.SUPPLY and not award.order_id.startswith(BOUND_PREFIX):
-            for place, sold in enumerate(award.chips, award.first):
-                left[award.pool_id, place] += sold
-    for places in kept.values():
-        for pool_id, cells in places.items():
-            for place, chips in cells.items():
-                left[pool_id, place] -= chips
-    ranked = sorted(
-        kept, key=lambda name: (bool(gate.standing[name].held), _limit(bids[name]), name)
+            over[award.pool_id] -= _places(award).get(0, 0)
+    if all(chips <= 0 for chips in over.values()):
+        return
+    gangs = sorted(
+        (block for block in book.block_bids if not block.initial_pool_id),
+        key=lambda block: (
+            block.service_class is ServiceClass.FIRM,
+            block.limit_price * block.duration,
+            block.order_id,
+        ),
     )
-    out: list[str] = []
-    for key in sorted(taken):
-        pool_id, place = key
-        for name in ranked:
-            if left[key] >= 0:
-                break
-            if name in out or not kept[name].get(pool_id, {}).get(place):
-                continue
-            out.append(name)
-            for other, cells in kept[name].items():
-                for at, chips in cells.items():
-                    left[other, at] += chips
-    return out
-
-
-def _limit(bid: Bid) -> int:
-    """Highest limit of a bid, micro-USD per chip-hour."""
-    if isinstance(bid, BlockBid):
-        return bid.limit_price
-    return max(step.price for part in bid.segments for step in part.steps)
+    for block in gangs:
+        for pool_id, chips in over.items():
+            places = bound.get((block.order_id, pool_id), {})
+            if chips > 0 and places.get(0, 0):
+                over[pool_id] -= places[0]
+                del bound[block.order_id, pool_id]
 
 
 def _bind(

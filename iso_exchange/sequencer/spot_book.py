@@ -29,8 +29,8 @@ from iso_exchange.sequencer.spot_base_load import base_load_in_run
 from iso_exchange.sequencer.spot_cover import standing_by
 from iso_exchange.sequencer.spot_curves import clip, joined, less
 from iso_exchange.sequencer.spot_market import (
+    COUNTED_PREFIXES,
     LATER_MARK,
-    RELEASE_PREFIX,
     SpotMarket,
 )
 from iso_exchange.sequencer.spot_orders import keeps
@@ -42,6 +42,7 @@ from iso_exchange.sequencer.spot_parts import (
     same_or,
     step_part,
 )
+from iso_exchange.sequencer.spot_returns import returned_in_run
 from iso_exchange.sequencer.state import Order, OrderState, State
 from settlement.ledger.merkle import Frontier
 
@@ -82,15 +83,16 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     without_credit = frozenset(_uncovered(state, market))
     shown = _shown(state, market, first, without_credit)
     nominations, released, named = base_load_in_run(state, market, first)
+    returned, given = returned_in_run(market, first)
     left = tuple(_what_is_left(state, market, shown.offers, first, length))
     bound, owed = standing_by(state, market, first)
-    entries = [*named, *(_entry(state, order.order_id) for order in left), *shown.entries]
+    entries = [*named, *given, *(_entry(state, order.order_id) for order in left), *shown.entries]
     entries.sort()
     book = Book(
         spec=market.spec(start),
         sites=tuple(record.site for record in state.sites.values()),
         pools=tuple(state.pools[name].pool for name in market.pool_ids),
-        offers=(*left, *released, *owed),
+        offers=(*left, *released, *returned, *owed),
         step_bids=(*shown.step_bids, *bound),
         block_bids=tuple(shown.block_bids),
         nominations=nominations,
@@ -357,7 +359,7 @@ def pool_room(state: State, market: SpotMarket, pool_id: str, first: int, length
     owed = [
         chips
         for supply_id, chips in market.supplied.get(pool_id, {}).items()
-        if not supply_id.startswith(RELEASE_PREFIX)
+        if not supply_id.startswith(COUNTED_PREFIXES)
     ]
     room = []
     for number in range(first, first + length):

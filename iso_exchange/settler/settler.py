@@ -34,10 +34,12 @@ from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import Earned
+from iso_exchange.sequencer.spot_moves import cells_due, unposted
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, pool_surplus, rebates
-from iso_exchange.settler.spot import SpotFiles, publish_spot
+from iso_exchange.settler.spot import SpotFiles, publish_spot, spot_step
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document, written
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
@@ -98,6 +100,8 @@ class Settler:
         if self._spot is not None:
             done = await self._spot.step(self._sequencer, self._signer)
         done = await self._rebate_pool() or done
+        for auction in list(state.auctions.values()):
+            done = await self._post_moves(auction) or done
         done = await self._settle_due() or done
         for auction in (*state.auctions.values(), *state.runs.values()):
             for start in sorted(auction.due):
@@ -114,6 +118,18 @@ class Settler:
     async def publish_spot(self, result: SpotResult) -> Rejected | None:
         """Put one spot result into the log; see ``iso_exchange.settler.spot``."""
         return await publish_spot(self._sequencer, self._signer, result)
+
+    async def _post_moves(self, auction: Auction) -> bool:
+        """Post what published runs say of an auction's contracts, all that is due in one go."""
+        now = self._clock.now_us() // MICROSECONDS
+        due = list(cells_due(self._sequencer.state, auction, now))
+        if not due:
+            return False
+        await self._signer.submit_all(
+            self._sequencer,
+            [spot_step(self._sequencer.state, self._signer, result) for result in due],
+        )
+        return True
 
     async def _settle_due(self) -> bool:
         """Settle the next interval of every auction that is due, in one submission.
@@ -133,6 +149,8 @@ class Settler:
             )
             if interval is None or not self._due(auction, interval):
                 continue
+            if unposted(state, auction, interval, self._clock.now_us() // MICROSECONDS):
+                continue  # a run of it is not published yet
             command, documents, moved = self._settlement(auction, interval, pool_balance)
             steps.append((command, documents))
             pool_balance += moved
@@ -162,6 +180,7 @@ class Settler:
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
+            passed=passed_of(state),
         )
         delivered = written("DELIVERED", settled.delivered)
         postings = written("POSTINGS", settled.postings)

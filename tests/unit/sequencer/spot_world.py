@@ -153,7 +153,7 @@ def close(world: World, start: int) -> Auction:
 
 
 def check_book(world: World, run: Auction) -> None:
-    """What was remembered of earlier runs changes nothing: made from scratch, the book is the same."""
+    """What was remembered of earlier runs changes nothing: a book from scratch is the same."""
     market = dataclasses.replace(market_of(world), parts=Parts())
     again = run_book(world.state, market, run.spec.intervals[0].start)
     assert run.book == again.book
