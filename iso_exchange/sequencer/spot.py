@@ -152,6 +152,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         frozen=(count, root),
         gate_index=meta.index,
         gate=_gate(state, market, number, frozen),
+        texts=market.parts.texts,
     )
     market.run_ids[start] = run_id
     market.last_start = start
