@@ -490,10 +490,8 @@ class SettleHour:
     Attributes:
         postings_sha256: Hex digest of the postings document.
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
-        batch_count: Meter batches of the interval that it was computed from; -1 in entries of
-            before it was stated.
-        pool_balance: Posted balance of the stop-loss pool that it was computed with, micro-USD;
-            -1 in entries of before it was stated.
+        batch_count: Meter batches of the interval that it was computed from; -1: not stated.
+        pool_balance: Posted stop-loss pool that it was computed with, micro-USD; -1: not stated.
     """
 
     header: Header

@@ -202,32 +202,10 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             got=str(missing.cell.start),
             limit=missing.auction_id,
         )
-    read = len(batches_of(state, auction, command.interval))
-    if command.batch_count not in {read, UNSTATED}:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="batch_count",
-            advice="readings came meanwhile: settle the interval again",
-            got=str(command.batch_count),
-            limit=str(read),
-        )
     pool_balance = state.books.balance(accounts.POOL).posted
-    if command.pool_balance not in {pool_balance, UNSTATED}:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="pool_balance",
-            advice="the stop-loss pool moved meanwhile: settle the interval again",
-            got=str(command.pool_balance),
-            limit=str(pool_balance),
-        )
-    return _post_interval(state, auction, command, meta)
-
-
-def _post_interval(
-    state: State, auction: Auction, command: SettleHour, meta: Meta
-) -> Accepted | Rejected:
-    """Take what an interval was settled to."""
-    pool_balance = state.books.balance(accounts.POOL).posted
+    stale = _refuse_stale(state, auction, command, pool_balance)
+    if stale:
+        return stale
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
@@ -255,6 +233,26 @@ def _post_interval(
         elif not _is_awaited(state, auction):
             auction.unstated = set(state.activity)
     return Accepted(transfers=applied)
+
+
+def _refuse_stale(
+    state: State, auction: Auction, command: SettleHour, pool_balance: int
+) -> Rejected | None:
+    """Refuse a settlement that was computed from something else than what is there now."""
+    read = len(batches_of(state, auction, command.interval))
+    for field, what, stated, now in (
+        ("batch_count", "readings came meanwhile", command.batch_count, read),
+        ("pool_balance", "the stop-loss pool moved meanwhile", command.pool_balance, pool_balance),
+    ):
+        if stated not in {now, UNSTATED}:
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field=field,
+                advice=f"{what}: settle the interval again",
+                got=str(stated),
+                limit=str(now),
+            )
+    return None
 
 
 def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:

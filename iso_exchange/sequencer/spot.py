@@ -154,6 +154,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         frozen=(count, root),
         gate_index=meta.index,
         gate=_gate(state, market, number, frozen),
+        texts=market.parts.texts,
     )
     note_gate(state, market, start)
     market.run_ids[start] = run_id

@@ -12,6 +12,7 @@ from enum import Enum
 
 from clearing import codec
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -232,6 +233,8 @@ class Auction:
     """Participants who were told of theirs."""
     book_text: bytes = field(default=b"", compare=False, repr=False)
     """Canonical JSON of the book between its gate and its result; only to be quick."""
+    texts: Session | None = field(default=None, compare=False, repr=False)
+    """Of a run: knows the texts of orders that stood in the book before."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -241,7 +244,9 @@ class Auction:
     def written_book(self) -> bytes:
         """Canonical JSON of the frozen book, written once."""
         if not self.book_text:
-            self.book_text = codec.encode(self.book)
+            assert self.book is not None  # frozen at the gate
+            encode = codec.encode if self.texts is None else self.texts.encode
+            self.book_text = encode(self.book)
         return self.book_text
 
 
