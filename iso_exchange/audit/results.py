@@ -45,9 +45,9 @@ KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate)
 """Commands that ``ResultAudit.after`` remembers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EntryContext:
-    """The entry that is being looked at.
+    """The entry that is being looked at; nobody changes it.
 
     Attributes:
         documents: Bodies of the documents it names that are in the bundle, by hex digest.
