@@ -19,7 +19,6 @@ from clearing.types import (
     Interval,
     PricingRule,
     ServiceClass,
-    Step,
     Tariff,
 )
 from clearing.units import (
@@ -33,6 +32,9 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.base_load_commands import Recall as Recall  # noqa: PLC0414
+from iso_exchange.base_load_commands import Release as Release  # noqa: PLC0414
+from iso_exchange.base_load_commands import TimedSegment as TimedSegment  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -231,15 +233,6 @@ class ResumeAuction:
 
 
 # Orders -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedSegment:
-    """A curve that holds over ``[start, end)``; both on interval boundaries of the auction."""
-
-    start: UnixSeconds
-    end: UnixSeconds
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -562,6 +555,8 @@ Command = (
     | CancelOrder
     | RegisterEntitlement
     | Nominate
+    | Release
+    | Recall
     | SubmitReadings
     | ReportOutage
     | CloseAuction

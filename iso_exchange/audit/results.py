@@ -25,6 +25,8 @@ from iso_exchange.commands import (
     NotifyAward,
     PublishPrices,
     PublishResult,
+    Recall,
+    Release,
     SubmitOrder,
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
@@ -41,7 +43,7 @@ from settlement.postings.award import award_postings
 PPB_PER_PPM = 1_000
 JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
 """Commands that ``ResultAudit.before`` checks."""
-KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate))
+KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate, Release, Recall))
 """Commands that ``ResultAudit.after`` remembers."""
 
 
@@ -78,6 +80,7 @@ class ResultAudit:
     # Leaves of the orders that stand, kept from the commands alone.
     _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
     _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
+    _releases: dict[str, tuple[str, str]] = field(default_factory=dict)
     _commitments: dict[str, str] = field(default_factory=dict)
     _frozen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -123,6 +126,12 @@ class ResultAudit:
         elif isinstance(command, Nominate):
             key = (command.auction_id, command.entitlement_id)
             self._nominations[key] = (entry.index, entry.leaf_hash)
+        elif isinstance(command, Release):
+            key = (command.auction_id, command.entitlement_id)
+            self._releases[command.release_id] = key
+            self._nominations[key] = (entry.index, entry.leaf_hash)
+        elif isinstance(command, Recall):
+            self._nominations[self._releases[command.release_id]] = (entry.index, entry.leaf_hash)
 
     def _freeze(self, state: State, command: CloseRun, entry: EntryContext) -> None:
         """Root over the leaves, as the log has them, of what is in a run's book."""
