@@ -95,6 +95,7 @@ closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=OR
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
 closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
+closed protobuf buyer release=RELEASE recall=RECALL
 closed protobuf meter meter-batch=METER_BATCH
 closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 """.strip().split("\n"):
@@ -608,6 +609,7 @@ class Walk:
         self.gangs: dict[str, int] = {}
         self.orders: dict[str, tuple[str, str, int, bytes, str, Fields]] = {}
         self.nominations: dict[tuple[str, str], tuple[str, int, bytes]] = {}
+        self.releases: dict[str, tuple[str, str]] = {}
         self.commitments: dict[str, str] = {}
         self.roots: dict[str, tuple[int, str]] = {}
         self.contracts: dict[str, Json] = {}
@@ -978,6 +980,14 @@ class Walk:
 
     def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
         self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
+
+    def on_release(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.releases[text(body, 2)] = text(body, 4), text(body, 3)
+        self.on_recall({3: body[2]}, index, leaf)
+
+    def on_recall(self, body: Fields, index: int, leaf: bytes) -> None:
+        name = text(body, 3)
+        self.nominations[self.releases[name]] = (name, index, leaf)
 
     def on_meter_batch(self, body: Fields, *_: Any) -> None:
         rows = self.readings[text(body, 3), seconds(body, 4)] = {}

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from iso_exchange.commands import CancelOrder, Command, Nominate, PublishResult, SubmitOrder
+from iso_exchange.commands import (
+    CancelOrder,
+    Command,
+    Nominate,
+    PublishResult,
+    Recall,
+    Release,
+    SubmitOrder,
+)
 from iso_exchange.kinds import ENTRY_KINDS
 
 SEALED_KINDS: Final = frozenset(
-    ENTRY_KINDS[kind].name for kind in (SubmitOrder, CancelOrder, Nominate, PublishResult)
+    ENTRY_KINDS[kind].name
+    for kind in (SubmitOrder, CancelOrder, Nominate, Release, Recall, PublishResult)
 )
 """Entry kinds that open to others only once the prices of their auction are published."""
 
@@ -22,12 +31,14 @@ def sealing_auction(command: Command, auction_of_order: Callable[[str], str]) ->
     """Auction whose publication opens an entry; None for an entry that is not sealed.
 
     Args:
-        auction_of_order: Auction of an accepted order, by order id.
+        auction_of_order: Auction of an accepted order or release, by its identifier.
     """
     match command:
         case CancelOrder():
             return auction_of_order(command.order_id)
-        case SubmitOrder() | Nominate() | PublishResult():
+        case Recall():
+            return auction_of_order(command.release_id)
+        case SubmitOrder() | Nominate() | Release() | PublishResult():
             return command.auction_id
         case _:
             return None

@@ -39,6 +39,8 @@ from iso_exchange.commands import (
     Nominate,
     OpenSpotMarket,
     PublishPrices,
+    Recall,
+    Release,
     RotateLogKey,
     SubmitOrder,
 )
@@ -229,10 +231,14 @@ class _SealedInSpot:
                 market_id = command.auction_id.rpartition("/")[0]
                 self._open(market_id, self._gates.pop(command.auction_id))
                 return False
-            case SubmitOrder() | Nominate() if command.auction_id in self._orders:
+            case SubmitOrder() | Nominate() | Release() if command.auction_id in self._orders:
                 self._orders[command.auction_id].append(index)
                 if isinstance(command, SubmitOrder):
                     self._market_of[command.order_id] = command.auction_id
+                elif isinstance(command, Release):
+                    self._market_of[command.release_id] = command.auction_id
+            case Recall() if command.release_id in self._market_of:
+                self._orders[self._market_of[command.release_id]].append(index)
             case CancelOrder() if command.order_id in self._market_of:
                 self._orders[self._market_of[command.order_id]].append(index)
             case _:

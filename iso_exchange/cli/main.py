@@ -37,6 +37,7 @@ from iso_exchange.cli import (
     participant,
     pool,
     readings,
+    release,
     serve,
     site,
     spot,
@@ -122,6 +123,8 @@ for _name, _noun in (
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("release")(release.release)
+app.command("recall")(release.recall)
 app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)

@@ -21,6 +21,7 @@ from clearing.types import (
     Nomination,
     Offer,
     Pool,
+    Segment,
     Site,
     StepBid,
     WorkBid,
@@ -281,12 +282,26 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NominationRecord:
-    """A nomination in an auction's book, with its log entry."""
+    """A nomination in an auction's book, with its log entry.
+
+    Attributes:
+        released: In a spot market, where the holder released by curves instead: what it gives up
+            by interval number; everything else is nominated.
+    """
 
     nomination: Nomination
     auction_id: str
     entry_index: int
     leaf_hash: bytes
+    released: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRecord:
+    """Where a release belongs."""
+
+    market_id: str
+    entitlement_id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -326,6 +341,7 @@ class State:
     orders: dict[str, Order] = field(default_factory=dict)
     entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
     nominations: dict[str, NominationRecord] = field(default_factory=dict)
+    releases: dict[str, ReleaseRecord] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
     read_from: int = 0

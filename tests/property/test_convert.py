@@ -37,6 +37,7 @@ from iso_exchange.commands import (
     OfferTerms,
     OpenSpotMarket,
     PublishChipTable,
+    Recall,
     RecordDeposit,
     RegisterEntitlement,
     RegisterMeter,
@@ -45,6 +46,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    Release,
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
@@ -120,6 +122,16 @@ SEGMENTS = listed(
         start=INSTANTS,
         end=INSTANTS,
         steps=listed(st.builds(Step, price=ANY_NUMBERS, chips=ANY_NUMBERS)),
+    )
+)
+CHIP_SEGMENTS = listed(
+    st.builds(
+        TimedSegment,
+        start=INSTANTS,
+        end=INSTANTS,
+        steps=st.builds(Step, price=st.just(0), chips=st.integers(1, MAX_CHIPS)).map(
+            lambda step: (step,)
+        ),
     )
 )
 CONDITIONS = st.builds(
@@ -417,22 +429,28 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         cover=st.sampled_from(Cover),
         backup_pool_ids=distinct(REFERENCES),
     ),
+    Release: st.builds(
+        Release,
+        header=HEADERS,
+        release_id=IDENTIFIERS,
+        entitlement_id=REFERENCES,
+        auction_id=REFERENCES,
+        segments=SEGMENTS,
+    ),
+    Recall: st.builds(
+        Recall,
+        header=HEADERS,
+        recall_id=IDENTIFIERS,
+        release_id=REFERENCES,
+        segments=CHIP_SEGMENTS,
+    ),
     Nominate: st.builds(
         Nominate,
         header=HEADERS,
         nomination_id=IDENTIFIERS,
         entitlement_id=REFERENCES,
         auction_id=REFERENCES,
-        segments=listed(
-            st.builds(
-                TimedSegment,
-                start=INSTANTS,
-                end=INSTANTS,
-                steps=st.builds(Step, price=st.just(0), chips=st.integers(1, MAX_CHIPS)).map(
-                    lambda step: (step,)
-                ),
-            )
-        ),
+        segments=CHIP_SEGMENTS,
         backup_pool_ids=distinct(REFERENCES),
     ),
     SubmitReadings: batches(),
