@@ -33,6 +33,7 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.credit_commands import CreditCommand as CreditCommand  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -586,4 +587,5 @@ Command = (
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
     | ProductCommand
+    | CreditCommand
 )

@@ -25,6 +25,7 @@ from iso_exchange.commands import (
     ReleaseBook,
     SettleHour,
 )
+from iso_exchange.credit_commands import ExpireCredits, PublishCreditRound
 from iso_exchange.money_commands import (
     CorrectHour,
     PublishSpot,
@@ -61,6 +62,8 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    PublishCreditRound: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
+    ExpireCredits: ("postings_sha256",),
 }
 
 

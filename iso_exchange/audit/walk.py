@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from clearing import codec
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
+from iso_exchange.audit.credits import CreditAudit
 from iso_exchange.audit.files import BundleFiles
 from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
@@ -141,6 +142,7 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
+        self.credits = CreditAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -221,6 +223,7 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
+        self.credits.finish(self._state)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = next(self._openings, None)
             if extra is not None:
@@ -377,12 +380,14 @@ class Walk:
         if self._kind is BundleKind.AUDITOR:
             self.results.before(self._state, command, entry)
             self.money.before(self._state, command, entry)
+            self.credits.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
         with self._record.guard(Step.REPLAY, entry.place):
             answer = apply(self._state, command, self._meta(entry))
         if isinstance(answer, Accepted):
             self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
+            self.credits.after(self._state, command, entry)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)

@@ -22,6 +22,7 @@ from iso_exchange.cli import (
     clock,
     community,
     contract,
+    credits,  # noqa: A004 - the noun, as the other modules
     dispute,
     entitlement,
     explain,
@@ -105,6 +106,7 @@ for _name, _noun in (
     ("entitlement", entitlement.app),
     ("contract", contract.app),
     ("grant", grant.app),
+    ("credits", credits.app),
     ("outage", outage.app),
     ("dispute", dispute.app),
     ("readings", readings.app),
