@@ -83,9 +83,12 @@ public protobuf operator chip-table=CHIP_TABLE auction-spec=AUCTION_SPEC
 public protobuf operator auction-halt=AUCTION_HALTED auction-resume=AUCTION_RESUMED
 public protobuf operator spot-market=SPOT_MARKET spot-halt=SPOT_HALTED spot-resume=SPOT_RESUMED
 public protobuf operator spot-close=SPOT_CLOSED
+public protobuf buyer access-key=ACCESS_KEY
 closed json exchange auction-result=AUCTION_RESULT award=AWARD notice=NOTICE postings=POSTINGS
 closed json exchange statement=STATEMENT spot-result=SPOT_RESULT correction=CORRECTION
 closed json exchange rebate=REBATE pool-rebate=POOL_REBATE
+closed json exchange instructions=INSTRUCTIONS provisioning-timeout=PROVISIONING_TIMEOUT
+closed protobuf supplier batch-acknowledgement=INSTRUCTIONS_ACKNOWLEDGED handover=HANDOVER
 closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=ORDER_CANCELLED
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE

@@ -33,7 +33,11 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
-from iso_exchange.credit_commands import CreditCommand as CreditCommand  # noqa: PLC0414
+from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -568,6 +572,11 @@ Command = (
     | Nominate
     | SubmitReadings
     | ReportOutage
+    | InstructSuppliers
+    | AcknowledgeBatch
+    | SignReceipt
+    | DeclareTimeout
+    | SetAccessKey
     | CloseAuction
     | CloseRun
     | GiveNotices
@@ -587,5 +596,4 @@ Command = (
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
     | ProductCommand
-    | CreditCommand
 )

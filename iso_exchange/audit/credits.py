@@ -22,6 +22,9 @@ from settlement.credits import asset_of, overspent
 from settlement.ledger import accounts
 from settlement.ledger.merkle import Frontier
 
+IN_CREDITS = frozenset({BidCredits, CloseCreditRound, PublishCreditRound})
+"""Commands that this audit looks at."""
+
 END_OF_LOG = "end of the log"
 
 

@@ -45,9 +45,13 @@ from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
 
 PPB_PER_PPM = 1_000
+JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
+"""Commands that ``ResultAudit.before`` checks."""
+KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate, ReturnHours))
+"""Commands that ``ResultAudit.after`` remembers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EntryContext:
     """The entry that is being looked at.
 

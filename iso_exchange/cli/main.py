@@ -23,6 +23,7 @@ from iso_exchange.cli import (
     community,
     contract,
     credits,  # noqa: A004 - the noun, as the other modules
+    dispatch,
     dispute,
     entitlement,
     explain,
@@ -105,6 +106,7 @@ for _name, _noun in (
     ("order", order.app),
     ("entitlement", entitlement.app),
     ("contract", contract.app),
+    ("dispatch", dispatch.app),
     ("grant", grant.app),
     ("credits", credits.app),
     ("outage", outage.app),

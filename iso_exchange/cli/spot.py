@@ -58,6 +58,14 @@ def open_market(
         DEFAULTS.price_cap
     ),
     tick: Annotated[str, typer.Option("--tick", help="Prices are multiples of it.")] = "0.001",
+    ready_within: Annotated[
+        int,
+        typer.Option(
+            "--ready-within",
+            min=0,
+            help="Seconds for suppliers to hand nodes over; 0: they are not instructed.",
+        ),
+    ] = 120,
     runs: Annotated[
         int, typer.Option("--runs", min=1, help="Most runs: seeds in the chain.")
     ] = TEN_YEARS_OF_RUNS,
@@ -88,6 +96,7 @@ def open_market(
                 seed_anchor=(await client.seed_anchor(market, runs)).hex(),
                 chain_length=runs,
                 tariff=Tariff(),
+                ready_within_s=Seconds(ready_within),
             )
         )
 

@@ -14,6 +14,7 @@ from iso_exchange.api.v1 import (
     chip_table_pb2,
     credits_pb2,
     deposit_pb2,
+    dispatch_pb2,
     dispute_pb2,
     entitlement_pb2,
     event_pb2,
@@ -25,6 +26,7 @@ from iso_exchange.api.v1 import (
     spot_pb2,
 )
 from iso_exchange.commands import (
+    AcknowledgeBatch,
     CancelAllOrders,
     CancelOrder,
     CloseSpotMarket,
@@ -49,7 +51,9 @@ from iso_exchange.commands import (
     ReturnHours,
     RevokeKey,
     RotateKey,
+    SetAccessKey,
     SetWebhook,
+    SignReceipt,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -59,6 +63,7 @@ from iso_exchange.convert import (
     chip_tables,
     credits,  # noqa: A004 - the noun, as the other modules
     deposits,
+    dispatch,
     disputes,
     entitlements,
     grants,
@@ -218,6 +223,19 @@ CONVERTERS: Final[dict[type, Converter]] = {
             outages.read_outage_report,
             outages.write_outage_report,
         ),
+        (
+            AcknowledgeBatch,
+            dispatch_pb2.BatchAcknowledgement,
+            dispatch.read_acknowledgement,
+            dispatch.write_acknowledgement,
+        ),
+        (SignReceipt, dispatch_pb2.Handover, dispatch.read_handover, dispatch.write_handover),
+        (
+            SetAccessKey,
+            dispatch_pb2.AccessKey,
+            dispatch.read_access_key,
+            dispatch.write_access_key,
+        ),
         (DisputeHour, dispute_pb2.Dispute, disputes.read_dispute, disputes.write_dispute),
         (
             DecideDispute,
@@ -260,7 +278,7 @@ NOT_TAKEN_YET: Final[dict[str, str]] = {
     for noun, advice in (
         ("release", "released base load is not taken yet: nominate what will be used"),
         ("recall", "recalls are not taken yet: nothing can be released either"),
-        ("acknowledgement", "acknowledgements are not taken yet: the meter decides"),
+        ("acknowledgement", "acknowledge batches and sign receipts with DispatchService"),
     )
 }
 """Payload types that the schema has and the market does not take."""

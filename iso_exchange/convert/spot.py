@@ -41,6 +41,7 @@ def read_spot_market(body: Reader) -> OpenSpotMarket:
         seed_anchor=body.octets("seed_anchor", length=SHA256_BYTES).hex(),
         chain_length=body.integer("chain_length"),
         tariff=read_tariff(tariff) if tariff else Tariff(),
+        ready_within_s=Seconds(body.integer("ready_within_seconds")),
     )
 
 
@@ -66,6 +67,7 @@ def write_spot_market(command: OpenSpotMarket) -> spot_pb2.SpotMarketSpec:
         seed_anchor=octets_of(command.seed_anchor, "seed_anchor"),
         chain_length=command.chain_length,
         tariff=write_tariff(command.tariff),
+        ready_within_seconds=command.ready_within_s,
     )
 
 

@@ -185,13 +185,28 @@ def served_there(state: State, contract: Contract, pool_id: str, cell: Interval)
     """Whether a contract is read by a pool's meter: its own, or where spot had it served."""
     if contract.pool_id == pool_id:
         return True
-    auction = state.auctions[contract.auction_id]
+    auction = state.auctions.get(contract.auction_id)
+    if auction is None:
+        return False  # of a spot run, which nothing moves
     return any(
         move.contract_id == contract.contract_id and move.pool_id == pool_id
         for result in auction.spot
         if result.interval == cell
         for move in result.replacements
     )
+
+
+def correctable_pools(state: State, cell: Interval, now: UnixSeconds) -> set[str]:
+    """Pools whose readings of a metering interval can change what an auction of its own settled.
+
+    Runs of spot markets are settled once; what is said of them later changes nothing.
+    """
+    found: set[str] = set()
+    for auction in state.auctions.values():
+        interval = delivery_interval(auction, cell) if auction.assignment else None
+        if interval is not None and now <= interval.end + CORRECTION_SECONDS_MAX:
+            found |= pools_of(auction, interval)
+    return found
 
 
 def mark_due(state: State, pool_id: str, cell: Interval, now: UnixSeconds) -> None:

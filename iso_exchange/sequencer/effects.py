@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clearing import codec
 from clearing.units import UnixSeconds
@@ -45,8 +46,7 @@ class Meta:
         return UnixSeconds(self.time_us // MICROSECONDS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A command that was applied.
 
     Attributes:
@@ -146,11 +146,12 @@ def unknown_pool(state: State, field: str, pool_id: str) -> Rejected:
 def _applied(
     meta: Meta, transfers: tuple[Transfer, ...], applied: tuple[Applied, ...], first: int
 ) -> tuple[AppliedTransfer, ...]:
+    index = meta.index
     return tuple(
-        AppliedTransfer(
-            entry_index=meta.index, position=position, transfer=transfer, applied=done.applied
-        )
-        for position, (transfer, done) in enumerate(
-            zip(transfers, applied, strict=True), start=first
-        )
+        [
+            AppliedTransfer(index, position, transfer, done.applied)
+            for position, (transfer, done) in enumerate(
+                zip(transfers, applied, strict=True), start=first
+            )
+        ]
     )

@@ -20,6 +20,8 @@ from iso_exchange.sequencer import (
     credit_books,
     credit_rounds,
     deliveries,
+    dispatch,
+    dispatch_receipts,
     disputes,
     grants,
     keys,
@@ -70,6 +72,11 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,
     commands.ReportOutage: deliveries.report_outage,
+    commands.InstructSuppliers: dispatch.instruct_suppliers,
+    commands.AcknowledgeBatch: dispatch_receipts.acknowledge_batch,
+    commands.SignReceipt: dispatch_receipts.sign_receipt,
+    commands.DeclareTimeout: dispatch_receipts.declare_timeout,
+    commands.SetAccessKey: dispatch_receipts.set_access_key,
     commands.CloseAuction: auctions.close_auction,
     commands.PublishResult: auctions.publish_result,
     commands.PublishPrices: auctions.publish_prices,
@@ -97,6 +104,10 @@ HANDLERS: Final[dict[type, Handler]] = {
     credit_commands.ExpireCredits: credit_rounds.expire_credits,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
+
+
+KEEP_WANTS: Final = frozenset({commands.InstructSuppliers, commands.AcknowledgeBatch})
+"""Commands that leave what was sold of a pool as it is."""
 
 
 def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
@@ -130,4 +141,6 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             got=state.origin,
             limit=state.closed,
         )
+    if type(command) not in KEEP_WANTS:
+        state.dispatch.memo = None
     return handler(state, command, meta)

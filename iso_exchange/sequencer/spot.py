@@ -486,6 +486,11 @@ def _refuse_terms(command: OpenSpotMarket, meta: Meta) -> Rejected | None:
             "gate_lead_seconds",
             "at least a second, and less than an interval",
         ),
+        (
+            0 <= command.ready_within_s <= SECONDS_MAX,
+            "ready_within_seconds",
+            f"0 where suppliers are not instructed, else 1 to {SECONDS_MAX}",
+        ),
         (command.tick > 0, "tick_micro_usd_per_chip_hour", "the tick is above zero"),
         (
             0 <= command.price_floor < command.price_cap,

@@ -98,8 +98,11 @@ def rebates(state: State, auction: Auction) -> Postings:
 
 
 def pool_surplus(state: State, period: Interval) -> Postings:
-    """What ``pool`` holds above its ceiling, per chip-second delivered in a month."""
-    delivered: dict[str, int] = defaultdict(int)
+    """What ``pool`` holds above its ceiling, per chip-second delivered in a month.
+
+    Runs that left the state count with what was kept of them.
+    """
+    delivered: dict[str, int] = defaultdict(int, state.forgotten.get(period.start, {}))
     for (_, start), hours in state.delivered.items():
         if period.start <= start < period.end:
             for hour in hours:

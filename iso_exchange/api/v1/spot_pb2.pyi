@@ -74,6 +74,7 @@ class SpotMarketSpec(_message.Message):
     SEED_ANCHOR_FIELD_NUMBER: _builtins.int
     CHAIN_LENGTH_FIELD_NUMBER: _builtins.int
     TARIFF_FIELD_NUMBER: _builtins.int
+    READY_WITHIN_SECONDS_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, 0-9, "-", "_" and "."; never used twice, nor by an auction. Required."""
     interval_seconds: _builtins.int
@@ -102,6 +103,10 @@ class SpotMarketSpec(_message.Message):
     """
     chain_length: _builtins.int
     """Seeds in the chain: the most runs that can be published, 1 to 4,000,000. Required."""
+    ready_within_seconds: _builtins.int
+    """Suppliers are instructed which nodes serve which order, and hand nodes over at most this long after a start,
+    seconds, 0 to 3,600; usually 120. Afterwards the nodes count as out of service. Default 0: they are not instructed.
+    """
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""
@@ -134,10 +139,11 @@ class SpotMarketSpec(_message.Message):
         seed_anchor: _builtins.bytes = ...,
         chain_length: _builtins.int = ...,
         tariff: _auction_pb2.Tariff | None = ...,
+        ready_within_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_start_time", b"first_start_time", "header", b"header", "tariff", b"tariff"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_length", b"chain_length", "first_start_time", b"first_start_time", "gate_lead_seconds", b"gate_lead_seconds", "header", b"header", "interval_seconds", b"interval_seconds", "look_ahead_count", b"look_ahead_count", "market_id", b"market_id", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "price_cap_micro_usd_per_chip_hour", b"price_cap_micro_usd_per_chip_hour", "price_floor_micro_usd_per_chip_hour", b"price_floor_micro_usd_per_chip_hour", "pricing_rule", b"pricing_rule", "seed_anchor", b"seed_anchor", "tariff", b"tariff", "tick_micro_usd_per_chip_hour", b"tick_micro_usd_per_chip_hour", "tie_credit_micro_usd_per_chip_hour", b"tie_credit_micro_usd_per_chip_hour"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_length", b"chain_length", "first_start_time", b"first_start_time", "gate_lead_seconds", b"gate_lead_seconds", "header", b"header", "interval_seconds", b"interval_seconds", "look_ahead_count", b"look_ahead_count", "market_id", b"market_id", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "price_cap_micro_usd_per_chip_hour", b"price_cap_micro_usd_per_chip_hour", "price_floor_micro_usd_per_chip_hour", b"price_floor_micro_usd_per_chip_hour", "pricing_rule", b"pricing_rule", "ready_within_seconds", b"ready_within_seconds", "seed_anchor", b"seed_anchor", "tariff", b"tariff", "tick_micro_usd_per_chip_hour", b"tick_micro_usd_per_chip_hour", "tie_credit_micro_usd_per_chip_hour", b"tie_credit_micro_usd_per_chip_hour"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

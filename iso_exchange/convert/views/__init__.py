@@ -15,6 +15,7 @@ from iso_exchange.convert.views.auctions import (
     result_view,
 )
 from iso_exchange.convert.views.contracts import (
+    Stage,
     Surroundings,
     Viewer,
     contract_view,
@@ -72,6 +73,7 @@ from iso_exchange.convert.views.spot import (
 
 __all__ = [
     "Results",
+    "Stage",
     "Surroundings",
     "Viewer",
     "auction_prices",
