@@ -17,6 +17,7 @@ from iso_exchange.audit.allocation import (
     check_public_allocation,
 )
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
+from iso_exchange.audit.credits import IN_CREDITS, CreditAudit
 from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import BOOKED, MoneyAudit
@@ -172,6 +173,7 @@ class Walk:
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
         self._allocation = AllocationAudit(record=record)
+        self.credits = CreditAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -262,6 +264,7 @@ class Walk:
         self.money.finish(self._state)
         with self._record.guard(Step.RESULTS, END_OF_LOG):
             self._allocation.finish(self._state, self._time_us // MICROSECONDS)
+        self.credits.finish(self._state)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = left_over if self._left_over is None else self._left_over
             if not isinstance(extra, int):
@@ -442,6 +445,8 @@ class Walk:
                 self.results.before(self._state, command, entry)
             elif kind in BOOKED:
                 self.money.before(self._state, command, entry)
+            elif kind in IN_CREDITS:
+                self.credits.before(self._state, command, entry)
             if kind in STATED:
                 self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
@@ -453,6 +458,8 @@ class Walk:
             if kind in KEPT:
                 self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
+            if kind in IN_CREDITS:
+                self.credits.after(self._state, command, entry)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)

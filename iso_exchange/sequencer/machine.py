@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands, money_commands, spot_commands
+from iso_exchange import commands, credit_commands, money_commands, spot_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
     after_auction,
@@ -19,6 +19,8 @@ from iso_exchange.sequencer import (
     auctions,
     base_load,
     base_load_release,
+    credit_books,
+    credit_rounds,
     deliveries,
     dispatch,
     dispatch_receipts,
@@ -97,6 +99,15 @@ HANDLERS: Final[dict[type, Handler]] = {
     money_commands.DisputeHour: disputes.dispute_hour,
     money_commands.DecideDispute: disputes.decide_dispute,
     money_commands.RegisterGrant: grants.register_grant,
+    credit_commands.OpenCredits: credit_books.open_credits,
+    credit_commands.CloseCredits: credit_books.close_credits,
+    credit_commands.GrantCredits: credit_books.grant_credits,
+    credit_commands.BidCredits: credit_books.bid_credits,
+    credit_commands.CancelCreditBid: credit_books.cancel_credit_bid,
+    credit_commands.CloseCreditRound: credit_rounds.close_round,
+    credit_commands.PublishCreditRound: credit_rounds.publish_round,
+    credit_commands.DiscloseCreditRound: credit_rounds.disclose_round,
+    credit_commands.ExpireCredits: credit_rounds.expire_credits,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
 

@@ -42,6 +42,7 @@ from iso_exchange.money_commands import (
     RegisterGrant,
 )
 from iso_exchange.sequencer.allocation import MarketAllocation
+from iso_exchange.sequencer.credit_state import CreditBook, TeamCredits
 from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
@@ -366,6 +367,12 @@ class State:
     grants: dict[str, RegisterGrant] = field(default_factory=dict)
     pool_rebates: set[UnixSeconds] = field(default_factory=set)
     """Starts of months whose surplus of ``pool`` was given back."""
+
+    credit_books: dict[str, CreditBook] = field(default_factory=dict)
+    credit_teams: dict[tuple[str, str], TeamCredits] = field(default_factory=dict)
+    """By lab and team."""
+    credit_grants: set[tuple[str, str]] = field(default_factory=set)
+    """Identifiers in use, by lab."""
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

@@ -66,6 +66,13 @@ from iso_exchange.commands import (
 )
 from iso_exchange.convert import body_of, command_from, enums, payload_of
 from iso_exchange.convert.bodies import CONVERTERS
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCredits,
+    GrantCredits,
+    OpenCredits,
+)
 from iso_exchange.dispatch_commands import ReceiptKind
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import (
@@ -518,6 +525,42 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
             st.builds(ChipSegment, start=INSTANTS, end=INSTANTS, chips=st.integers(1, 10**6)),
             max_size=3,
         ).map(tuple),
+    ),
+    OpenCredits: st.builds(
+        OpenCredits,
+        header=HEADERS,
+        book_id=IDENTIFIERS,
+        entitlement_id=REFERENCES,
+        first_start=INSTANTS,
+        interval_seconds=ANY_NUMBERS,
+        interval_count=ANY_NUMBERS,
+        gate_lead_s=ANY_NUMBERS,
+        price_cap=ANY_NUMBERS,
+        tick=ANY_NUMBERS,
+        reserve_price=ANY_NUMBERS,
+    ),
+    CloseCredits: st.builds(CloseCredits, header=HEADERS, book_id=REFERENCES, reason=TEXTS),
+    GrantCredits: st.builds(
+        GrantCredits,
+        header=HEADERS,
+        grant_id=IDENTIFIERS,
+        team_id=REFERENCES,
+        amount=ANY_NUMBERS,
+        expiry=INSTANTS,
+    ),
+    BidCredits: st.builds(
+        BidCredits,
+        header=HEADERS,
+        bid_id=IDENTIFIERS,
+        book_id=REFERENCES,
+        start=INSTANTS,
+        end=INSTANTS,
+        chips=st.integers(1, 10**6),
+        limit_price=ANY_NUMBERS,
+        whole=st.booleans(),
+    ),
+    CancelCreditBid: st.builds(
+        CancelCreditBid, header=HEADERS, book_id=REFERENCES, bid_id=REFERENCES
     ),
 }
 PROTOBUF_KINDS = tuple(
