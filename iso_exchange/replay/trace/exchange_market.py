@@ -45,6 +45,8 @@ from iso_exchange.replay.trace.setup import MARKET_ID, Calendar
 from settlement.types import MeterBatch, Reading
 
 POLL_S: Final = 0.003
+POLL_SHARE: Final = 0.05
+"""A run is asked for again after this share of the time that it took already."""
 RUN_SECONDS_MAX: Final = 60
 TICK: Final = 1_000
 
@@ -115,6 +117,7 @@ class ExchangeMarket:
         self._asks = asks
         self._policies = policies
         self._end_s = end_s
+        self._outgoing: dict[str, list[Command]] = {}
         self._standing: dict[str, dict[str, Standing]] = {name: {} for name in policies}
         self._names: dict[str, tuple[str, str]] = {}
         self._count = 0
@@ -138,8 +141,7 @@ class ExchangeMarket:
             await self._offer(pool, pool.nodes, 0)
 
     async def post(self, lab: str, wishes: Sequence[Wish]) -> None:
-        """Amend, add and withdraw a lab's standing bids."""
-        began = time.perf_counter()
+        """Amend, add and withdraw a lab's standing bids; they are sent with the next gate."""
         standing = self._standing[lab]
         commands: list[Command] = []
         wanted = {wish.key: wish for wish in wishes}
@@ -163,10 +165,17 @@ class ExchangeMarket:
             known.wish, known.revision = wish, known.revision + 1
             commands.append(self._bid(lab, known))
         if commands:
-            for answer in await self._clients[lab].send_many(commands):
-                if isinstance(answer, Refused):
-                    self.refused.append(answer)
-        self.clock.add("orders", began)
+            self._outgoing.setdefault(lab, []).extend(commands)
+
+    async def _send(self) -> None:
+        """What every lab wants to change, at once: they share a commit."""
+        outgoing, self._outgoing = self._outgoing, {}
+        answers = await asyncio.gather(
+            *(self._clients[lab].send_many(commands) for lab, commands in outgoing.items())
+        )
+        self.refused.extend(
+            answer for some in answers for answer in some if isinstance(answer, Refused)
+        )
 
     async def supply(self, pool_id: str, nodes: int) -> None:
         """A supplier offers what is in service from now on."""
@@ -176,6 +185,8 @@ class ExchangeMarket:
     async def clear(self, start_s: int) -> Cleared:
         """Move the clock to the gate, wait for the result, then to the interval."""
         began = time.perf_counter()
+        await self._send()
+        began = self.clock.add("orders", began)
         await self._operator.advance_time(self._calendar.at(start_s - GATE_LEAD_S))
         await self._await_published(start_s)
         began = self.clock.add("run", began)
@@ -211,6 +222,14 @@ class ExchangeMarket:
         self.clock.add("meters", began)
         return missing
 
+    async def deliver_rest(self, end_s: int) -> None:
+        """The market is closed: what its last runs bound beyond the end is delivered as well."""
+        while self._delivering:
+            await self.deliver(end_s, {})
+            end_s += INTERVAL_S
+            moment = self._calendar.at(end_s)
+            self._delivering = _reaching(self._delivering, moment)
+
     # Within -----------------------------------------------------------------------------
 
     async def _contracts_of(self, start_s: int) -> dict[str, list[contract_pb2.Contract]]:
@@ -220,11 +239,7 @@ class ExchangeMarket:
             self._delivering.extend(
                 await self._clients[supplier_id].contracts(auction_id=f"{MARKET_ID}/{moment}")
             )
-        self._delivering = [
-            contract
-            for contract in self._delivering
-            if any(hour.end_time.seconds > moment for hour in contract.hours)
-        ]
+        self._delivering = _reaching(self._delivering, moment)
         by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
         for contract in self._delivering:
             by_pool[contract.pool_id].append(contract)
@@ -329,14 +344,15 @@ class ExchangeMarket:
         )
 
     async def _await_published(self, start_s: int) -> None:
-        deadline = time.monotonic() + RUN_SECONDS_MAX
+        began = time.monotonic()
+        deadline = began + RUN_SECONDS_MAX
         moment = self._calendar.at(start_s)
         published = (auction_pb2.AUCTION_STATE_PUBLISHED, auction_pb2.AUCTION_STATE_SETTLED)
         while time.monotonic() < deadline:
             runs = await self._operator.runs(MARKET_ID, start=moment, limit=1)
             if runs and runs[0].start_time.seconds == moment and runs[0].state in published:
                 return
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(max(POLL_S, POLL_SHARE * (time.monotonic() - began)))
         message = f"the run of second {start_s} was not published in {RUN_SECONDS_MAX} s"
         raise MarketError(message)
 
@@ -459,6 +475,17 @@ _RANKS: Final = (_BASE, order_pb2.SERVICE_CLASS_FIRM, order_pb2.SERVICE_CLASS_IN
 def _precedence(contract: contract_pb2.Contract) -> tuple[int, str]:
     """Base load, firm, interruptible."""
     return _RANKS.index(contract.terms.service_class), contract.contract_id
+
+
+def _reaching(
+    contracts: Iterable[contract_pb2.Contract], moment: int
+) -> list[contract_pb2.Contract]:
+    """Contracts that deliver after a moment."""
+    return [
+        contract
+        for contract in contracts
+        if any(hour.end_time.seconds > moment for hour in contract.hours)
+    ]
 
 
 def _is_over(before: Wish, after: Wish) -> bool:
