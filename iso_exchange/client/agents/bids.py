@@ -17,7 +17,9 @@ from iso_exchange.client.agents.jobs import Node, Run
 GANG: Final = "gang"
 
 _PARTS: Final = 20
-"""A waiting gang bids more in steps of a twentieth, not at every gate."""
+"""A waiting gang bids more in steps of a twentieth of its patience, not at every gate."""
+
+_GROWTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ class Policy:
         firm_limit: All-in limit for firm nodes.
         interruptible_limit: The same for interruptible ones.
         renewal_premium: Added to either for nodes that run something: moving costs.
-        gang_patience_s: A waiting interruptible gang's limit grows to twice its own over this time.
+        gang_patience_s: A waiting interruptible gang's limit grows by a quarter over this time; one
+            that runs bids a quarter more, so that gangs of one lab do not displace each other.
         restart_s: Run time that a restart from a checkpoint costs.
         notice_s: Notice that interruptible work needs.
         chips_per_node: Node size of the pools that it uses.
@@ -45,7 +48,7 @@ class Policy:
     notice_s: int = 300
     chips_per_node: int = 8
     wanted_max: int = 64
-    gangs_max: int = 2
+    gangs_max: int = 1
     gang_turn_s: int = 3_600
 
 
@@ -151,7 +154,7 @@ def gang_wishes(
                     wish,
                     pool_id=nodes[0].pool_id,
                     running=True,
-                    limit=limit + (policy.renewal_premium if firm else limit // 4),
+                    limit=limit + policy.renewal_premium + (0 if firm else limit // _GROWTH),
                     work_s=run.end_s - now_s,
                 )
             continue
@@ -159,7 +162,8 @@ def gang_wishes(
             waiting += 1
             if waiting > policy.gangs_max:
                 continue
-            wish = replace(wish, limit=limit + limit * _impatience(policy, run, now_s) // _PARTS)
+            more = limit * _impatience(policy, run, now_s) // (_PARTS * _GROWTH)
+            wish = replace(wish, limit=limit + more)
         yield replace(wish, work_s=run.left_s)
 
 
