@@ -74,6 +74,8 @@ for _line in """
 public json operator log-closure=LOG_CLOSED
 public json exchange log-key-rotation=LOG_KEY_ROTATED predecessor=PREDECESSOR book-root=BOOK_ROOT
 public json exchange run-gate=RUN_GATE auction-prices=AUCTION_PRICES auction-failed=AUCTION_FAILED
+public json exchange credit-gate=CREDIT_GATE credit-round=CREDIT_ROUND
+public protobuf buyer credits-book=CREDITS_OPENED credits-close=CREDITS_CLOSED
 public json exchange book-release=BOOK_RELEASED community-total=COMMUNITY_TOTAL
 public json exchange allocation=ALLOCATION
 public protobuf anybody key-rotation=KEY_ROTATED
@@ -95,6 +97,10 @@ closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=OR
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
 closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
+closed protobuf buyer release=RELEASE recall=RECALL
+closed protobuf buyer credit-grant=CREDIT_GRANT credit-bid=CREDIT_BID
+closed protobuf buyer credit-bid-cancellation=CREDIT_BID_CANCELLED
+closed json exchange credit-result=CREDIT_RESULT credit-expiry=CREDIT_EXPIRY
 closed protobuf meter meter-batch=METER_BATCH
 closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 """.strip().split("\n"):
@@ -105,7 +111,7 @@ closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
     *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
-    "ALLOCATION",
+    *("CREDITS_OPENED", "CREDITS_CLOSED", "CREDIT_GATE", "CREDIT_ROUND", "ALLOCATION"),
 }
 """Kinds that mean something without openings."""
 CRASHES = (
@@ -601,6 +607,8 @@ class Walk:
         # Spot markets, and up to which entry their orders are opened; gates of their runs.
         self.markets: dict[str, Fields] = {}
         self.open_to: dict[str, int] = {}
+        self.labs: dict[str, str] = {}
+        self.bids: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.gates: dict[str, int] = {}
         self.frozen: dict[str, dict[str, tuple[int, bytes]]] = {}
         # Orders that runs bound, by interval numbers; the first one of each gang that began.
@@ -608,6 +616,7 @@ class Walk:
         self.gangs: dict[str, int] = {}
         self.orders: dict[str, tuple[str, str, int, bytes, str, Fields]] = {}
         self.nominations: dict[tuple[str, str], tuple[str, int, bytes]] = {}
+        self.releases: dict[str, tuple[str, str]] = {}
         self.commitments: dict[str, str] = {}
         self.roots: dict[str, tuple[int, str]] = {}
         self.contracts: dict[str, Json] = {}
@@ -978,6 +987,62 @@ class Walk:
 
     def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
         self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
+
+    def on_release(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.releases[text(body, 2)] = text(body, 4), text(body, 3)
+        self.on_recall({3: body[2]}, index, leaf)
+
+    def on_recall(self, body: Fields, index: int, leaf: bytes) -> None:
+        name = text(body, 3)
+        self.nominations[self.releases[name]] = (name, index, leaf)
+
+    def on_credits_opened(self, body: Fields, index: int, *_: Any) -> None:
+        name = "credits/" + text(body, 2)
+        self.labs[name] = text(protobuf(body[1][-1]), 2)
+        if index < self.sealed_from:
+            self.open_to[name] = -1
+
+    def on_credits_closed(self, body: Fields, index: int, *_: Any) -> None:
+        self.open_to["credits/" + text(body, 2)] = index
+
+    def on_credit_grant(self, body: Fields, *_: Any) -> None:
+        lab = text(protobuf(body[1][-1]), 2)
+        name, to = f"credit-grant/{lab}/{text(body, 2)}", f"team:{text(body, 3)}"
+        row = transfer_of(name, "treasury", to, whole(body, 4), "CREDIT_GRANT", "POSTED")
+        self.apply({**row, "asset": f"CREDIT:{lab}"})
+
+    def on_credit_bid(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.bids["credits/" + text(body, 3), text(body, 2)] = (index, leaf)
+
+    def on_credit_gate(self, body: Json, index: int, *_: Any) -> None:
+        name = f"credits/{body['book_id']}/{body['start']}"
+        self.gates[name], self.roots[name] = index, (body["bid_count"], body["book_root"])
+
+    def on_credit_round(self, body: Json, *_: Any) -> None:
+        name = f"credits/{body['book_id']}"
+        gate = self.gates[f"{name}/{body['start']}"]
+        self.open_to[name] = max(self.open_to.get(name, -1), gate)
+
+    def on_credit_result(self, body: Json, *_: Any) -> None:
+        book_name = f"credits/{body['book_id']}"
+        name, asset = f"{book_name}/{body['start']}", "CREDIT:" + self.labs[book_name]
+        book = canonical_json(self.bundle.document(body["book_sha256"]))
+        names = [bid["order_id"] for kind in ("step_bids", "block_bids") for bid in book[kind]]
+        self.has_root(name, [self.bids[book_name, key] for key in names], "such")
+        self.in_credits(body["postings_sha256"], f"credits/{name}", asset)
+
+    def on_credit_expiry(self, body: Json, *_: Any) -> None:
+        postings = canonical_json(self.bundle.document(body["postings_sha256"]))["postings_id"]
+        demand(postings.startswith("credit-expiry/"), f"{postings} is no expiry")
+        self.in_credits(body["postings_sha256"], postings, f"CREDIT:{body['organisation']}")
+
+    def in_credits(self, digest: str, postings_id: str, asset: str) -> None:
+        """Post credits: of one lab, and no team below zero."""
+        for transfer, _moved in self.document(digest, postings_id):
+            demand(transfer["asset"] == asset, f"{transfer['transfer_id']} is not in {asset}")
+            for account in (transfer["debit"], transfer["credit"]):
+                is_team = account.startswith("team:")
+                demand(not is_team or self.accounts.posted[account, asset] >= 0, "overspent")
 
     def on_meter_batch(self, body: Fields, *_: Any) -> None:
         rows = self.readings[text(body, 3), seconds(body, 4)] = {}

@@ -29,6 +29,7 @@ from iso_exchange.commands import (
     PublishCommunityTotal,
     PublishPrices,
     PublishResult,
+    Recall,
     RecordDeposit,
     RegisterEntitlement,
     RegisterMeter,
@@ -37,6 +38,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    Release,
     ReleaseBook,
     ReportOutage,
     ResumeAuction,
@@ -53,6 +55,17 @@ from iso_exchange.commands import (
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
+)
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCreditRound,
+    CloseCredits,
+    DiscloseCreditRound,
+    ExpireCredits,
+    GrantCredits,
+    OpenCredits,
+    PublishCreditRound,
 )
 from iso_exchange.money_commands import (
     CorrectHour,
@@ -137,6 +150,8 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (RegisterEntitlement, "ENTITLEMENT", _protobuf("entitlement"), False, (Role.BUYER,)),
         (Nominate, "NOMINATION", _protobuf("nomination"), False, (Role.BUYER,)),
         (ReturnHours, "RETURN", _protobuf("hour-return"), False, (Role.BUYER,)),
+        (Release, "RELEASE", _protobuf("release"), False, (Role.BUYER,)),
+        (Recall, "RECALL", _protobuf("recall"), False, (Role.BUYER,)),
         (SubmitReadings, "METER_BATCH", _protobuf("meter-batch"), False, (Role.METER,)),
         (
             ReportOutage,
@@ -181,6 +196,21 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
             _OPERATOR,
         ),
         (RegisterGrant, "GRANT", _protobuf("grant"), True, (Role.SUPPLIER, Role.OPERATOR)),
+        (OpenCredits, "CREDITS_OPENED", _protobuf("credits-book"), True, (Role.BUYER,)),
+        (CloseCredits, "CREDITS_CLOSED", _protobuf("credits-close"), True, (Role.BUYER,)),
+        (GrantCredits, "CREDIT_GRANT", _protobuf("credit-grant"), False, (Role.BUYER,)),
+        (BidCredits, "CREDIT_BID", _protobuf("credit-bid"), False, (Role.BUYER,)),
+        (
+            CancelCreditBid,
+            "CREDIT_BID_CANCELLED",
+            _protobuf("credit-bid-cancellation"),
+            False,
+            (Role.BUYER,),
+        ),
+        (CloseCreditRound, "CREDIT_GATE", _json("credit-gate"), True, _EXCHANGE),
+        (PublishCreditRound, "CREDIT_RESULT", _json("credit-result"), False, _EXCHANGE),
+        (DiscloseCreditRound, "CREDIT_ROUND", _json("credit-round"), True, _EXCHANGE),
+        (ExpireCredits, "CREDIT_EXPIRY", _json("credit-expiry"), False, _EXCHANGE),
     )
 }
 """How each command is logged; total over ``Command`` (checked by a test)."""

@@ -24,6 +24,7 @@ import structlog
 from iso_exchange import config as configuration
 from iso_exchange import rotation
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.credits import CreditAuctioneer
 from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
@@ -274,6 +275,9 @@ class Exchange:
         spot_auctioneer = SpotAuctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        credit_auctioneer = CreditAuctioneer(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
         settler = Settler(
             sequencer=self._sequencer,
             secrets=self._secrets,
@@ -300,6 +304,7 @@ class Exchange:
         self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
+        self._spawn("credits auctioneer", credit_auctioneer.run())
         self._spawn("dispatcher", dispatcher.run())
         self._spawn("settler", settler.run())
         self._spawn("allocation", reporter.run())

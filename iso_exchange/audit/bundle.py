@@ -26,6 +26,7 @@ from iso_exchange.commands import (
     ReleaseBook,
     SettleHour,
 )
+from iso_exchange.credit_commands import ExpireCredits, PublishCreditRound
 from iso_exchange.money_commands import (
     CorrectHour,
     PublishSpot,
@@ -64,6 +65,8 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
     ReportAllocation: ("allocation_sha256",),
+    PublishCreditRound: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
+    ExpireCredits: ("postings_sha256",),
     InstructSuppliers: ("batch_sha256",),
 }
 

@@ -30,7 +30,7 @@ from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.mutations import SignedRequest
 from iso_exchange.services.pages import cut, page_of
-from iso_exchange.services.periods import starts_within
+from iso_exchange.services.periods import starts_within, within
 
 C = TypeVar("C", OpenSpotMarket, HaltSpotMarket, ResumeSpotMarket, CloseSpotMarket)
 
@@ -120,7 +120,7 @@ class SpotService(SpotServiceServicer):
         market = self._known(request.market_id)
         found, token = cut(
             page_of(request),
-            ((start, item) for start, item in market.runs.items() if starts_within(request, start)),
+            ((start, market.runs[start]) for start in within(request, list(market.runs))),
             lambda item: (item[0],),
             descending=True,
         )
@@ -143,8 +143,8 @@ class SpotService(SpotServiceServicer):
             page_of(request),
             (
                 (start, pool_id)
-                for start, record in market.runs.items()
-                if record.prices_sha256 and starts_within(request, start)
+                for start in within(request, list(market.runs))
+                if market.runs[start].prices_sha256
                 for pool_id in pools
             ),
             lambda item: item,

@@ -37,6 +37,7 @@ from iso_exchange.commands import (
     OfferTerms,
     OpenSpotMarket,
     PublishChipTable,
+    Recall,
     RecordDeposit,
     RegisterEntitlement,
     RegisterMeter,
@@ -45,6 +46,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    Release,
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
@@ -64,6 +66,13 @@ from iso_exchange.commands import (
 )
 from iso_exchange.convert import body_of, command_from, enums, payload_of
 from iso_exchange.convert.bodies import CONVERTERS
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCredits,
+    GrantCredits,
+    OpenCredits,
+)
 from iso_exchange.dispatch_commands import ReceiptKind
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import (
@@ -120,6 +129,16 @@ SEGMENTS = listed(
         start=INSTANTS,
         end=INSTANTS,
         steps=listed(st.builds(Step, price=ANY_NUMBERS, chips=ANY_NUMBERS)),
+    )
+)
+CHIP_SEGMENTS = listed(
+    st.builds(
+        TimedSegment,
+        start=INSTANTS,
+        end=INSTANTS,
+        steps=st.builds(Step, price=st.just(0), chips=st.integers(1, MAX_CHIPS)).map(
+            lambda step: (step,)
+        ),
     )
 )
 CONDITIONS = st.builds(
@@ -417,22 +436,28 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         cover=st.sampled_from(Cover),
         backup_pool_ids=distinct(REFERENCES),
     ),
+    Release: st.builds(
+        Release,
+        header=HEADERS,
+        release_id=IDENTIFIERS,
+        entitlement_id=REFERENCES,
+        auction_id=REFERENCES,
+        segments=SEGMENTS,
+    ),
+    Recall: st.builds(
+        Recall,
+        header=HEADERS,
+        recall_id=IDENTIFIERS,
+        release_id=REFERENCES,
+        segments=CHIP_SEGMENTS,
+    ),
     Nominate: st.builds(
         Nominate,
         header=HEADERS,
         nomination_id=IDENTIFIERS,
         entitlement_id=REFERENCES,
         auction_id=REFERENCES,
-        segments=listed(
-            st.builds(
-                TimedSegment,
-                start=INSTANTS,
-                end=INSTANTS,
-                steps=st.builds(Step, price=st.just(0), chips=st.integers(1, MAX_CHIPS)).map(
-                    lambda step: (step,)
-                ),
-            )
-        ),
+        segments=CHIP_SEGMENTS,
         backup_pool_ids=distinct(REFERENCES),
     ),
     SubmitReadings: batches(),
@@ -500,6 +525,42 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
             st.builds(ChipSegment, start=INSTANTS, end=INSTANTS, chips=st.integers(1, 10**6)),
             max_size=3,
         ).map(tuple),
+    ),
+    OpenCredits: st.builds(
+        OpenCredits,
+        header=HEADERS,
+        book_id=IDENTIFIERS,
+        entitlement_id=REFERENCES,
+        first_start=INSTANTS,
+        interval_seconds=ANY_NUMBERS,
+        interval_count=ANY_NUMBERS,
+        gate_lead_s=ANY_NUMBERS,
+        price_cap=ANY_NUMBERS,
+        tick=ANY_NUMBERS,
+        reserve_price=ANY_NUMBERS,
+    ),
+    CloseCredits: st.builds(CloseCredits, header=HEADERS, book_id=REFERENCES, reason=TEXTS),
+    GrantCredits: st.builds(
+        GrantCredits,
+        header=HEADERS,
+        grant_id=IDENTIFIERS,
+        team_id=REFERENCES,
+        amount=ANY_NUMBERS,
+        expiry=INSTANTS,
+    ),
+    BidCredits: st.builds(
+        BidCredits,
+        header=HEADERS,
+        bid_id=IDENTIFIERS,
+        book_id=REFERENCES,
+        start=INSTANTS,
+        end=INSTANTS,
+        chips=st.integers(1, 10**6),
+        limit_price=ANY_NUMBERS,
+        whole=st.booleans(),
+    ),
+    CancelCreditBid: st.builds(
+        CancelCreditBid, header=HEADERS, book_id=REFERENCES, bid_id=REFERENCES
     ),
 }
 PROTOBUF_KINDS = tuple(

@@ -32,7 +32,6 @@ from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, RegisterParticipant, Role
-from iso_exchange.exports.reading import ReadBundle, read_bundle
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.replay.agent import PATIENCE
 from iso_exchange.replay.errors import DataError
@@ -79,9 +78,10 @@ from iso_exchange.replay.traces import (
     percentile,
     read_jobs,
 )
+from iso_exchange.sequencer.state import State
 from iso_exchange.server import CLOCK_FILE
 from settlement.ledger import accounts
-from settlement.types import USD, Phase, TransferCode
+from settlement.types import USD
 
 START: Final = UnixSeconds(1_760_918_400)
 """2025-10-20T00:00:00Z, a day of the list prices, is second 0 of the trace."""
@@ -145,8 +145,9 @@ class Plan:
         }
 
 
-Played = tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]
-"""What happened, the labs, the verified ledger, its report, wall seconds by phase."""
+Played = tuple[Replay, Mapping[str, AnyLab], State, Report, Mapping[str, float]]
+"""What happened, the labs, the state that the verified ledger gives, its report, wall seconds by
+phase."""
 
 
 class TraceReplay(Stage):
@@ -160,9 +161,7 @@ class TraceReplay(Stage):
         self._clients: dict[str, Client] = {}
         self.incidents = Log()
 
-    async def run(
-        self,
-    ) -> tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]:
+    async def run(self) -> Played:
         """Play the whole trace.
 
         Raises:
@@ -215,13 +214,16 @@ class TraceReplay(Stage):
                     raise StageError(f"the exchange refused {market.refused[0]}")
                 end_s = plan.demand.window.end_s
                 await operator.send(setup.closing(calendar, end_s))
+                await market.deliver_rest(end_s)
                 await self._await_settled(operator)
                 replay.firm_lost = market.firm_lost
                 await troubled.sum_up()
                 replay.incidents.extend(troubled.log.lines)
                 vkey = load_exchange(self.identities / "operator").log_vkey
-            report, read = await self._audit(vkey)
-            return replay, labs, read, report, spent
+            began = time.perf_counter()
+            report, state = await self._audit(vkey)
+            spent["audit"] = time.perf_counter() - began
+            return replay, labs, state, report, spent
         finally:
             await self.stop()
 
@@ -288,7 +290,7 @@ class TraceReplay(Stage):
                 return
         raise StageError("settlement did not come to rest")
 
-    async def _audit(self, vkey: str) -> tuple[Report, ReadBundle]:
+    async def _audit(self, vkey: str) -> tuple[Report, State]:
         bundle = self._data / "bundle"
         shutil.rmtree(bundle, ignore_errors=True)
         child = await self.spawn(
@@ -304,7 +306,7 @@ class TraceReplay(Stage):
         report, state = verify_and_replay(bundle, vkey)
         if state is None:
             raise StageError(f"the ledger does not replay: {report.summary()}")
-        return report, read_bundle(bundle, vkey)
+        return report, state
 
 
 class _Days:
@@ -402,7 +404,7 @@ def sum_up(
     plan: Plan,
     replay: Replay,
     labs: Mapping[str, AnyLab],
-    bundle: ReadBundle,
+    state: State,
     audit: Report,
 ) -> Summary:
     """Figures of a replay that is over."""
@@ -435,20 +437,19 @@ def sum_up(
             pool.pool_id: [replay.prices[at].get(pool.pool_id, missing)[0] for at in starts]
             for pool in layout.pools
         },
-        money=money_of(bundle, sorted(labs), audit),
+        money=money_of(state, sorted(labs), audit),
         notes=notes(plan, replay),
     )
 
 
-def money_of(bundle: ReadBundle, labs: Sequence[str], audit: Report) -> Money:
-    """Who paid and earned what, from the transfers of the verified ledger, payouts left out."""
+def money_of(state: State, labs: Sequence[str], audit: Report) -> Money:
+    """Who paid and earned what, from the books of the verified ledger, payouts left out."""
     moved: dict[str, int] = defaultdict(int)
-    for item in bundle.extract.movements:
-        transfer = item.transfer
-        outside = transfer.code in (TransferCode.PAYOUT, TransferCode.DEPOSIT)
-        if transfer.asset == USD and transfer.phase is not Phase.PENDING and not outside:
-            moved[transfer.credit] += item.applied
-            moved[transfer.debit] -= item.applied
+    for balance in state.books.balances():
+        if balance.asset == USD:
+            moved[balance.account] += balance.posted
+    for issued in state.statements.values():
+        moved[issued.account] += issued.payout
     suppliers = set(setup.SUPPLIERS.values())
     return Money(
         paid={name: -moved[accounts.cash(name)] for name in labs},
@@ -492,11 +493,11 @@ def main() -> None:
     try:
         plan = prepare(options)
         _clear(options.work)
-        replay, labs, bundle, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
+        replay, labs, state, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
     except (DataError, StageError, MarketError, ClientError) as error:
         console.print(f"[red]The replay failed:[/red] {error}")
         raise SystemExit(1) from error
-    summary = sum_up(options, plan, replay, labs, bundle, audit)
+    summary = sum_up(options, plan, replay, labs, state, audit)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page(summary))
     print_summary(console, summary, spent)
