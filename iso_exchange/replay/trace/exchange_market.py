@@ -133,6 +133,10 @@ class ExchangeMarket:
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
         )
         self.clock = Clock()
+        self.silent: frozenset[str] = frozenset()
+        """Pools whose meters send nothing."""
+        self.firm_lost = 0
+        """Node-intervals of firm work that meters found down."""
         self.refused: list[Refused] = []
 
     async def open(self) -> None:
@@ -442,6 +446,7 @@ class ExchangeMarket:
             for _ in range(chips // CHIPS_PER_NODE):
                 down = node >= pool.nodes - failed
                 healthy_base += not down and contract.terms.service_class == _BASE
+                self.firm_lost += down and contract.terms.service_class == _FIRM
                 readings.append(
                     Reading(
                         contract_id=contract.contract_id,
@@ -452,6 +457,8 @@ class ExchangeMarket:
                     )
                 )
                 node += 1
+        if pool.pool_id in self.silent:
+            return healthy_base
         self._sequence[name] += 1
         await self._clients[name].send(
             SubmitReadings(
@@ -469,7 +476,8 @@ class ExchangeMarket:
 
 
 _BASE: Final = order_pb2.SERVICE_CLASS_BASE_LOAD
-_RANKS: Final = (_BASE, order_pb2.SERVICE_CLASS_FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
+_FIRM: Final = order_pb2.SERVICE_CLASS_FIRM
+_RANKS: Final = (_BASE, _FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
 
 
 def _precedence(contract: contract_pb2.Contract) -> tuple[int, str]:
