@@ -19,7 +19,6 @@ from clearing.types import (
     Interval,
     PricingRule,
     ServiceClass,
-    Step,
     Tariff,
 )
 from clearing.units import (
@@ -33,8 +32,12 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.base_load_commands import Recall as Recall  # noqa: PLC0414
+from iso_exchange.base_load_commands import Release as Release  # noqa: PLC0414
+from iso_exchange.base_load_commands import TimedSegment as TimedSegment  # noqa: PLC0414
 from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
 from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DispatchCommand as DispatchCommand  # noqa: PLC0414
 from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
@@ -56,6 +59,7 @@ from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
+from iso_exchange.spot_commands import SpotCommand as SpotCommand  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -239,15 +243,6 @@ class ResumeAuction:
 
 
 # Orders -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedSegment:
-    """A curve that holds over ``[start, end)``; both on interval boundaries of the auction."""
-
-    start: UnixSeconds
-    end: UnixSeconds
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -562,25 +557,15 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
-    | OpenSpotMarket
-    | HaltSpotMarket
-    | ResumeSpotMarket
-    | CloseSpotMarket
-    | SetWebhook
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
     | Nominate
+    | Release
+    | Recall
     | SubmitReadings
     | ReportOutage
-    | InstructSuppliers
-    | AcknowledgeBatch
-    | SignReceipt
-    | DeclareTimeout
-    | SetAccessKey
     | CloseAuction
-    | CloseRun
-    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward
@@ -596,5 +581,7 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | DispatchCommand
     | ProductCommand
+    | SpotCommand
 )

@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from clearing import codec
+from iso_exchange.audit.allocation import (
+    END_OF_LOG,
+    STATED,
+    AllocationAudit,
+    check_public_allocation,
+)
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
+from iso_exchange.audit.credits import IN_CREDITS, CreditAudit
 from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import BOOKED, MoneyAudit
@@ -52,12 +59,12 @@ from iso_exchange.commands import (
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
-from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.envelope import Envelope, Signature
 from settlement.ledger.errors import LedgerFormatError
@@ -165,6 +172,8 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
+        self._allocation = AllocationAudit(record=record)
+        self.credits = CreditAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -189,7 +198,6 @@ class Walk:
         self._released = ReleasedBooks(record=record)
         self._seal = Seal(record=record, kind=kind, first=sealed_from)
         self._signatures = Signatures(record)
-        self._pauses = Pauses()
 
     @property
     def named_documents(self) -> set[str]:
@@ -235,7 +243,6 @@ class Walk:
             self._header(found, root)
         for entry in self._pending:
             self._entry(entry)
-        self._pauses.after(len(self._pending))
         self._pending.clear()
         self._state.books.release()
 
@@ -255,6 +262,9 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
+        with self._record.guard(Step.RESULTS, END_OF_LOG):
+            self._allocation.finish(self._state, self._time_us // MICROSECONDS)
+        self.credits.finish(self._state)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = left_over if self._left_over is None else self._left_over
             if not isinstance(extra, int):
@@ -340,6 +350,8 @@ class Walk:
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
                     reveal(self._state, auction, command, entry)
+            elif isinstance(command, ReportAllocation):
+                check_public_allocation(self._record, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
@@ -433,6 +445,10 @@ class Walk:
                 self.results.before(self._state, command, entry)
             elif kind in BOOKED:
                 self.money.before(self._state, command, entry)
+            elif kind in IN_CREDITS:
+                self.credits.before(self._state, command, entry)
+            if kind in STATED:
+                self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
         try:
             answer = apply(self._state, command, self._meta(entry))
@@ -442,6 +458,8 @@ class Walk:
             if kind in KEPT:
                 self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
+            if kind in IN_CREDITS:
+                self.credits.after(self._state, command, entry)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)
@@ -454,16 +472,10 @@ class Walk:
         self._stop(entry.place, "the rules refuse it")
 
     def _meta(self, entry: EntryContext) -> Meta:
-        return Meta(
-            time_us=self._time_us,
-            index=entry.index,
-            leaf_hash=entry.leaf_hash,
-            documents=(
-                {bytes.fromhex(name): body for name, body in entry.documents.items()}
-                if entry.documents
-                else {}
-            ),
-        )
+        documents: dict[bytes, bytes] = {}
+        if entry.documents:
+            documents = {bytes.fromhex(name): body for name, body in entry.documents.items()}
+        return Meta(self._time_us, entry.index, entry.leaf_hash, documents)
 
     def _stop(self, place: str, reason: str) -> None:
         """End the replay: what follows from a state that is not the log's would mean nothing."""

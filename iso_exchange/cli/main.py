@@ -22,6 +22,7 @@ from iso_exchange.cli import (
     clock,
     community,
     contract,
+    credits,  # noqa: A004 - the noun, as the other modules
     dispatch,
     dispute,
     entitlement,
@@ -37,6 +38,7 @@ from iso_exchange.cli import (
     participant,
     pool,
     readings,
+    release,
     serve,
     site,
     spot,
@@ -107,6 +109,7 @@ for _name, _noun in (
     ("contract", contract.app),
     ("dispatch", dispatch.app),
     ("grant", grant.app),
+    ("credits", credits.app),
     ("outage", outage.app),
     ("dispute", dispute.app),
     ("readings", readings.app),
@@ -122,6 +125,8 @@ for _name, _noun in (
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("release")(release.release)
+app.command("recall")(release.recall)
 app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)

@@ -31,6 +31,7 @@ from iso_exchange.commands import (
     RegisterEntitlement,
     ResumeAuction,
 )
+from iso_exchange.sequencer.allocation_record import note_result
 from iso_exchange.sequencer.base_load import cover_of
 from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
@@ -188,6 +189,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
         state.contracts[contract.contract_id] = contract
     if stops is not None:
         auction.renewed = command.renewed
+        note_result(state, auction, command)
         bind_result(state, auction, assignment, stops, outcome.seed)
         return Accepted(transfers=applied)
     auction.offered = sold(auction, outcome.read())

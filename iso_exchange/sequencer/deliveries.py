@@ -21,6 +21,8 @@ from iso_exchange.sequencer.after_auction import (
     mark_due,
     served_there,
 )
+from iso_exchange.sequencer.allocation_record import note_delivery
+from iso_exchange.sequencer.dispatch_wants import unknown_nodes
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -41,6 +43,7 @@ from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
 from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
+NODES_SHOWN_LENGTH = 200
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
 
@@ -145,6 +148,14 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
             advice="a supplier reports outages of its own pools",
             got=signer.participant_id,
         )
+    unknown = unknown_nodes(state, command)
+    if unknown:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="node_ids",
+            advice="name nodes as instructions do: n0000, n0001, ... along the fabric",
+            got=", ".join(unknown)[:NODES_SHOWN_LENGTH],
+        )
     if command.outage_id in state.outages:
         return Rejected(
             code=Code.ALREADY_EXISTS,
@@ -214,6 +225,7 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        note_delivery(state, auction, delivered)
         pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED

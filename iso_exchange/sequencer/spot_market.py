@@ -30,6 +30,8 @@ COUNTED_PREFIXES = (RELEASE_PREFIX, RETURN_PREFIX)
 
 BOUND_PREFIX = "bound:"
 """Order that only stands for what earlier runs bound (``spot_cover``)."""
+COVER_CALLED = "COVER_CALLED"
+"""Reason of a notice that the dispatcher gave between runs: covered work needs the nodes."""
 LATER_MARK = "@"
 """Between an order and the later start at which a run also looks at it."""
 

@@ -21,6 +21,7 @@ from clearing.types import (
     Nomination,
     Offer,
     Pool,
+    Segment,
     Site,
     StepBid,
     WorkBid,
@@ -40,6 +41,8 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.allocation import MarketAllocation
+from iso_exchange.sequencer.credit_state import CreditBook, TeamCredits
 from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
@@ -203,6 +206,8 @@ class Auction:
     """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    positions: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    """Chips by pool and interval that its contracts deliver; made when a spot run asks."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
     spot: list[SpotResult] = field(default_factory=list)
@@ -278,12 +283,26 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NominationRecord:
-    """A nomination in an auction's book, with its log entry."""
+    """A nomination in an auction's book, with its log entry.
+
+    Attributes:
+        released: In a spot market, where the holder released by curves instead: what it gives up
+            by interval number; everything else is nominated.
+    """
 
     nomination: Nomination
     auction_id: str
     entry_index: int
     leaf_hash: bytes
+    released: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRecord:
+    """Where a release belongs."""
+
+    market_id: str
+    entitlement_id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -316,11 +335,14 @@ class State:
     markets: dict[str, SpotMarket] = field(default_factory=dict)
     runs: dict[str, Auction] = field(default_factory=dict)
     """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
+    allocations: dict[str, MarketAllocation] = field(default_factory=dict)
+    """What is known of each spot market's allocation, by market."""
     webhooks: dict[str, str] = field(default_factory=dict)
     """Address for notices by participant."""
     orders: dict[str, Order] = field(default_factory=dict)
     entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
     nominations: dict[str, NominationRecord] = field(default_factory=dict)
+    releases: dict[str, ReleaseRecord] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
     read_from: int = 0
@@ -345,6 +367,12 @@ class State:
     grants: dict[str, RegisterGrant] = field(default_factory=dict)
     pool_rebates: set[UnixSeconds] = field(default_factory=set)
     """Starts of months whose surplus of ``pool`` was given back."""
+
+    credit_books: dict[str, CreditBook] = field(default_factory=dict)
+    credit_teams: dict[tuple[str, str], TeamCredits] = field(default_factory=dict)
+    """By lab and team."""
+    credit_grants: set[tuple[str, str]] = field(default_factory=set)
+    """Identifiers in use, by lab."""
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

@@ -12,7 +12,9 @@ from typing import Final
 
 from clearing.errors import InvariantError
 from iso_exchange.authority import command_of
-from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
+from iso_exchange.credit_commands import PublishCreditRound
+from iso_exchange.disclosure import SEALED_KINDS, credits_name, sealing_auction
+from iso_exchange.sequencer.credit_state import RoundState
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.spot_market import MarketState
 from iso_exchange.sequencer.state import AuctionState, State, find_auction
@@ -34,6 +36,12 @@ def is_published(state: State, auction_id: str) -> bool:
     return record is not None and AuctionState(record.state) in _PUBLISHED
 
 
+def _auction_of(state: State, name: str) -> str:
+    """Auction or market of an order or a release."""
+    order = state.orders.get(name)
+    return state.releases[name].market_id if order is None else order.submitted.auction_id
+
+
 def is_disclosed(state: State, entry: Entry) -> bool:
     """Whether auditors may see the opening of a confidential entry."""
     if entry.kind not in SEALED_KINDS:
@@ -42,10 +50,14 @@ def is_disclosed(state: State, entry: Entry) -> bool:
     if isinstance(command, Rejected):
         message = f"entry {entry.index} no longer decodes: {command}"
         raise InvariantError(message)
-    auction_id = sealing_auction(
-        command, lambda order_id: state.orders[order_id].submitted.auction_id
-    )
+    auction_id = sealing_auction(command, lambda name: _auction_of(state, name))
     market = state.markets.get(auction_id) if auction_id else None
     if market is not None:
         return entry.index < market.disclosed or market.state is MarketState.CLOSED
+    if auction_id is not None and auction_id.startswith(credits_name("")):
+        book = state.credit_books[auction_id.removeprefix(credits_name(""))]
+        if isinstance(command, PublishCreditRound):
+            decided = book.rounds.get(command.start)
+            return decided is None or decided.state is RoundState.PUBLISHED
+        return entry.index < book.disclosed or bool(book.closed)
     return auction_id is None or is_published(state, auction_id)

@@ -32,7 +32,6 @@ from iso_exchange.commands import (
     BlockBidTerms,
     CancelOrder,
     Command,
-    OrderTerms,
     StepBidTerms,
     SubmitOrder,
     SubmitReadings,
@@ -57,11 +56,24 @@ class MarketError(RuntimeError):
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """A lab's open order: what it asked for last, under which identifier and revision."""
+    """A lab's open order: what it asked for last, under which identifier and revision.
+
+    Attributes:
+        began_s: Of a gang that runs: when it began, else None.
+        length_s: Of a gang: time that its order asks for.
+    """
 
     order_id: str
     revision: int
     wish: Wish
+    began_s: int | None = None
+    length_s: int = 0
+
+    def is_enough(self, wish: Wish, now_s: int) -> bool:
+        """Whether the order as it stands serves a wish; a gang that restarted may need longer."""
+        if wish.gang and wish.running:
+            return self.began_s is None or now_s + wish.work_s <= self.began_s + self.length_s
+        return self.wish == wish
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +152,7 @@ class ExchangeMarket:
         commands.extend(self._cancel(lab, standing.pop(key)) for key in over)
         for key, wish in wanted.items():
             known = standing.get(key)
-            if known is not None and (known.wish == wish or (wish.gang and wish.running)):
+            if known is not None and known.is_enough(wish, self._now_s + INTERVAL_S):
                 known.wish = wish
                 continue
             if known is None:
@@ -266,30 +278,39 @@ class ExchangeMarket:
             auction_id=MARKET_ID,
             participant_id=lab,
             revision=standing.revision,
-            terms=self._terms(lab, wish),
+            terms=self._gang(lab, standing) if wish.gang else self._steps(lab, wish),
         )
 
-    def _terms(self, lab: str, wish: Wish) -> OrderTerms:
-        conditions = BidConditions(
+    def _conditions(self, lab: str, wish: Wish) -> BidConditions:
+        return BidConditions(
             where=Eligibility(pool_ids=(wish.pool_id,)) if wish.pool_id else self._everywhere,
             service_class=ServiceClass.FIRM if wish.firm else ServiceClass.INTERRUPTIBLE,
             cover=Cover.NODE if wish.firm else Cover.NONE,
             notice_s=Seconds(0 if wish.firm else self._policies[lab].notice_s),
         )
+
+    def _gang(self, lab: str, standing: Standing) -> BlockBidTerms:
+        wish, next_s = standing.wish, self._now_s + INTERVAL_S
+        first_s = next_s if standing.began_s is None else standing.began_s
+        last_s = self._end_s - INTERVAL_S if standing.began_s is None else first_s
+        seconds = -(-(next_s + wish.work_s - first_s) // INTERVAL_S) * INTERVAL_S
+        standing.length_s = seconds
+        limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
+        return BlockBidTerms(
+            conditions=self._conditions(lab, wish),
+            earliest_start=self._calendar.at(first_s),
+            latest_start=self._calendar.at(last_s),
+            duration_s=Seconds(seconds),
+            chips=Chips(wish.nodes * CHIPS_PER_NODE),
+            limit_price=limit,
+            min_fill_ppm=Ppm(1_000_000),
+            restart_cost=MicroUsd(limit // 12),
+        )
+
+    def _steps(self, lab: str, wish: Wish) -> StepBidTerms:
         limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
         first_s = self._now_s + INTERVAL_S
         chips = Chips(wish.nodes * CHIPS_PER_NODE)
-        if wish.gang:
-            return BlockBidTerms(
-                conditions=conditions,
-                earliest_start=self._calendar.at(first_s),
-                latest_start=self._calendar.at(self._end_s - INTERVAL_S),
-                duration_s=Seconds(-(-wish.work_s // INTERVAL_S) * INTERVAL_S),
-                chips=chips,
-                limit_price=limit,
-                min_fill_ppm=Ppm(1_000_000),
-                restart_cost=MicroUsd(limit // 12),
-            )
         # Nodes that another of its orders is bound to for one more interval are not bought twice.
         bound = self._bound_elsewhere(lab, wish)
         segments = []
@@ -299,7 +320,7 @@ class ExchangeMarket:
                 segments.append(self._segment(first_s, first_s + INTERVAL_S, limit, fewer))
             first_s += INTERVAL_S
         segments.append(self._segment(first_s, self._end_s, limit, chips))
-        return StepBidTerms(conditions=conditions, segments=tuple(segments))
+        return StepBidTerms(conditions=self._conditions(lab, wish), segments=tuple(segments))
 
     def _segment(
         self, start_s: int, end_s: int, limit: MicroUsdPerChipHour, chips: Chips
@@ -348,6 +369,7 @@ class ExchangeMarket:
                     bound[name] += item.chip_count // CHIPS_PER_NODE
                 if item.start_time.seconds <= moment < item.end_time.seconds:
                     _, key = self._names[item.order_id]
+                    self._note_start(lab, key, start_s)
                     keys[key][item.pool_id] += item.chip_count // CHIPS_PER_NODE
             found[lab] = {key: dict(pools) for key, pools in keys.items()}
             self._bound[lab] = bound
@@ -363,6 +385,12 @@ class ExchangeMarket:
                     )
                 )
         return found, told
+
+    def _note_start(self, lab: str, key: str, start_s: int) -> None:
+        """A gang that has chips for the first time has begun."""
+        standing = self._standing[lab].get(key)
+        if standing is not None and standing.wish.gang and standing.began_s is None:
+            standing.began_s = start_s
 
     async def _of_lab(
         self, lab: str
