@@ -35,6 +35,7 @@ from clearing.units import (
 from iso_exchange import money_commands
 from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
 from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DispatchCommand as DispatchCommand  # noqa: PLC0414
 from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
@@ -56,6 +57,7 @@ from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
+from iso_exchange.spot_commands import SpotCommand as SpotCommand  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -490,6 +492,8 @@ class SettleHour:
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
         batch_count: Meter batches of the interval that it was computed from; -1 in entries of
             before it was stated.
+        pool_balance: Posted balance of the stop-loss pool that it was computed with, micro-USD;
+            -1 in entries of before it was stated.
     """
 
     header: Header
@@ -498,6 +502,7 @@ class SettleHour:
     postings_sha256: str
     delivered_sha256: str
     batch_count: int = field(default=-1, metadata=LATER)
+    pool_balance: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -561,25 +566,13 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
-    | OpenSpotMarket
-    | HaltSpotMarket
-    | ResumeSpotMarket
-    | CloseSpotMarket
-    | SetWebhook
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
     | Nominate
     | SubmitReadings
     | ReportOutage
-    | InstructSuppliers
-    | AcknowledgeBatch
-    | SignReceipt
-    | DeclareTimeout
-    | SetAccessKey
     | CloseAuction
-    | CloseRun
-    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward
@@ -595,5 +588,7 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | DispatchCommand
     | ProductCommand
+    | SpotCommand
 )

@@ -183,3 +183,7 @@ class SetAccessKey:
 
     header: Header
     public_key: bytes
+
+
+DispatchCommand = InstructSuppliers | AcknowledgeBatch | SignReceipt | DeclareTimeout | SetAccessKey
+"""Any of these."""

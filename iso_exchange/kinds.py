@@ -74,6 +74,7 @@ from iso_exchange.money_commands import (
     RebateRents,
     RegisterGrant,
 )
+from iso_exchange.spot_commands import ReportAllocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (PublishPrices, "AUCTION_PRICES", _json("auction-prices"), True, _EXCHANGE),
         (NotifyAward, "AWARD", _json("award"), False, _EXCHANGE),
         (GiveNotices, "NOTICE", _json("notice"), False, _EXCHANGE),
+        (ReportAllocation, "ALLOCATION", _json("allocation"), True, _EXCHANGE),
         (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
         (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),

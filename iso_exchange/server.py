@@ -54,6 +54,7 @@ from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedErro
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
 from iso_exchange.services.wiring import SERVICE_NAMES, registrations
+from iso_exchange.settler.allocation import AllocationReporter
 from iso_exchange.settler.settler import Settler
 from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
@@ -287,6 +288,13 @@ class Exchange:
         dispatcher = Dispatcher(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        reporter = AllocationReporter(
+            sequencer=self._sequencer,
+            store=store,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+        )
         webhooks = Webhooks(
             sequencer=self._sequencer,
             store=store,
@@ -299,6 +307,7 @@ class Exchange:
         self._spawn("credits auctioneer", credit_auctioneer.run())
         self._spawn("dispatcher", dispatcher.run())
         self._spawn("settler", settler.run())
+        self._spawn("allocation", reporter.run())
 
     async def _start_servers(
         self, store: LedgerStore, clock: Clock, publisher: Publisher, journal: Journal

@@ -28,11 +28,12 @@ from iso_exchange.commands import (
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.seed_chain import SeedChain
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot import notices_of, renewal_of
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
-from iso_exchange.signer import IDLE_SECONDS, make_document
+from iso_exchange.signer import IDLE_SECONDS, make_document, with_value
 from settlement.storage.store import Document
 
 SECONDS_LEAST: Final = 0.001
@@ -134,13 +135,17 @@ class SpotAuctioneer(Auctioneer):
             self._chains[name] = self._secrets.seed_chain(name, market.opened.chain_length)
         return self._chains[name]
 
-    async def _publish_result(self, name: str, attempt: int, result: Cleared) -> None:
+    async def _publish_result(self, auction: Auction, attempt: int, result: Cleared) -> None:
         """Result, prices and notices in one submission."""
+        name = auction.spec.auction_id
+        outcome = LateOutcome(book_sha256=result.book_sha256, seed=result.seed, body=result.outcome)
         named = [
+            make_document("BOOK", auction.written_book()),
+            with_value(make_document("OUTCOME", result.outcome), outcome),
+        ]
+        named += [
             make_document(kind, body)
             for kind, body in (
-                ("BOOK", result.book),
-                ("OUTCOME", result.outcome),
                 ("ASSIGNMENT", result.assignment),
                 ("POSTINGS", result.postings),
                 ("STOPS", result.stops),

@@ -60,13 +60,16 @@ class Cleared:
     """Encoded documents of a result that the verifier accepted.
 
     Attributes:
+        book_sha256: Hex digest of the book that was cleared.
+        seed: Hex tie seed.
         gap_ppb: Certified gap.
         prices: What everybody may see.
         notices: What each participant concerned is told, by participant.
         stops: Of a spot run: what it does not renew; empty otherwise.
     """
 
-    book: bytes
+    book_sha256: str
+    seed: str
     outcome: bytes
     assignment: bytes
     postings: bytes
@@ -159,7 +162,8 @@ def _assigned(job: Job, outcome: Outcome, *, provisional: bool = False) -> Clear
     except SettlementError as error:
         return Failed(reason=f"the result cannot be settled: {error}")
     cleared = Cleared(
-        book=codec.encode(job.book),
+        book_sha256=outcome.book_sha256,
+        seed=outcome.seed,
         outcome=codec.encode(outcome),
         assignment=codec.encode(assignment),
         postings=codec.encode(award_postings(assignment, job.order_holds)),

@@ -33,6 +33,7 @@ from iso_exchange.money_commands import (
     RebatePool,
     RebateRents,
 )
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import tiles
 
 FORMAT: Final = "iso-exchange.audit-bundle.v1"
@@ -65,6 +66,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     ReleaseBook: ("book_sha256", "outcome_sha256"),
     PublishCreditRound: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
     ExpireCredits: ("postings_sha256",),
+    ReportAllocation: ("allocation_sha256",),
     InstructSuppliers: ("batch_sha256",),
 }
 

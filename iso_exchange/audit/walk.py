@@ -10,6 +10,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from clearing import codec
+from iso_exchange.audit.allocation import (
+    END_OF_LOG,
+    STATED,
+    AllocationAudit,
+    check_public_allocation,
+)
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.credits import IN_CREDITS, CreditAudit
 from iso_exchange.audit.files import BundleFiles, opening_of
@@ -53,12 +59,13 @@ from iso_exchange.commands import (
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.envelope import Envelope, Signature
 from settlement.ledger.errors import LedgerFormatError
@@ -167,6 +174,7 @@ class Walk:
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
         self.credits = CreditAudit(record=record)
+        self._allocation = AllocationAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -258,6 +266,8 @@ class Walk:
             return
         self.money.finish(self._state)
         self.credits.finish(self._state)
+        with self._record.guard(Step.RESULTS, END_OF_LOG):
+            self._allocation.finish(self._state, self._time_us // MICROSECONDS)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = left_over if self._left_over is None else self._left_over
             if not isinstance(extra, int):
@@ -343,6 +353,8 @@ class Walk:
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
                     reveal(self._state, auction, command, entry)
+            elif isinstance(command, ReportAllocation):
+                check_public_allocation(self._record, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
@@ -438,6 +450,8 @@ class Walk:
                 self.money.before(self._state, command, entry)
             elif kind in IN_CREDITS:
                 self.credits.before(self._state, command, entry)
+            if kind in STATED:
+                self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
         try:
             answer = apply(self._state, command, self._meta(entry))

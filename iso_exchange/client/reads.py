@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import (
+    allocation_pb2,
     auction_pb2,
     auction_service_pb2,
     auction_service_pb2_grpc,
@@ -239,6 +240,26 @@ class Reads:
             market_id=market_id, start_time=timestamp(start), end_time=timestamp(end)
         )
         return await self._list(self._spot.ListRuns, request, lambda page: page.runs, limit)
+
+    async def allocations(
+        self,
+        market_id: str,
+        *,
+        start: UnixSeconds | None = None,
+        end: UnixSeconds | None = None,
+        with_pools: bool = False,
+        limit: int | None = None,
+    ) -> tuple[allocation_pb2.Allocation, ...]:
+        """Allocation of a spot market by the hour, and its alarms, latest first."""
+        request = allocation_pb2.ListAllocationsRequest(
+            market_id=market_id,
+            start_time=timestamp(start),
+            end_time=timestamp(end),
+            include_pools=with_pools,
+        )
+        return await self._list(
+            self._spot.ListAllocations, request, lambda page: page.allocations, limit
+        )
 
     async def run_prices(
         self,

@@ -19,6 +19,7 @@ from iso_exchange.sequencer.after_auction import (
     mark_due,
     served_there,
 )
+from iso_exchange.sequencer.allocation_record import note_delivery
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -200,13 +201,29 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             got=str(command.batch_count),
             limit=str(read),
         )
+    pool_balance = state.books.balance(accounts.POOL).posted
+    if command.pool_balance not in {pool_balance, UNSTATED}:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="pool_balance",
+            advice="the stop-loss pool moved meanwhile: settle the interval again",
+            got=str(command.pool_balance),
+            limit=str(pool_balance),
+        )
+    return _post_interval(state, auction, command, meta)
+
+
+def _post_interval(
+    state: State, auction: Auction, command: SettleHour, meta: Meta
+) -> Accepted | Rejected:
+    """Take what an interval was settled to."""
+    pool_balance = state.books.balance(accounts.POOL).posted
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
-    pool_balance = state.books.balance(accounts.POOL).posted
     applied = post(state, meta, postings)
     if isinstance(applied, Rejected):
         return applied
@@ -218,6 +235,7 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        note_delivery(state, auction, delivered)
         pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands, credit_commands, money_commands
+from iso_exchange import commands, credit_commands, money_commands, spot_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
     after_auction,
+    allocation_record,
     auctions,
     base_load,
     credit_books,
@@ -68,6 +69,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.ReturnHours: spot_returns.return_hours,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: spot.give_notices,
+    spot_commands.ReportAllocation: allocation_record.report_allocation,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,

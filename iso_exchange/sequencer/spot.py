@@ -19,21 +19,19 @@ from iso_exchange.commands import (
     PublishPrices,
     ResumeSpotMarket,
 )
+from iso_exchange.sequencer.allocation_record import note_gate
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Standing, Stops
-from iso_exchange.sequencer.spot_book import chips_out, run_book
+from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Stops
+from iso_exchange.sequencer.spot_book import RunBook, chips_out, run_book
 from iso_exchange.sequencer.spot_entry import end_order
 from iso_exchange.sequencer.spot_market import (
-    BOUND_PREFIX,
     Gang,
     MarketState,
     RunRecord,
     SpotMarket,
-    is_later,
 )
-from iso_exchange.sequencer.spot_orders import keeps
 from iso_exchange.sequencer.spot_renewal import renewed_outcome
 from iso_exchange.sequencer.spot_returns import note_returned
 from iso_exchange.sequencer.spot_settlement import settle_run
@@ -154,8 +152,9 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         market_id=command.market_id,
         frozen=(count, root),
         gate_index=meta.index,
-        gate=_gate(state, market, frozen.book, number, frozen.credit_ids),
+        gate=_gate(state, market, number, frozen),
     )
+    note_gate(state, market, start)
     market.run_ids[start] = run_id
     market.last_start = start
     market.runs[start] = RunRecord(state=AuctionState.OPEN.value, order_count=count, book_root=root)
@@ -254,51 +253,8 @@ def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
         settle_run(state, run)
 
 
-def standing_of(market: SpotMarket, order: Order, number: int) -> Standing:
-    """What binding has to know of a standing bid at the gate of a run.
-
-    Args:
-        market: Its market.
-        order: A step or block bid, open or not.
-        number: Interval number of the run's interval 0.
-    """
-    bid, length = order.order, market.opened.look_ahead
-    assert isinstance(bid, (StepBid, BlockBid))  # offers bind nothing of their own
-    held = {
-        pool_id: {at - number: chips for at, chips in places.items() if at >= number - 1}
-        for pool_id, places in market.bound.get(bid.order_id, {}).items()
-    }
-    wanted = [0] * length
-    if order.state is OrderState.OPEN:
-        for first, stop, chips in _wanted(market, bid, number):
-            for place in range(max(0, first - number), min(length, stop - number)):
-                wanted[place] = chips
-    return Standing(
-        participant_id=bid.participant_id,
-        keeps=keeps(bid, length, market.seconds),
-        reclaimable=bid.service_class.value == "INTERRUPTIBLE",
-        held={pool_id: places for pool_id, places in held.items() if places},
-        wanted=tuple(wanted),
-    )
-
-
-def _wanted(market: SpotMarket, bid: StepBid | BlockBid, number: int) -> list[tuple[int, int, int]]:
-    if isinstance(bid, StepBid):
-        return [
-            (part.first, part.stop, sum(step.chips for step in part.steps)) for part in bid.segments
-        ]
-    gang = market.gangs.get(bid.order_id)
-    first = max(number, bid.earliest_start) if gang is None else gang.first
-    return [(first, first + bid.duration, bid.chips)]
-
-
-def _gate(
-    state: State, market: SpotMarket, book: Book, number: int, credit_ids: tuple[str, ...]
-) -> Gate:
+def _gate(state: State, market: SpotMarket, number: int, frozen: RunBook) -> Gate:
     length = market.opened.look_ahead
-    bids = {bid.order_id for bid in book.step_bids if not bid.order_id.startswith(BOUND_PREFIX)}
-    bids.update(bid.order_id for bid in book.block_bids if not is_later(bid.order_id))
-    bids.update(market.bound)
     window = Interval(
         start=market.interval(number).start,
         end=UnixSeconds((number + length) * market.seconds),
@@ -321,9 +277,9 @@ def _gate(
                 for place in range(length)
             )
     return Gate(
-        standing={name: standing_of(market, state.orders[name], number) for name in sorted(bids)},
+        standing=frozen.standing,
         out=out,
-        credit_ids=frozenset(credit_ids),
+        credit_ids=frozenset(frozen.credit_ids),
     )
 
 

@@ -14,6 +14,7 @@ from enum import Enum
 from clearing.types import AuctionSpec, Interval, Segment
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.commands import Notice, OpenSpotMarket
+from iso_exchange.sequencer.spot_parts import Parts
 
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
@@ -151,6 +152,9 @@ class SpotMarket:
     def is_closed(self) -> bool:
         """Whether there is no run any more."""
         return self.state is MarketState.CLOSED
+
+    parts: Parts = field(default_factory=Parts, compare=False, repr=False)
+    """What its orders asked of the last run, only to be quick."""
 
     @property
     def seconds(self) -> int:

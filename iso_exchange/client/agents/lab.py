@@ -64,7 +64,7 @@ class Wish:
         nodes: Nodes wanted; zero withdraws the bid.
         gang: All or none, in one pool.
         running: Already running in ``pool_id``.
-        work_s: Of a gang that waits: seconds that it has to run.
+        work_s: Of a gang: seconds that it has to run, from now on.
     """
 
     key: str
@@ -75,6 +75,26 @@ class Wish:
     gang: bool = False
     running: bool = False
     work_s: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Idle:
+    """Chip-seconds that a lab held and did not use.
+
+    Attributes:
+        part: Of nodes that ran something.
+        empty: Of nodes that ran nothing.
+    """
+
+    part: int = 0
+    empty: int = 0
+
+    def add(self, chip_seconds: int, *, empty: bool) -> None:
+        """Count some more."""
+        if empty:
+            self.empty += chip_seconds
+        else:
+            self.part += chip_seconds
 
 
 class Lab:
@@ -91,6 +111,9 @@ class Lab:
         self.now_s = 0
         self.chip_seconds = 0
         """Chip-seconds run so far, time lost to restarts included."""
+        self.restart_chip_seconds = 0
+        """Chip-seconds that restarts have cost or are going to."""
+        self.idle = Idle()
         self.running_chips = 0
         self.done: list[Run] = []
         self._singles: dict[bool, deque[Run]] = {True: deque(), False: deque()}
@@ -212,7 +235,7 @@ class Lab:
         return (
             len(self._nodes)
             + sum(len(nodes) for nodes in self._base.values())
-            + sum(not node.base for nodes in self._gang_nodes.values() for node in nodes)
+            + sum(1 for _ in self._bought_for_gangs())
         )
 
     def all_runs(self) -> Iterator[Run]:
@@ -234,17 +257,25 @@ class Lab:
         return Node(pool_id=pool_id, firm=firm, free=self.policy.chips_per_node)
 
     def _pass(self, until_s: int) -> None:
-        self.chip_seconds += self.running_chips * (until_s - self.now_s)
-        self.now_s = until_s
+        if until_s > self.now_s:
+            seconds = until_s - self.now_s
+            self.chip_seconds += self.running_chips * seconds
+            for node in (*self._all_nodes(), *self._bought_for_gangs()):
+                self.idle.add(node.free * seconds, empty=not node.runs)
+            self.now_s = until_s
 
     def _row(self, pool_id: str) -> list[Node]:
-        gangs = (node for nodes in self._gang_nodes.values() for node in nodes if not node.base)
-        return [node for node in (*self._all_nodes(), *gangs) if node.pool_id == pool_id]
+        nodes = (*self._all_nodes(), *self._bought_for_gangs())
+        return [node for node in nodes if node.pool_id == pool_id]
 
     def _all_nodes(self) -> Iterator[Node]:
         for nodes in self._base.values():
             yield from nodes
         yield from self._nodes
+
+    def _bought_for_gangs(self) -> Iterator[Node]:
+        for nodes in self._gang_nodes.values():
+            yield from (node for node in nodes if not node.base)
 
     def _fill(self) -> None:
         """Start waiting jobs on held nodes: best fit, first come first served, backfilling."""
@@ -389,6 +420,7 @@ class Lab:
         run.left_s += run.started_s - self.now_s + self.policy.restart_s
         run.restarts += 1
         run.restart_s += self.policy.restart_s
+        self.restart_chip_seconds += run.job.chips * self.policy.restart_s
 
     def _move(self, moves: packing.Moves) -> None:
         """Restart runs elsewhere at once."""
@@ -537,6 +569,7 @@ class Lab:
                     pool_id=pool_id,
                     running=True,
                     limit=limit + limit // 4 if not firm else limit + policy.renewal_premium,
+                    work_s=run.end_s - self.now_s,
                 )
                 continue
             if not firm:

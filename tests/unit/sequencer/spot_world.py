@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -11,7 +12,9 @@ from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.auctioneer.work import Cleared, Job, work
 from iso_exchange.sequencer.effects import Accepted
+from iso_exchange.sequencer.spot_book import run_book
 from iso_exchange.sequencer.spot_market import SpotMarket
+from iso_exchange.sequencer.spot_parts import Parts
 from iso_exchange.sequencer.state import Auction
 from tests.unit.sequencer.world import FIRST, World, registered
 
@@ -136,6 +139,7 @@ def close(world: World, start: int) -> Auction:
     world.must(c.CloseRun(header=exchange, market_id=SPOT, start=UnixSeconds(start)))
     run = world.state.runs[f"{SPOT}/{start}"]
     assert run.frozen is not None
+    check_book(world, run)
     world.must(
         c.CloseAuction(
             header=exchange,
@@ -146,6 +150,16 @@ def close(world: World, start: int) -> Auction:
         )
     )
     return run
+
+
+def check_book(world: World, run: Auction) -> None:
+    """What earlier runs left in memory changes nothing: the book is that made from scratch."""
+    market = dataclasses.replace(market_of(world), parts=Parts())
+    again = run_book(world.state, market, run.spec.intervals[0].start)
+    assert run.book == again.book
+    assert run.gate is not None
+    assert run.gate.standing == again.standing
+    assert run.frozen == again.count_and_root()
 
 
 def publish(world: World, run: Auction) -> Cleared:
@@ -169,7 +183,7 @@ def publish(world: World, run: Auction) -> Cleared:
     )
     assert isinstance(cleared, Cleared), cleared
     documents = [
-        cleared.book,
+        run.written_book(),
         cleared.outcome,
         cleared.assignment,
         cleared.postings,
