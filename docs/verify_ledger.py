@@ -97,6 +97,7 @@ closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=OR
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
 closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
+closed protobuf buyer release=RELEASE recall=RECALL
 closed protobuf buyer credit-grant=CREDIT_GRANT credit-bid=CREDIT_BID
 closed protobuf buyer credit-bid-cancellation=CREDIT_BID_CANCELLED
 closed json exchange credit-result=CREDIT_RESULT credit-expiry=CREDIT_EXPIRY
@@ -110,8 +111,7 @@ closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
     *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
-    *("CREDITS_OPENED", "CREDITS_CLOSED", "CREDIT_GATE", "CREDIT_ROUND"),
-    "ALLOCATION",
+    *("CREDITS_OPENED", "CREDITS_CLOSED", "CREDIT_GATE", "CREDIT_ROUND", "ALLOCATION"),
 }
 """Kinds that mean something without openings."""
 CRASHES = (
@@ -616,6 +616,7 @@ class Walk:
         self.gangs: dict[str, int] = {}
         self.orders: dict[str, tuple[str, str, int, bytes, str, Fields]] = {}
         self.nominations: dict[tuple[str, str], tuple[str, int, bytes]] = {}
+        self.releases: dict[str, tuple[str, str]] = {}
         self.commitments: dict[str, str] = {}
         self.roots: dict[str, tuple[int, str]] = {}
         self.contracts: dict[str, Json] = {}
@@ -986,6 +987,14 @@ class Walk:
 
     def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
         self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
+
+    def on_release(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.releases[text(body, 2)] = text(body, 4), text(body, 3)
+        self.on_recall({3: body[2]}, index, leaf)
+
+    def on_recall(self, body: Fields, index: int, leaf: bytes) -> None:
+        name = text(body, 3)
+        self.nominations[self.releases[name]] = (name, index, leaf)
 
     def on_credits_opened(self, body: Fields, index: int, *_: Any) -> None:
         name = "credits/" + text(body, 2)

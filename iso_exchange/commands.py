@@ -19,7 +19,6 @@ from clearing.types import (
     Interval,
     PricingRule,
     ServiceClass,
-    Step,
     Tariff,
 )
 from clearing.units import (
@@ -33,6 +32,9 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.base_load_commands import Recall as Recall  # noqa: PLC0414
+from iso_exchange.base_load_commands import Release as Release  # noqa: PLC0414
+from iso_exchange.base_load_commands import TimedSegment as TimedSegment  # noqa: PLC0414
 from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
 from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
 from iso_exchange.dispatch_commands import DispatchCommand as DispatchCommand  # noqa: PLC0414
@@ -241,15 +243,6 @@ class ResumeAuction:
 
 
 # Orders -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedSegment:
-    """A curve that holds over ``[start, end)``; both on interval boundaries of the auction."""
-
-    start: UnixSeconds
-    end: UnixSeconds
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,10 +483,8 @@ class SettleHour:
     Attributes:
         postings_sha256: Hex digest of the postings document.
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
-        batch_count: Meter batches of the interval that it was computed from; -1 in entries of
-            before it was stated.
-        pool_balance: Posted balance of the stop-loss pool that it was computed with, micro-USD;
-            -1 in entries of before it was stated.
+        batch_count: Meter batches of the interval that it was computed from; -1: not stated.
+        pool_balance: Posted stop-loss pool that it was computed with, micro-USD; -1: not stated.
     """
 
     header: Header
@@ -570,6 +561,8 @@ Command = (
     | CancelOrder
     | RegisterEntitlement
     | Nominate
+    | Release
+    | Recall
     | SubmitReadings
     | ReportOutage
     | CloseAuction

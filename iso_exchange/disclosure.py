@@ -14,6 +14,8 @@ from iso_exchange.commands import (
     Command,
     Nominate,
     PublishResult,
+    Recall,
+    Release,
     ReturnHours,
     SubmitOrder,
 )
@@ -26,6 +28,8 @@ SEALED_KINDS: Final = frozenset(
         SubmitOrder,
         CancelOrder,
         Nominate,
+        Release,
+        Recall,
         ReturnHours,
         PublishResult,
         BidCredits,
@@ -45,12 +49,14 @@ def sealing_auction(command: Command, auction_of_order: Callable[[str], str]) ->
     """Auction whose publication opens an entry; None for an entry that is not sealed.
 
     Args:
-        auction_of_order: Auction of an accepted order, by order id.
+        auction_of_order: Auction of an accepted order or release, by its identifier.
     """
     match command:
         case CancelOrder():
             return auction_of_order(command.order_id)
-        case SubmitOrder() | Nominate() | PublishResult():
+        case Recall():
+            return auction_of_order(command.release_id)
+        case SubmitOrder() | Nominate() | Release() | PublishResult():
             return command.auction_id
         case ReturnHours():
             return command.market_id

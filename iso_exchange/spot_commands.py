@@ -117,12 +117,17 @@ class GiveNotices:
     Attributes:
         run_id: Published run that decided it.
         notices: All that it changed for the participant.
+        pool_id: Pool in which the dispatcher reclaims between runs; empty for a run's notices.
+            ``run_id`` then names the interval that is dispatched.
+        at: Moment of such a message; 0 for a run's.
     """
 
     header: Header
     run_id: str
     participant_id: str
     notices: tuple[Notice, ...]
+    pool_id: str = field(default="", metadata=LATER)
+    at: UnixSeconds = field(default=UnixSeconds(0), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from settlement.postings.spot_posting import spot_contracts_of
 from settlement.spot.result import SpotResult, check_result, within
 from settlement.statements import Moved
 from settlement.types import (
+    USD,
     Contract,
     ContractHour,
     DeliveredHour,
@@ -107,6 +108,8 @@ class _View:
     """Indexes over the transfers.
 
     Attributes:
+        inside: Of ``moved``, all but US dollars from the bank to a participant: they touch no
+            account that a law below is about.
         by_hour: Micro-USD (or TFLOP) moved by (contract, hour start, code).
         amounts: Micro-USD (or TFLOP) moved by transfer_id.
         corrected: What corrections add to a transfer, by transfer_id.
@@ -114,6 +117,7 @@ class _View:
 
     settled: Sequence[Settled]
     moved: list[Moved]
+    inside: list[Moved] = field(default_factory=list)
     balances: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     by_hour: dict[tuple[str, int, TransferCode], int] = field(
         default_factory=lambda: defaultdict(int)
@@ -153,6 +157,12 @@ def _view(settled: Sequence[Settled], applied: Iterable[Moved]) -> _View:
     view = _View(settled=settled, moved=list(applied))
     for item in view.moved:
         transfer = item.transfer
+        if (
+            transfer.debit != accounts.BANK
+            or transfer.asset != USD
+            or not transfer.credit.startswith("p:")
+        ):
+            view.inside.append(item)
         if transfer.phase is Phase.PENDING:
             view.holds[transfer.transfer_id] = transfer
             continue
@@ -202,9 +212,9 @@ def _pots_are_empty(view: _View) -> Iterator[str]:
             if (parts[0], int(parts[-1])) in closed:
                 yield f"{account} is left with {amount} {asset}"
     pool = 0
-    for item in view.moved:
+    for item in view.inside:
         transfer = item.transfer
-        if transfer.phase is not Phase.PENDING and transfer.asset == "USD":
+        if transfer.phase is not Phase.PENDING and transfer.asset == USD:
             pool += item.applied * (
                 (transfer.credit == accounts.POOL) - (transfer.debit == accounts.POOL)
             )
@@ -376,7 +386,7 @@ def _community_and_operator(view: _View) -> Iterator[str]:
             due[accounts.community(site_id)] += energy_charge(price, ChipSeconds(quantity))
         due[accounts.OPERATOR_FEE] += energy_charge(legs.fee, read.delivered)
     got: dict[str, int] = defaultdict(int)
-    for item in view.moved:
+    for item in view.inside:
         transfer = item.transfer
         back = transfer.reason == reasons.CORRECTION_REVERSAL
         name = transfer.debit if back else transfer.credit
@@ -491,7 +501,7 @@ def _cover_out_is_cover_in(view: _View) -> Iterator[str]:
     """Cover accounts pay out what came in: what covered load is charged, and help of ``pool``."""
     flows: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     charged: dict[str, int] = defaultdict(int)
-    for item in view.moved:
+    for item in view.inside:
         transfer = item.transfer
         if transfer.phase is Phase.PENDING:
             continue

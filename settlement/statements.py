@@ -59,7 +59,7 @@ def statement(
     groups: dict[tuple[TransferCode, str, int], list[Moved]] = defaultdict(list)
     for item in applied:
         transfer = item.transfer
-        if transfer.asset != asset or account not in {transfer.debit, transfer.credit}:
+        if transfer.asset != asset or account not in (transfer.debit, transfer.credit):
             raise SettlementError(
                 SettlementErrorCode.STATEMENT_MISMATCH,
                 transfer.transfer_id,

@@ -15,6 +15,7 @@ import structlog
 
 from clearing.units import UnixSeconds
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.handover import Missed, Sender, work_on
 from iso_exchange.auctioneer.work import Cleared, Failed, renew, warm
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
@@ -53,6 +54,7 @@ class SpotAuctioneer(Auctioneer):
         self._chains: dict[str, SeedChain] = {}
         self._renewed: set[str] = set()
         self._is_warm = False
+        self._senders: dict[str, Sender] = {}
 
     async def step(self) -> bool:
         """Close the gates that are due, then do the next step of every run."""
@@ -112,13 +114,24 @@ class SpotAuctioneer(Auctioneer):
 
     async def _in_time(self, auction: Auction, begins: int) -> Cleared | Failed:
         """The worker's result, unless the run's interval begins before it is there."""
-        task = asyncio.ensure_future(super()._result(auction))
+        task = asyncio.ensure_future(self._cleared(auction))
         while not task.done():
             if self._clock.now_us() >= begins * MICROSECONDS:
                 task.cancel()
                 return Failed(reason="the result was not there in time")
             await asyncio.wait({task}, timeout=LOOK_SECONDS)
         return task.result()
+
+    async def _cleared(self, auction: Auction) -> Cleared | Failed:
+        """The worker's result; it is sent what changed since the run before."""
+        sender = self._senders.setdefault(auction.market_id, Sender(auction.market_id))
+        job, loop = self._job(auction), asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._workers, work_on, sender.pack(job))
+        if isinstance(result, Missed):
+            sender.reset()
+            result = await loop.run_in_executor(self._workers, work_on, sender.pack(job))
+        assert not isinstance(result, Missed)  # it was sent everything
+        return result
 
     async def _warm_up(self) -> None:
         """Start the worker before the first gate needs it: a process and its libraries."""

@@ -13,6 +13,7 @@ from clearing import codec
 from clearing.auction import clear
 from clearing.errors import BookError, GapError, RefusedResultError, SolverError
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -86,10 +87,15 @@ class Failed:
     reason: str
 
 
-def work(job: Job) -> Cleared | Failed:
-    """Clear one auction. A bug (``InvariantError``) is raised, not returned."""
+def work(job: Job, session: Session | None = None) -> Cleared | Failed:
+    """Clear one auction. A bug (``InvariantError``) is raised, not returned.
+
+    Args:
+        job: What to clear.
+        session: Of the runs of a market before this one.
+    """
     try:
-        outcome = clear(job.book, job.seed)
+        outcome = clear(job.book, job.seed, session=session)
     except (BookError, SolverError, RefusedResultError, GapError) as error:
         return Failed(reason=str(error))
     return _assigned(job, outcome)

@@ -64,9 +64,9 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    ReportAllocation: ("allocation_sha256",),
     PublishCreditRound: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
     ExpireCredits: ("postings_sha256",),
-    ReportAllocation: ("allocation_sha256",),
     InstructSuppliers: ("batch_sha256",),
 }
 

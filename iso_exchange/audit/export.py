@@ -39,6 +39,8 @@ from iso_exchange.commands import (
     Nominate,
     OpenSpotMarket,
     PublishPrices,
+    Recall,
+    Release,
     ReturnHours,
     RotateLogKey,
     SubmitOrder,
@@ -266,10 +268,14 @@ class _SealedInSpot:
                 self._orders[credits_name(command.book_id)].append(index)
             case PublishCreditRound():
                 self._results[f"{credits_name(command.book_id)}/{command.start}"] = index
-            case SubmitOrder() | Nominate() if command.auction_id in self._orders:
+            case SubmitOrder() | Nominate() | Release() if command.auction_id in self._orders:
                 self._orders[command.auction_id].append(index)
                 if isinstance(command, SubmitOrder):
                     self._market_of[command.order_id] = command.auction_id
+                elif isinstance(command, Release):
+                    self._market_of[command.release_id] = command.auction_id
+            case Recall() if command.release_id in self._market_of:
+                self._orders[self._market_of[command.release_id]].append(index)
             case CancelOrder() if command.order_id in self._market_of:
                 self._orders[self._market_of[command.order_id]].append(index)
             case _:

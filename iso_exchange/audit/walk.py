@@ -62,7 +62,6 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
-from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State, find_auction
 from iso_exchange.spot_commands import ReportAllocation
@@ -173,8 +172,8 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
-        self.credits = CreditAudit(record=record)
         self._allocation = AllocationAudit(record=record)
+        self.credits = CreditAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -199,7 +198,6 @@ class Walk:
         self._released = ReleasedBooks(record=record)
         self._seal = Seal(record=record, kind=kind, first=sealed_from)
         self._signatures = Signatures(record)
-        self._pauses = Pauses()
 
     @property
     def named_documents(self) -> set[str]:
@@ -245,7 +243,6 @@ class Walk:
             self._header(found, root)
         for entry in self._pending:
             self._entry(entry)
-        self._pauses.after(len(self._pending))
         self._pending.clear()
         self._state.books.release()
 
@@ -265,9 +262,9 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
-        self.credits.finish(self._state)
         with self._record.guard(Step.RESULTS, END_OF_LOG):
             self._allocation.finish(self._state, self._time_us // MICROSECONDS)
+        self.credits.finish(self._state)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = left_over if self._left_over is None else self._left_over
             if not isinstance(extra, int):
@@ -475,16 +472,10 @@ class Walk:
         self._stop(entry.place, "the rules refuse it")
 
     def _meta(self, entry: EntryContext) -> Meta:
-        return Meta(
-            time_us=self._time_us,
-            index=entry.index,
-            leaf_hash=entry.leaf_hash,
-            documents=(
-                {bytes.fromhex(name): body for name, body in entry.documents.items()}
-                if entry.documents
-                else {}
-            ),
-        )
+        documents: dict[bytes, bytes] = {}
+        if entry.documents:
+            documents = {bytes.fromhex(name): body for name, body in entry.documents.items()}
+        return Meta(self._time_us, entry.index, entry.leaf_hash, documents)
 
     def _stop(self, place: str, reason: str) -> None:
         """End the replay: what follows from a state that is not the log's would mean nothing."""

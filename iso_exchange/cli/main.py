@@ -38,6 +38,7 @@ from iso_exchange.cli import (
     participant,
     pool,
     readings,
+    release,
     serve,
     site,
     spot,
@@ -125,6 +126,8 @@ for _name, _noun in (
 app.command("deposit")(account.deposit)
 app.command("balance")(account.balance)
 app.command("nominate")(entitlement.nominate)
+app.command("release")(release.release)
+app.command("recall")(release.recall)
 app.command("explain")(explain.explain)
 app.command("watch")(watch.watch)
 app.command("commands")(catalogue.commands)

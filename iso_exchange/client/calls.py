@@ -48,6 +48,8 @@ CALLS: Final[dict[type, str]] = {
     commands.CancelOrder: "MarketService.CancelOrder",
     commands.RegisterEntitlement: "EntitlementService.RegisterEntitlement",
     commands.Nominate: "EntitlementService.Nominate",
+    commands.Release: "EntitlementService.Release",
+    commands.Recall: "EntitlementService.Recall",
     commands.SubmitReadings: "MeteringService.SubmitReadings",
     commands.ReportOutage: "DeliveryService.ReportOutage",
     commands.AcknowledgeBatch: "DispatchService.AcknowledgeBatch",

@@ -37,6 +37,7 @@ from iso_exchange.commands import (
     Nominate,
     OpenSpotMarket,
     PublishChipTable,
+    Recall,
     RecordDeposit,
     RegisterEntitlement,
     RegisterMeter,
@@ -45,6 +46,7 @@ from iso_exchange.commands import (
     RegisterRootKey,
     RegisterSite,
     ReinstateParticipant,
+    Release,
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
@@ -212,6 +214,18 @@ CONVERTERS: Final[dict[type, Converter]] = {
             entitlements.write_nomination,
         ),
         (
+            Release,
+            entitlement_pb2.Release,
+            entitlements.read_release,
+            entitlements.write_release,
+        ),
+        (
+            Recall,
+            entitlement_pb2.Recall,
+            entitlements.read_recall,
+            entitlements.write_recall,
+        ),
+        (
             SubmitReadings,
             meter_pb2.MeterBatch,
             meters.read_meter_batch,
@@ -276,8 +290,6 @@ CONVERTERS: Final[dict[type, Converter]] = {
 NOT_TAKEN_YET: Final[dict[str, str]] = {
     f"application/vnd.iso-exchange.{noun}.v1+protobuf": advice
     for noun, advice in (
-        ("release", "released base load is not taken yet: nominate what will be used"),
-        ("recall", "recalls are not taken yet: nothing can be released either"),
         ("acknowledgement", "acknowledge batches and sign receipts with DispatchService"),
     )
 }

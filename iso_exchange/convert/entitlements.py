@@ -5,11 +5,16 @@ from __future__ import annotations
 from clearing.types import MAX_CHIPS, Cover, Interval, Step
 from clearing.units import Chips, MicroUsdPerChipHour
 from iso_exchange.api.v1 import entitlement_pb2
-from iso_exchange.commands import Nominate, RegisterEntitlement, TimedSegment
+from iso_exchange.commands import Nominate, Recall, RegisterEntitlement, Release, TimedSegment
 from iso_exchange.convert import enums
 from iso_exchange.convert.fields import BodyError, Reader, timestamp
 from iso_exchange.convert.headers import read_header, write_header
-from iso_exchange.convert.orders import CONDITION_COUNT_MAX, SEGMENT_COUNT_MAX
+from iso_exchange.convert.orders import (
+    CONDITION_COUNT_MAX,
+    SEGMENT_COUNT_MAX,
+    read_segments,
+    write_segments,
+)
 
 NO_PRICE = MicroUsdPerChipHour(0)
 """A nomination states chips only: its price is the entitlement's."""
@@ -55,17 +60,65 @@ def read_nomination(body: Reader) -> Nominate:
         nomination_id=body.identifier("nomination_id"),
         entitlement_id=body.reference("entitlement_id"),
         auction_id=body.reference("auction_id"),
-        segments=tuple(
-            TimedSegment(
-                start=segment.instant("start_time"),
-                end=segment.instant("end_time"),
-                steps=(
-                    Step(price=NO_PRICE, chips=Chips(segment.bounded("chip_count", 1, MAX_CHIPS))),
-                ),
-            )
-            for segment in body.children("segments", least=1, most=SEGMENT_COUNT_MAX)
-        ),
+        segments=_chip_segments(body),
         backup_pool_ids=body.references("backup_pool_ids", most=CONDITION_COUNT_MAX),
+    )
+
+
+def _chip_segments(body: Reader) -> tuple[TimedSegment, ...]:
+    return tuple(
+        TimedSegment(
+            start=segment.instant("start_time"),
+            end=segment.instant("end_time"),
+            steps=(Step(price=NO_PRICE, chips=Chips(segment.bounded("chip_count", 1, MAX_CHIPS))),),
+        )
+        for segment in body.children("segments", least=1, most=SEGMENT_COUNT_MAX)
+    )
+
+
+def read_release(body: Reader) -> Release:
+    """What a holder gives up, by curves of least prices."""
+    return Release(
+        header=read_header(body),
+        release_id=body.identifier("release_id"),
+        entitlement_id=body.reference("entitlement_id"),
+        auction_id=body.reference("auction_id"),
+        segments=read_segments(body),
+    )
+
+
+def write_release(command: Release) -> entitlement_pb2.Release:
+    """Body of a release."""
+    return entitlement_pb2.Release(
+        header=write_header(command.header),
+        release_id=command.release_id,
+        entitlement_id=command.entitlement_id,
+        auction_id=command.auction_id,
+        segments=write_segments(command.segments),
+    )
+
+
+def read_recall(body: Reader) -> Recall:
+    """What a holder takes back of a release."""
+    return Recall(
+        header=read_header(body),
+        recall_id=body.identifier("recall_id"),
+        release_id=body.reference("release_id"),
+        segments=_chip_segments(body),
+    )
+
+
+def write_recall(command: Recall) -> entitlement_pb2.Recall:
+    """Body of a recall.
+
+    Raises:
+        BodyError: a segment has no step, several, or a price.
+    """
+    return entitlement_pb2.Recall(
+        header=write_header(command.header),
+        recall_id=command.recall_id,
+        release_id=command.release_id,
+        segments=[_chip_segment(segment) for segment in command.segments],
     )
 
 
@@ -87,7 +140,7 @@ def write_nomination(command: Nominate) -> entitlement_pb2.Nomination:
 
 def _chip_segment(segment: TimedSegment) -> entitlement_pb2.ChipSegment:
     if len(segment.steps) != 1 or segment.steps[0].price != NO_PRICE:
-        raise BodyError("segments", "a nomination has one quantity per segment and no price")
+        raise BodyError("segments", "one quantity per segment, and no price")
     return entitlement_pb2.ChipSegment(
         start_time=timestamp(segment.start),
         end_time=timestamp(segment.end),

@@ -89,7 +89,7 @@ def write_order(command: SubmitOrder) -> order_pb2.Order:
             order.offer.CopyFrom(_write_offer(command.terms))
         case StepBidTerms():
             order.step_bid.terms.CopyFrom(_write_conditions(command.terms.conditions))
-            order.step_bid.segments.extend(_write_segments(command.terms.segments))
+            order.step_bid.segments.extend(write_segments(command.terms.segments))
         case BlockBidTerms():
             order.block_bid.CopyFrom(_write_block(command.terms))
             order.exclusive_group = command.terms.exclusive_group
@@ -130,7 +130,7 @@ def _terms(body: Reader, kind: str) -> OrderTerms:
             got=str(restart_cost),
         )
     if kind == "step_bid":
-        return StepBidTerms(conditions=conditions, segments=_segments(terms))
+        return StepBidTerms(conditions=conditions, segments=read_segments(terms))
     return WorkBidTerms(
         conditions=conditions,
         start=terms.instant("start_time"),
@@ -145,7 +145,7 @@ def _offer(terms: Reader) -> OfferTerms:
     commitment = terms.child_or_none("commitment")
     return OfferTerms(
         pool_id=terms.reference("pool_id"),
-        segments=_segments(terms),
+        segments=read_segments(terms),
         recallable=terms.flag("recallable"),
         commitment=_commitment(commitment) if commitment else None,
     )
@@ -236,7 +236,8 @@ def _eligibility(where: Reader) -> Eligibility:
     )
 
 
-def _segments(terms: Reader) -> tuple[TimedSegment, ...]:
+def read_segments(terms: Reader) -> tuple[TimedSegment, ...]:
+    """The field ``segments``: curves over periods."""
     return tuple(
         TimedSegment(
             start=segment.instant("start_time"),
@@ -259,7 +260,7 @@ def _limit(terms: Reader) -> MicroUsdPerChipHour:
 def _write_offer(terms: OfferTerms) -> order_pb2.Offer:
     offer = order_pb2.Offer(
         pool_id=terms.pool_id,
-        segments=_write_segments(terms.segments),
+        segments=write_segments(terms.segments),
         recallable=terms.recallable,
     )
     commitment = terms.commitment
@@ -338,7 +339,8 @@ def _write_conditions(conditions: BidConditions) -> order_pb2.BidTerms:
     )
 
 
-def _write_segments(segments: tuple[TimedSegment, ...]) -> list[order_pb2.Segment]:
+def write_segments(segments: tuple[TimedSegment, ...]) -> list[order_pb2.Segment]:
+    """Curves over periods as the wire has them."""
     return [
         order_pb2.Segment(
             start_time=timestamp(segment.start),

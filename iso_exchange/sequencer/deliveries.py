@@ -20,6 +20,7 @@ from iso_exchange.sequencer.after_auction import (
     served_there,
 )
 from iso_exchange.sequencer.allocation_record import note_delivery
+from iso_exchange.sequencer.dispatch_wants import unknown_nodes
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -41,6 +42,7 @@ from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
 from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
+NODES_SHOWN_LENGTH = 200
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
 
@@ -145,6 +147,14 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
             advice="a supplier reports outages of its own pools",
             got=signer.participant_id,
         )
+    unknown = unknown_nodes(state, command)
+    if unknown:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="node_ids",
+            advice="name nodes as instructions do: n0000, n0001, ... along the fabric",
+            got=", ".join(unknown)[:NODES_SHOWN_LENGTH],
+        )
     if command.outage_id in state.outages:
         return Rejected(
             code=Code.ALREADY_EXISTS,
@@ -193,32 +203,10 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             got=str(missing.cell.start),
             limit=missing.auction_id,
         )
-    read = len(batches_of(state, auction, command.interval))
-    if command.batch_count not in {read, UNSTATED}:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="batch_count",
-            advice="readings came meanwhile: settle the interval again",
-            got=str(command.batch_count),
-            limit=str(read),
-        )
     pool_balance = state.books.balance(accounts.POOL).posted
-    if command.pool_balance not in {pool_balance, UNSTATED}:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="pool_balance",
-            advice="the stop-loss pool moved meanwhile: settle the interval again",
-            got=str(command.pool_balance),
-            limit=str(pool_balance),
-        )
-    return _post_interval(state, auction, command, meta)
-
-
-def _post_interval(
-    state: State, auction: Auction, command: SettleHour, meta: Meta
-) -> Accepted | Rejected:
-    """Take what an interval was settled to."""
-    pool_balance = state.books.balance(accounts.POOL).posted
+    stale = _refuse_stale(state, auction, command, pool_balance)
+    if stale:
+        return stale
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
@@ -246,6 +234,26 @@ def _post_interval(
         elif not _is_awaited(state, auction):
             auction.unstated = set(state.activity)
     return Accepted(transfers=applied)
+
+
+def _refuse_stale(
+    state: State, auction: Auction, command: SettleHour, pool_balance: int
+) -> Rejected | None:
+    """Refuse a settlement that was computed from something else than what is there now."""
+    read = len(batches_of(state, auction, command.interval))
+    for field, what, stated, now in (
+        ("batch_count", "readings came meanwhile", command.batch_count, read),
+        ("pool_balance", "the stop-loss pool moved meanwhile", command.pool_balance, pool_balance),
+    ):
+        if stated not in {now, UNSTATED}:
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field=field,
+                advice=f"{what}: settle the interval again",
+                got=str(stated),
+                limit=str(now),
+            )
+    return None
 
 
 def statement_period(auction: Auction) -> Interval:

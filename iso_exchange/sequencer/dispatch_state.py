@@ -129,3 +129,10 @@ class Dispatch:
     access_keys: dict[str, str] = field(default_factory=dict)
     calendars: dict[str, Calendar] = field(default_factory=dict, compare=False, repr=False)
     memo: tuple[object, object] | None = field(default=None, compare=False, repr=False)
+
+    def was_told(self, pool_id: str, order_id: str, moment: int) -> bool:
+        """Whether the dispatcher told an order that what is bound of it ends at a moment."""
+        row = self.rows.get(pool_id)
+        return row is not None and any(
+            item.load_id == order_id and item.until == moment for item in row.called
+        )

@@ -24,9 +24,9 @@ STATED_PREFIXES = ("p:", "community:", "operator:")
 """Accounts whose owners get statements."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Meta:
-    """Where and when a command is applied.
+    """Where and when a command is applied; one is made for every entry, and nobody changes it.
 
     Attributes:
         time_us: Sequencer time; never falls from one command to the next.

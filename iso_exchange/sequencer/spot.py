@@ -23,10 +23,11 @@ from iso_exchange.sequencer.allocation_record import note_gate
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Stops
+from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Stop, Stops
 from iso_exchange.sequencer.spot_book import RunBook, chips_out, run_book
 from iso_exchange.sequencer.spot_entry import end_order
 from iso_exchange.sequencer.spot_market import (
+    COVER_CALLED,
     Gang,
     MarketState,
     RunRecord,
@@ -153,6 +154,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         frozen=(count, root),
         gate_index=meta.index,
         gate=_gate(state, market, number, frozen),
+        texts=market.parts.texts,
     )
     note_gate(state, market, start)
     market.run_ids[start] = run_id
@@ -179,7 +181,14 @@ def bind_result(
         _add(market.supplied, spare.pool_id, spare.order_id, number, spare.chips)
     start = run.spec.intervals[0].start
     _begin_gangs(state, market, market.number(start))
-    run.notices = _give_notices(market, stops, start)
+    news = tuple(
+        stop
+        for stop in stops.stops
+        if not state.dispatch.was_told(
+            stop.pool_id, stop.order_id, start + stop.interval * market.seconds
+        )
+    )
+    run.notices = _give_notices(market, news, start)
     market.revealed = seed
     market.revealed_count += 1
 
@@ -357,11 +366,13 @@ def _begin_gangs(state: State, market: SpotMarket, number: int) -> None:
             market.gangs[order_id] = Gang(pool_id=here[0], first=gang.first)  # it moved
 
 
-def _give_notices(market: SpotMarket, stops: Stops, start: UnixSeconds) -> tuple[Notice, ...]:
+def _give_notices(
+    market: SpotMarket, stops: tuple[Stop, ...], start: UnixSeconds
+) -> tuple[Notice, ...]:
     """Notices that are new or greater, and those that no longer hold (rules 10 and 11)."""
     changed: list[Notice] = []
     standing: dict[tuple[str, str, int], Notice] = {}
-    for stop in stops.stops:
+    for stop in stops:
         deadline = UnixSeconds(start + stop.interval * market.seconds)
         key = (stop.order_id, stop.pool_id, deadline)
         before = market.notices.get(key)
@@ -380,6 +391,10 @@ def _give_notices(market: SpotMarket, stops: Stops, start: UnixSeconds) -> tuple
         )
         standing[key] = notice
         changed.append(notice)
+    # What the dispatcher reclaimed is no run's to let go on.
+    standing.update(
+        (key, notice) for key, notice in market.notices.items() if notice.reason == COVER_CALLED
+    )
     changed.extend(
         replace(notice, run_start=start, withdrawn=True)
         for key, notice in market.notices.items()

@@ -8,12 +8,14 @@ and who gives it earns on it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clearing.types import Interval, Nomination, Offer, Segment, Step
 from clearing.units import Chips, MicroUsdPerChipHour, UnixSeconds
 from iso_exchange.commands import RegisterEntitlement
 from iso_exchange.sequencer.base_load import usable_cover
 from iso_exchange.sequencer.capacity import carried_by_auctions, meets_any
-from iso_exchange.sequencer.spot_curves import joined
+from iso_exchange.sequencer.spot_curves import joined, without
 from iso_exchange.sequencer.spot_market import RELEASE_PREFIX, SpotMarket
 from iso_exchange.sequencer.state import NominationRecord, State
 
@@ -50,14 +52,15 @@ def base_load_in_run(
         grant = state.grants.get(name)
         unsaid = 0 if grant else int(entitlement.chips)
         used, free = _split(market, entitlement, record, first, carried.get(name, []), unsaid)
+        curves = tuple(_curve(record, first + place, left) for place, left in enumerate(free))
         if record is not None and any(used):
             entries.append((record.entry_index, record.leaf_hash))
         order_id = record.nomination.order_id if record else f"{STANDING_PREFIX}{name}"
         if any(used):
             nominations.append(_nomination(entitlement, order_id, used, pools))
-        if any(free):
+        if any(curves):
             owner_id = grant.supplier_id if grant else entitlement.holder_id
-            released.append(_release(entitlement, owner_id, free))
+            released.append(_release(entitlement, owner_id, curves))
     return tuple(nominations), tuple(released), entries
 
 
@@ -75,6 +78,29 @@ def nominated_at(segments: tuple[Segment, ...], number: int, full: int) -> int:
         if segment.first <= number < segment.stop:
             return segment.steps[0].chips
     return 0
+
+
+def steps_at(segments: tuple[Segment, ...], number: int) -> tuple[Step, ...]:
+    """Steps of an interval, none outside of the segments."""
+    for segment in segments:
+        if segment.first <= number < segment.stop:
+            return segment.steps
+    return ()
+
+
+def released_at(segments: tuple[Segment, ...], number: int) -> int:
+    """Chips that are released in an interval."""
+    return sum(step.chips for step in steps_at(segments, number))
+
+
+def _curve(record: NominationRecord | None, number: int, free: int) -> tuple[Step, ...]:
+    """What is offered of released chips: what is sold already was the cheapest of them."""
+    if not free:
+        return ()
+    if record is None or not record.released:
+        return (Step(price=RELEASE_PRICE, chips=Chips(free)),)
+    steps = tuple(sorted(steps_at(record.released, number), key=lambda step: step.price))
+    return without(steps, sum(step.chips for step in steps) - free)
 
 
 def _split(
@@ -100,6 +126,8 @@ def _split(
         full, wanted = int(entitlement.chips), unsaid
         if not inside or meets_any(interval, elsewhere):
             full = wanted = 0
+        elif record is not None and record.released:
+            wanted = full - released_at(record.released, number)
         elif record is not None:
             wanted = nominated_at(record.nomination.segments, number, unsaid)
         bound = owed.get(number, 0)
@@ -123,12 +151,14 @@ def _nomination(
     )
 
 
-def _release(entitlement: RegisterEntitlement, owner_id: str, free: list[int]) -> Offer:
+def _release(
+    entitlement: RegisterEntitlement, owner_id: str, curves: Iterable[tuple[Step, ...]]
+) -> Offer:
     return Offer(
         order_id=f"{RELEASE_PREFIX}{entitlement.entitlement_id}",
         participant_id=owner_id,
         pool_id=entitlement.pool_id,
-        segments=_flat(free, RELEASE_PRICE),
+        segments=joined(curves),
         recallable=True,
     )
 

@@ -133,9 +133,9 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
     bound: dict[tuple[str, str], Places] = {}
     stops: list[Stop] = []
     why = _Reasons(book, outcome, gate)
-    for order_id, standing in sorted(gate.standing.items()):
-        if order_id not in awarded and not standing.held:
-            continue
+    concerned = sorted(name for name, item in gate.standing.items() if item.held or name in awarded)
+    for order_id in concerned:
+        standing = gate.standing[order_id]
         kept, stopped = _bind(awarded.get(order_id, {}), standing)
         bound.update(((order_id, pool_id), places) for pool_id, places in kept.items())
         if standing.reclaimable:

@@ -86,12 +86,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     returned, given = returned_in_run(market, first)
     left = tuple(_what_is_left(state, market, shown.offers, first, length))
     bound, owed = standing_by(state, market, first)
-    entries = [
-        *named,
-        *given,
-        *(_entry(state, order.order_id) for order in left),
-        *shown.entries,
-    ]
+    entries = [*named, *given, *(_entry(state, order.order_id) for order in left), *shown.entries]
     entries.sort()
     book = Book(
         spec=market.spec(start),

@@ -30,6 +30,8 @@ COUNTED_PREFIXES = (RELEASE_PREFIX, RETURN_PREFIX)
 
 BOUND_PREFIX = "bound:"
 """Order that only stands for what earlier runs bound (``spot_cover``)."""
+COVER_CALLED = "COVER_CALLED"
+"""Reason of a notice that the dispatcher gave between runs: covered work needs the nodes."""
 LATER_MARK = "@"
 """Between an order and the later start at which a run also looks at it."""
 
@@ -147,14 +149,13 @@ class SpotMarket:
     returns: dict[str, Returned] = field(default_factory=dict)
     given: dict[int, dict[str, int]] = field(default_factory=dict)
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts, compare=False, repr=False)
+    """What its orders asked of the last run, only to be quick."""
 
     @property
     def is_closed(self) -> bool:
         """Whether there is no run any more."""
         return self.state is MarketState.CLOSED
-
-    parts: Parts = field(default_factory=Parts, compare=False, repr=False)
-    """What its orders asked of the last run, only to be quick."""
 
     @property
     def seconds(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from clearing.session import Session
 from clearing.types import BlockBid, Offer, StepBid
 from iso_exchange.sequencer.spot_curves import clip, less
 
@@ -68,12 +69,21 @@ class BlockPart:
     standing: Standing
 
 
+class Texts(Session):
+    """Canonical texts of the orders of the last book; a copy of it knows none."""
+
+    def __reduce__(self) -> tuple[type[Texts], tuple[()]]:
+        """It knows orders by identity, which a copy does not have."""
+        return Texts, ()
+
+
 @dataclass(slots=True)
 class Parts:
     """Parts of standing orders in the last run, by order.
 
     Attributes:
         names: Open orders, sorted.
+        texts: Writes books.
         bound: Order that stands for what is bound, by (order, pool), with what it is made of.
     """
 
@@ -83,6 +93,7 @@ class Parts:
         default_factory=dict
     )
     names: list[str] = field(default_factory=list)
+    texts: Texts = field(default_factory=Texts)
 
     def open_names(self, order_ids: Mapping[str, None]) -> list[str]:
         """Open orders, sorted; what is known of others is forgotten."""

@@ -12,6 +12,7 @@ from enum import Enum
 
 from clearing import codec
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -20,6 +21,7 @@ from clearing.types import (
     Nomination,
     Offer,
     Pool,
+    Segment,
     Site,
     StepBid,
     WorkBid,
@@ -233,6 +235,8 @@ class Auction:
     """Participants who were told of theirs."""
     book_text: bytes = field(default=b"", compare=False, repr=False)
     """Canonical JSON of the book between its gate and its result; only to be quick."""
+    texts: Session | None = field(default=None, compare=False, repr=False)
+    """Of a run: knows the texts of orders that stood in the book before."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -242,7 +246,9 @@ class Auction:
     def written_book(self) -> bytes:
         """Canonical JSON of the frozen book, written once."""
         if not self.book_text:
-            self.book_text = codec.encode(self.book)
+            assert self.book is not None  # frozen at the gate
+            encode = codec.encode if self.texts is None else self.texts.encode
+            self.book_text = encode(self.book)
         return self.book_text
 
 
@@ -277,12 +283,26 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NominationRecord:
-    """A nomination in an auction's book, with its log entry."""
+    """A nomination in an auction's book, with its log entry.
+
+    Attributes:
+        released: In a spot market, where the holder released by curves instead: what it gives up
+            by interval number; everything else is nominated.
+    """
 
     nomination: Nomination
     auction_id: str
     entry_index: int
     leaf_hash: bytes
+    released: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRecord:
+    """Where a release belongs."""
+
+    market_id: str
+    entitlement_id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -322,6 +342,7 @@ class State:
     orders: dict[str, Order] = field(default_factory=dict)
     entitlements: dict[str, RegisterEntitlement] = field(default_factory=dict)
     nominations: dict[str, NominationRecord] = field(default_factory=dict)
+    releases: dict[str, ReleaseRecord] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
     read_from: int = 0

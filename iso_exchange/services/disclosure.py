@@ -36,6 +36,12 @@ def is_published(state: State, auction_id: str) -> bool:
     return record is not None and AuctionState(record.state) in _PUBLISHED
 
 
+def _auction_of(state: State, name: str) -> str:
+    """Auction or market of an order or a release."""
+    order = state.orders.get(name)
+    return state.releases[name].market_id if order is None else order.submitted.auction_id
+
+
 def is_disclosed(state: State, entry: Entry) -> bool:
     """Whether auditors may see the opening of a confidential entry."""
     if entry.kind not in SEALED_KINDS:
@@ -44,9 +50,7 @@ def is_disclosed(state: State, entry: Entry) -> bool:
     if isinstance(command, Rejected):
         message = f"entry {entry.index} no longer decodes: {command}"
         raise InvariantError(message)
-    auction_id = sealing_auction(
-        command, lambda order_id: state.orders[order_id].submitted.auction_id
-    )
+    auction_id = sealing_auction(command, lambda name: _auction_of(state, name))
     market = state.markets.get(auction_id) if auction_id else None
     if market is not None:
         return entry.index < market.disclosed or market.state is MarketState.CLOSED

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from iso_exchange.api.v1 import entitlement_pb2, entitlement_service_pb2
 from iso_exchange.api.v1.entitlement_service_pb2_grpc import EntitlementServiceServicer
-from iso_exchange.commands import Nominate, RegisterEntitlement
+from iso_exchange.commands import Nominate, Recall, RegisterEntitlement, Release
 from iso_exchange.convert import body_of
 from iso_exchange.money_commands import RegisterGrant
 from iso_exchange.services.access import Context
 from iso_exchange.services.backend import Backend
-from iso_exchange.services.errors import not_taken
 from iso_exchange.services.pages import cut, page_of
 from iso_exchange.services.periods import overlaps
 
 
 class EntitlementService(EntitlementServiceServicer):
-    """Entitlements, nominations and grants; release and recall are refused for now."""
+    """Entitlements, nominations, releases, recalls and grants."""
 
     def __init__(self, backend: Backend) -> None:
         """Keep the parts."""
@@ -44,16 +43,22 @@ class EntitlementService(EntitlementServiceServicer):
     async def Release(
         self, request: entitlement_service_pb2.ReleaseRequest, context: Context
     ) -> entitlement_service_pb2.ReleaseResponse:
-        """Refused: released base load is not cleared yet."""
-        self._backend.caller(context)
-        raise not_taken("release")
+        """Offer what will not be used, in a spot market."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, Release)
+        return entitlement_service_pb2.ReleaseResponse(
+            receipt=receipt, release=entitlement_pb2.Release.FromString(body_of(command))
+        )
 
     async def Recall(
         self, request: entitlement_service_pb2.RecallRequest, context: Context
     ) -> entitlement_service_pb2.RecallResponse:
-        """Refused: nothing can be released, so nothing can be recalled."""
-        self._backend.caller(context)
-        raise not_taken("recall")
+        """Take released chips back."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, Recall)
+        return entitlement_service_pb2.RecallResponse(
+            receipt=receipt, recall=entitlement_pb2.Recall.FromString(body_of(command))
+        )
 
     async def GrantCapacity(
         self, request: entitlement_service_pb2.GrantCapacityRequest, context: Context

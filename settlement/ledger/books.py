@@ -316,12 +316,13 @@ class Books:
             return None
         debit = cells.get(transfer.debit, _ZERO)
         credit = cells.get(transfer.credit, _ZERO)
+        amount = transfer.amount
         if transfer.phase is Phase.PENDING:
-            largest = max(debit[1], credit[2]) + transfer.amount
+            fits = debit[1] + amount <= MAX_AMOUNT and credit[2] + amount <= MAX_AMOUNT
         else:
-            largest = max(transfer.amount - debit[0], transfer.amount + credit[0])
-        if largest > MAX_AMOUNT:
-            return (RejectCode.BALANCE_TOO_LARGE, "amount", str(transfer.amount), str(MAX_AMOUNT))
+            fits = amount - debit[0] <= MAX_AMOUNT and amount + credit[0] <= MAX_AMOUNT
+        if not fits:
+            return (RejectCode.BALANCE_TOO_LARGE, "amount", str(amount), str(MAX_AMOUNT))
         return None
 
     def _move(self, transfer: Transfer, amount: int, hold: Transfer | None, sign: int) -> None:

@@ -308,6 +308,15 @@ def test_7_base_load_is_registered_and_nominated(iso: Shell) -> None:
     iso("auction", "create", "--day", "2026-10-13", "--id", "next-day")
     nominated = iso("--as", "lab-1", "nominate", "base-1", "--auction", "next-day", "--chips", "32")
     assert nominated["nomination_id"].startswith("nom-")
+    iso("spot", "open", "spot-1", "--start", "2026-10-13T00:00Z", "--runs", "100")
+    hours: tuple[str, ...] = ("--from", "2026-10-13T04:00Z", "--to", "2026-10-13T08:00Z")
+    release = ("--as", "lab-1", "release", "base-1", "--market", "spot-1")
+    given = iso(*release, "--step", "8@1.20", "--step", "16@2", *hours, "--id", "rel-1")
+    assert given["release_id"] == "rel-1"
+    back = ("--as", "lab-1", "recall", "rel-1", *hours)
+    assert iso(*back, "--chips", "16")["recall_id"].startswith("recall-")
+    assert iso.fails(*back, "--chips", "16", code=1)["code"] == "QUANTITY_ABOVE_CAPACITY"
+    assert iso.fails("--as", "north", *back[2:], "--chips", "8", code=3)["field"] != "chips"
     covered = (*register[:4], "base-2", *register[5:], "--cover", "site")
     period = ("--from", "2026-10-13T00:00Z", "--to", "2026-10-20T00:00Z")
     assert iso.fails(*covered, *period, code=4)["code"] == "NO_COVER_POSSIBLE"

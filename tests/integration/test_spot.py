@@ -26,7 +26,7 @@ from clearing.units import (
     UnixSeconds,
 )
 from iso_exchange.api.v1 import allocation_pb2, auction_pb2, event_pb2, order_pb2, spot_pb2
-from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.auctioneer.work import Failed
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.audit.export import export
@@ -237,7 +237,7 @@ def config_key(directory: Path) -> bytes:
     return load_or_create(directory / "data" / "secrets").service_key.public
 
 
-async def no_result(_: Auctioneer, auction: Auction) -> Failed:
+async def no_result(_: SpotAuctioneer, auction: Auction) -> Failed:
     """A worker that finds nothing."""
     return Failed(reason=f"no solution of {auction.spec.auction_id}")
 
@@ -333,7 +333,7 @@ async def last_runs(operator: Client, buyer: Client, monkeypatch: pytest.MonkeyP
     assert opened.state == spot_pb2.SPOT_MARKET_STATE_OPEN
     assert opened.published_run_count == 3
     with monkeypatch.context() as patched:
-        patched.setattr(Auctioneer, "_result", no_result)
+        patched.setattr(SpotAuctioneer, "_cleared", no_result)
         await operator.advance_time(at(3))
     renewed = (await buyer.runs("spot", limit=1))[0]
     assert (renewed.start_time.seconds, renewed.renewed) == (at(3), True)

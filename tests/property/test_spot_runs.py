@@ -107,23 +107,54 @@ def trade(market: Market, place: int) -> None:
         )
     if "ent-1" in world.state.entitlements and random.random() < 0.4:
         start = FIRST + place * STEP
+        give_and_take(market, start)
+
+
+def give_and_take(market: Market, start: int) -> None:
+    """The holder nominates less, or releases by a curve, or takes some of that back."""
+    random, world = market.random, market.world
+    chosen = random.random()
+    record = world.state.nominations.get(f"{SPOT}/ent-1")
+    end = UnixSeconds(start + 10 * STEP)
+    if chosen < 0.3 and record is not None and record.released:
+        back = 6 * STEP  # the recall time of the tariff
+        world.apply(  # refused where nothing is released by then
+            c.Recall(
+                header=world.header("lab"),
+                recall_id=market.name("back"),
+                release_id=record.nomination.order_id,
+                segments=(segment(world.now - world.now % STEP + STEP + back, end, (0, 8)),),
+            )
+        )
+    elif chosen < 0.65:
+        steps = ((random.choice((0, 500_000)), 8), (random.choice((1_000_000, 1_500_000)), 8))
+        market.must(
+            c.Release(
+                header=world.header("lab"),
+                release_id=market.name("rel"),
+                entitlement_id="ent-1",
+                auction_id=SPOT,
+                segments=(segment(start, end, *steps[: random.randint(1, 2)]),),
+            )
+        )
+    else:
         market.must(
             c.Nominate(
                 header=world.header("lab"),
                 nomination_id=market.name("nom"),
                 entitlement_id="ent-1",
                 auction_id=SPOT,
-                segments=(
-                    c.TimedSegment(
-                        start=UnixSeconds(start),
-                        end=UnixSeconds(start + 10 * STEP),
-                        steps=(
-                            Step(price=MicroUsdPerChipHour(0), chips=Chips(random.choice((8, 16)))),
-                        ),
-                    ),
-                ),
+                segments=(segment(start, end, (0, random.choice((8, 16)))),),
             )
         )
+
+
+def segment(start: int, end: int, *steps: tuple[int, int]) -> c.TimedSegment:
+    return c.TimedSegment(
+        start=UnixSeconds(start),
+        end=UnixSeconds(max(end, start + STEP)),
+        steps=tuple(Step(price=MicroUsdPerChipHour(p), chips=Chips(n)) for p, n in steps),
+    )
 
 
 def bid(market: Market, place: int) -> c.SubmitOrder:

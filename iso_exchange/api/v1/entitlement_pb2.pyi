@@ -188,8 +188,9 @@ Global___Nomination: _TypeAlias = Nomination  # noqa: Y015
 
 @_typing.final
 class Release(_message.Message):
-    """Release is the signed body that offers the unused part of an entitlement in one auction, to interruptibles
-    only; the holder earns on it. Signed by the holder; confidential to it.
+    """Release is the signed body that offers a part of an entitlement in a spot market, to interruptibles only; the
+    holder earns on it, and all the rest is nominated. It replaces the holder's nomination or release of the entitlement
+    in that market. Signed by the holder; confidential to it and its supplier.
     Payload type application/vnd.iso-exchange.release.v1+protobuf.
     """
 
@@ -201,18 +202,20 @@ class Release(_message.Message):
     AUCTION_ID_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     release_id: _builtins.str
-    """Identifier, 1 to 64 characters of a-z, A-Z, 0-9, "-", "_" and "."; unique over orders. Required."""
+    """Identifier, 1 to 64 characters of a-z, A-Z, 0-9, "-", "_" and "."; unique over orders, nominations and
+    releases. Required.
+    """
     entitlement_id: _builtins.str
     """Entitlement of the signer. Required."""
     auction_id: _builtins.str
-    """Auction in state OPEN. Required."""
+    """Spot market in state OPEN. Required."""
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""
 
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Segment]:
-        """Curves of least prices; with the nomination never more than the entitlement. At least one."""
+        """Curves of least prices, whole nodes, never more than the entitlement. At least one; inside its period."""
 
     def __init__(
         self,
@@ -234,7 +237,7 @@ Global___Release: _TypeAlias = Release  # noqa: Y015
 @_typing.final
 class Recall(_message.Message):
     """Recall is the signed body that takes released chips back: interruptible awards on them are reclaimed with
-    notice and the holder pays spot. Signed by the holder; confidential to it.
+    notice and the holder pays spot. Signed by the holder; confidential to it and its supplier.
     Payload type application/vnd.iso-exchange.recall.v1+protobuf.
     """
 
@@ -254,8 +257,8 @@ class Recall(_message.Message):
 
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChipSegment]:
-        """Quantities, at most what was sold of the release. At least one; none starts sooner than the recall time of
-        the tariff.
+        """Quantities, at most what is released then; the dearest chips come back first. At least one; none starts sooner
+        than the recall time of the tariff (site_cover_notice_seconds).
         """
 
     def __init__(

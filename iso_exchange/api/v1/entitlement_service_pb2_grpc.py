@@ -93,16 +93,15 @@ class EntitlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Offers the unused part of an entitlement in one auction. FAILED_PRECONDITION when it is more than the
-        entitlement leaves or the auction is not open.
+        """Offers a part of an entitlement in a spot market. FAILED_PRECONDITION when it is more than the entitlement or
+        the market is not open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Recall(self, request, context):
-        """Takes released chips back with notice. FAILED_PRECONDITION when they were not sold or the notice is too
-        short.
+        """Takes released chips back with notice. FAILED_PRECONDITION when fewer are released or the notice is too short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,13 +25,11 @@ class EntitlementServiceStub:
     entitlement or the auction is not open.
     """
     Release: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ReleaseRequest, _entitlement_service_pb2.ReleaseResponse]
-    """Offers the unused part of an entitlement in one auction. FAILED_PRECONDITION when it is more than the
-    entitlement leaves or the auction is not open.
+    """Offers a part of an entitlement in a spot market. FAILED_PRECONDITION when it is more than the entitlement or
+    the market is not open.
     """
     Recall: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.RecallRequest, _entitlement_service_pb2.RecallResponse]
-    """Takes released chips back with notice. FAILED_PRECONDITION when they were not sold or the notice is too
-    short.
-    """
+    """Takes released chips back with notice. FAILED_PRECONDITION when fewer are released or the notice is too short."""
     GrantCapacity: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.GrantCapacityRequest, _entitlement_service_pb2.GrantCapacityResponse]
     """Sets capacity aside at zero price. Supplier or operator. FAILED_PRECONDITION when the pool cannot hold it
     beside its entitlements.
@@ -70,8 +68,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.ReleaseRequest,
         context: _aio.ServicerContext[_entitlement_service_pb2.ReleaseRequest, _abc.Awaitable[_entitlement_service_pb2.ReleaseResponse]],
     ) -> _abc.Awaitable[_entitlement_service_pb2.ReleaseResponse]:
-        """Offers the unused part of an entitlement in one auction. FAILED_PRECONDITION when it is more than the
-        entitlement leaves or the auction is not open.
+        """Offers a part of an entitlement in a spot market. FAILED_PRECONDITION when it is more than the entitlement or
+        the market is not open.
         """
 
     @_abc_1.abstractmethod
@@ -80,9 +78,7 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.RecallRequest,
         context: _aio.ServicerContext[_entitlement_service_pb2.RecallRequest, _abc.Awaitable[_entitlement_service_pb2.RecallResponse]],
     ) -> _abc.Awaitable[_entitlement_service_pb2.RecallResponse]:
-        """Takes released chips back with notice. FAILED_PRECONDITION when they were not sold or the notice is too
-        short.
-        """
+        """Takes released chips back with notice. FAILED_PRECONDITION when fewer are released or the notice is too short."""
 
     @_abc_1.abstractmethod
     def GrantCapacity(

@@ -220,6 +220,25 @@ COMMANDS: tuple[c.Command, ...] = (
         contract_price=MicroUsdPerChipHour(1_500_000),
         cover=Cover.NODE,
     ),
+    c.Release(
+        header=HEADER,
+        release_id="rel-1",
+        entitlement_id="ent-1",
+        auction_id="spot-1",
+        segments=SEGMENTS,
+    ),
+    c.Recall(
+        header=HEADER,
+        recall_id="back-1",
+        release_id="rel-1",
+        segments=(
+            c.TimedSegment(
+                start=START,
+                end=END,
+                steps=(Step(price=MicroUsdPerChipHour(0), chips=Chips(8)),),
+            ),
+        ),
+    ),
     c.Nominate(
         header=HEADER,
         nomination_id="nom-1",

@@ -153,7 +153,7 @@ def close(world: World, start: int) -> Auction:
 
 
 def check_book(world: World, run: Auction) -> None:
-    """What earlier runs left in memory changes nothing: the book is that made from scratch."""
+    """What was remembered of earlier runs changes nothing: a book from scratch is the same."""
     market = dataclasses.replace(market_of(world), parts=Parts())
     again = run_book(world.state, market, run.spec.intervals[0].start)
     assert run.book == again.book
@@ -162,25 +162,24 @@ def check_book(world: World, run: Auction) -> None:
     assert run.frozen == again.count_and_root()
 
 
-def publish(world: World, run: Auction) -> Cleared:
-    """Clear a closed run, and publish what the worker says."""
+def job_of(world: World, run: Auction) -> Job:
+    """What the worker is given of a closed run."""
     state, market = world.state, market_of(world)
     assert run.book is not None
-    cleared = work(
-        Job(
-            book=run.book,
-            seed=seed(market.revealed_count + 1),
-            derates={name: record.derate_ppm for name, record in state.pools.items()},
-            precisions={
-                record.pool.chip_class: record.precision for record in state.pools.values()
-            },
-            nomination_suppliers={
-                name: item.supplier_id for name, item in state.entitlements.items()
-            },
-            order_holds={},
-            gate=run.gate,
-        )
+    return Job(
+        book=run.book,
+        seed=seed(market.revealed_count + 1),
+        derates={name: record.derate_ppm for name, record in state.pools.items()},
+        precisions={record.pool.chip_class: record.precision for record in state.pools.values()},
+        nomination_suppliers={name: item.supplier_id for name, item in state.entitlements.items()},
+        order_holds={},
+        gate=run.gate,
     )
+
+
+def publish(world: World, run: Auction) -> Cleared:
+    """Clear a closed run, and publish what the worker says."""
+    cleared = work(job_of(world, run))
     assert isinstance(cleared, Cleared), cleared
     documents = [
         run.written_book(),

@@ -45,6 +45,6 @@ def test_long_evidence_does_not_overflow_the_trailers() -> None:
 
 
 def test_what_is_not_taken_is_unimplemented() -> None:
-    refused = not_taken("release")
+    refused = not_taken("acknowledgement")
     assert refused.status is grpc.StatusCode.UNIMPLEMENTED
     assert refused.rejected.advice
