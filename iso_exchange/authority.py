@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from iso_exchange import convert
 from iso_exchange.commands import (
@@ -49,17 +50,17 @@ class Authorised:
     body_sha256: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A well-formed envelope by a registered signer, whose signatures are still to be checked.
 
     Attributes:
+        payload: Of the envelope.
         checks: Every signature of the envelope.
         refused_role: What is wrong beside the signatures, which are judged first.
     """
 
     command: Command
-    body_sha256: bytes
+    payload: bytes
     checks: tuple[SignatureCheck, ...]
     refused_role: Rejected | None
 
@@ -70,7 +71,12 @@ def command_of(envelope_bytes: bytes) -> Command | Rejected:
         parsed = envelope.decode(envelope_bytes)
     except EnvelopeError as error:
         return _malformed(error)
-    return _command(parsed)
+    return command_in(parsed)
+
+
+def command_in(parsed: Envelope) -> Command | Rejected:
+    """``command_of`` an envelope that was decoded."""
+    return convert.command_from(parsed.payload_type, parsed.payload)
 
 
 def authorise(state: State, envelope_bytes: bytes) -> Authorised | Rejected:
@@ -99,7 +105,12 @@ def claim_of(state: State, envelope_bytes: bytes) -> Claim | Rejected:
         parsed = envelope.decode(envelope_bytes)
     except EnvelopeError as error:
         return _malformed(error)
-    command = _command(parsed)
+    return claim_in(state, parsed)
+
+
+def claim_in(state: State, parsed: Envelope) -> Claim | Rejected:
+    """``claim_of`` an envelope that was decoded."""
+    command = command_in(parsed)
     if isinstance(command, Rejected):
         return command
     refused = _refuse_header(state, command)
@@ -110,7 +121,7 @@ def claim_of(state: State, envelope_bytes: bytes) -> Claim | Rejected:
         return checks
     return Claim(
         command=command,
-        body_sha256=hashlib.sha256(parsed.payload).digest(),
+        payload=parsed.payload,
         checks=checks,
         refused_role=_refuse_role(state, command),
     )
@@ -124,11 +135,9 @@ def judge(claim: Claim, found: Sequence[bool]) -> Authorised | Rejected:
     """
     if len(found) != len(claim.checks) or not all(found):
         return _bad_signature("the signature does not hold")
-    return claim.refused_role or Authorised(command=claim.command, body_sha256=claim.body_sha256)
-
-
-def _command(parsed: Envelope) -> Command | Rejected:
-    return convert.command_from(parsed.payload_type, parsed.payload)
+    return claim.refused_role or Authorised(
+        command=claim.command, body_sha256=hashlib.sha256(claim.payload).digest()
+    )
 
 
 def _malformed(error: EnvelopeError) -> Rejected:
@@ -158,17 +167,18 @@ def _refuse_header(state: State, command: Command) -> Rejected | None:
             got=header.origin,
             limit=state.origin,
         )
-    named = (
-        command.participant_id if isinstance(command, SubmitOrder) else header.signer_id,
-        command.holder_id if isinstance(command, RegisterEntitlement) else header.signer_id,
-    )
-    if any(name != header.signer_id for name in named):
+    named = header.signer_id
+    if isinstance(command, SubmitOrder):
+        named = command.participant_id
+    elif isinstance(command, RegisterEntitlement):
+        named = command.holder_id
+    if named != header.signer_id:
         return Rejected(
             code=Code.HEADER_MISMATCH,
             field="header.signer_id",
             advice="sign as the participant the body names",
             got=header.signer_id,
-            limit=", ".join(sorted(set(named))),
+            limit=", ".join(sorted((named, header.signer_id))),
         )
     return None
 
@@ -257,7 +267,7 @@ def _refuse_role(state: State, command: Command) -> Rejected | None:
     if isinstance(command, SubmitOrder):
         offers = isinstance(command.terms, OfferTerms)
         allowed = (Role.SUPPLIER,) if offers else (Role.BUYER,)
-    if participant.roles & set(allowed):
+    if not participant.roles.isdisjoint(allowed):
         return None
     return Rejected(
         code=Code.WRONG_ROLE,

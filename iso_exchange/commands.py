@@ -33,6 +33,12 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import money_commands
+from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DispatchCommand as DispatchCommand  # noqa: PLC0414
+from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -40,6 +46,9 @@ from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC041
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
+from iso_exchange.product_commands import ChipSegment as ChipSegment  # noqa: PLC0414
+from iso_exchange.product_commands import ProductCommand as ProductCommand  # noqa: PLC0414
+from iso_exchange.product_commands import ReturnHours as ReturnHours  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414
@@ -48,6 +57,7 @@ from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
+from iso_exchange.spot_commands import SpotCommand as SpotCommand  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -480,8 +490,8 @@ class SettleHour:
     Attributes:
         postings_sha256: Hex digest of the postings document.
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
-        batch_count: Meter batches of the interval that it was computed from; -1 in entries of
-            before it was stated.
+        batch_count: Meter batches of the interval that it was computed from; -1: not stated.
+        pool_balance: Posted stop-loss pool that it was computed with, micro-USD; -1: not stated.
     """
 
     header: Header
@@ -490,6 +500,7 @@ class SettleHour:
     postings_sha256: str
     delivered_sha256: str
     batch_count: int = field(default=-1, metadata=LATER)
+    pool_balance: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -553,11 +564,6 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
-    | OpenSpotMarket
-    | HaltSpotMarket
-    | ResumeSpotMarket
-    | CloseSpotMarket
-    | SetWebhook
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
@@ -565,8 +571,6 @@ Command = (
     | SubmitReadings
     | ReportOutage
     | CloseAuction
-    | CloseRun
-    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward
@@ -582,4 +586,7 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | DispatchCommand
+    | ProductCommand
+    | SpotCommand
 )

@@ -37,10 +37,13 @@ class Countersigners:
 
 
 NONE = Countersigners()
+_KEY_EVENTS = frozenset((CloseLog, ContinueLog, RegisterRootKey, RotateKey, RotateLogKey))
 
 
 def countersigners(state: State, command: Command) -> Countersigners | Rejected:
     """Further keys that a command needs; none for everything but key events."""
+    if type(command) not in _KEY_EVENTS:
+        return NONE
     match command:
         case RotateKey():
             return _of_participant(state, command)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from iso_exchange.commands import (
+    AcknowledgeBatch,
     CancelAllOrders,
     CancelOrder,
     CloseAuction,
@@ -14,10 +15,12 @@ from iso_exchange.commands import (
     CloseSpotMarket,
     ContinueLog,
     CreateAuction,
+    DeclareTimeout,
     FailAuction,
     GiveNotices,
     HaltAuction,
     HaltSpotMarket,
+    InstructSuppliers,
     IssueStatement,
     Nominate,
     NotifyAward,
@@ -38,12 +41,15 @@ from iso_exchange.commands import (
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
+    ReturnHours,
     RevokeKey,
     Role,
     RotateKey,
     RotateLogKey,
+    SetAccessKey,
     SettleHour,
     SetWebhook,
+    SignReceipt,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -57,6 +63,7 @@ from iso_exchange.money_commands import (
     RebateRents,
     RegisterGrant,
 )
+from iso_exchange.spot_commands import ReportAllocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +136,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         ),
         (RegisterEntitlement, "ENTITLEMENT", _protobuf("entitlement"), False, (Role.BUYER,)),
         (Nominate, "NOMINATION", _protobuf("nomination"), False, (Role.BUYER,)),
+        (ReturnHours, "RETURN", _protobuf("hour-return"), False, (Role.BUYER,)),
         (SubmitReadings, "METER_BATCH", _protobuf("meter-batch"), False, (Role.METER,)),
         (
             ReportOutage,
@@ -137,12 +145,24 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
             False,
             (Role.SUPPLIER, Role.OPERATOR),
         ),
+        (InstructSuppliers, "INSTRUCTIONS", _json("instructions"), False, _EXCHANGE),
+        (
+            AcknowledgeBatch,
+            "INSTRUCTIONS_ACKNOWLEDGED",
+            _protobuf("batch-acknowledgement"),
+            False,
+            (Role.SUPPLIER,),
+        ),
+        (SignReceipt, "HANDOVER", _protobuf("handover"), False, (Role.SUPPLIER,)),
+        (DeclareTimeout, "PROVISIONING_TIMEOUT", _json("provisioning-timeout"), False, _EXCHANGE),
+        (SetAccessKey, "ACCESS_KEY", _protobuf("access-key"), True, (Role.BUYER,)),
         (CloseAuction, "BOOK_ROOT", _json("book-root"), True, _EXCHANGE),
         (CloseRun, "RUN_GATE", _json("run-gate"), True, _EXCHANGE),
         (PublishResult, "AUCTION_RESULT", _json("auction-result"), False, _EXCHANGE),
         (PublishPrices, "AUCTION_PRICES", _json("auction-prices"), True, _EXCHANGE),
         (NotifyAward, "AWARD", _json("award"), False, _EXCHANGE),
         (GiveNotices, "NOTICE", _json("notice"), False, _EXCHANGE),
+        (ReportAllocation, "ALLOCATION", _json("allocation"), True, _EXCHANGE),
         (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
         (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),

@@ -28,6 +28,7 @@ from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
+from iso_exchange.dispatcher.dispatcher import Dispatcher
 from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
@@ -52,6 +53,7 @@ from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedErro
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
 from iso_exchange.services.wiring import SERVICE_NAMES, registrations
+from iso_exchange.settler.allocation import AllocationReporter
 from iso_exchange.settler.settler import Settler
 from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
@@ -263,7 +265,7 @@ class Exchange:
         await self._start_servers(store, clock, publisher, journal)
 
     def _spawn_market(self, clock: Clock, store: LedgerStore, journal: Journal) -> None:
-        """Auctioneers and settler: what moves auctions along."""
+        """Auctioneers, dispatcher and settler: what moves auctions along."""
         config = self._config
         assert self._sequencer is not None  # started before
         auctioneer = Auctioneer(
@@ -279,6 +281,16 @@ class Exchange:
             origin=config.origin,
             spot_directory=config.data / "spot",
         )
+        dispatcher = Dispatcher(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
+        reporter = AllocationReporter(
+            sequencer=self._sequencer,
+            store=store,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+        )
         webhooks = Webhooks(
             sequencer=self._sequencer,
             store=store,
@@ -288,7 +300,9 @@ class Exchange:
         self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
+        self._spawn("dispatcher", dispatcher.run())
         self._spawn("settler", settler.run())
+        self._spawn("allocation", reporter.run())
 
     async def _start_servers(
         self, store: LedgerStore, clock: Clock, publisher: Publisher, journal: Journal

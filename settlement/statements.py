@@ -9,7 +9,7 @@ from typing import Protocol
 from clearing.types import Interval
 from clearing.units import MICRO_USD_PER_CENT, ChipSeconds, MicroUsd, MicroUsdPerChipHour
 from settlement.errors import SettlementError, SettlementErrorCode
-from settlement.types import Phase, Statement, StatementLine, Transfer
+from settlement.types import Phase, Statement, StatementLine, Transfer, TransferCode
 
 
 class Moved(Protocol):
@@ -56,7 +56,7 @@ def statement(
     Raises:
         SettlementError: ``STATEMENT_MISMATCH`` or ``PAYOUT_NOT_WHOLE_CENTS``.
     """
-    groups: dict[tuple[str, str, int], list[Moved]] = defaultdict(list)
+    groups: dict[tuple[TransferCode, str, int], list[Moved]] = defaultdict(list)
     for item in applied:
         transfer = item.transfer
         if transfer.asset != asset or account not in {transfer.debit, transfer.credit}:
@@ -66,11 +66,11 @@ def statement(
                 f"does not touch {account} in {asset}",
             )
         if item.applied and transfer.phase is not Phase.PENDING:
-            key = (transfer.code.value, transfer.contract_id, transfer.interval_start)
+            key = (transfer.code, transfer.contract_id, transfer.interval_start)
             groups[key].append(item)
     lines = tuple(
         _line(account, groups[key])
-        for key in sorted(groups, key=lambda key: (key[2], key[1], key[0]))
+        for key in sorted(groups, key=lambda key: (key[2], key[1], key[0].value))
     )
     closing = MicroUsd(opening + sum(line.amount for line in lines))
     if payout and not (0 <= payout <= closing and payout % MICRO_USD_PER_CENT == 0):

@@ -207,6 +207,9 @@ class TransferCode(Enum):
     CREDIT_GRANT = "CREDIT_GRANT"
     CREDIT_EXPIRY = "CREDIT_EXPIRY"
 
+    # Members are one object each. Enum's own hash is a call of Python, made for every transfer.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:

@@ -18,6 +18,7 @@ from typing import Final
 from clearing.shapes import LATER
 from iso_exchange.commands import (
     Command,
+    InstructSuppliers,
     IssueStatement,
     NotifyAward,
     PublishPrices,
@@ -31,6 +32,7 @@ from iso_exchange.money_commands import (
     RebatePool,
     RebateRents,
 )
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import tiles
 
 FORMAT: Final = "iso-exchange.audit-bundle.v1"
@@ -61,6 +63,8 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    ReportAllocation: ("allocation_sha256",),
+    InstructSuppliers: ("batch_sha256",),
 }
 
 
@@ -150,34 +154,55 @@ class Opening:
         return data
 
 
-_OPENING: Final = re.compile(
-    rb'\{"documents":\[\],"envelope":"([A-Za-z0-9+/]*={0,2})","index":(0|[1-9][0-9]{0,14}),'
-    rb'"kind":"([A-Z_]{1,64})","salt":"([0-9a-f]{64})"\}\n?'
+_OPENING_BEGIN: Final = b'{"documents":[],"envelope":"'
+_OPENING_REST: Final = re.compile(
+    rb'","index":(0|[1-9][0-9]{0,14}),"kind":"([A-Z_]{1,64})","salt":"([0-9a-f]{64})"\}\n?'
 )
 
 
-def read_opening(line: bytes) -> Opening | None:
-    """An opening without documents, from a line in canonical form; None for any other line.
+def read_opening_parts(line: bytes) -> tuple[bytes, int, bytes, bytes] | None:
+    """Envelope, index, kind and salt of an opening without documents, in its canonical form.
 
-    Nearly all lines are so, and reading one as a general document costs ten times as much.
-    What the pattern admits is canonical, so ``codec.decode`` would come to the same value.
+    Nearly all lines are so, and reading one as a general document costs ten times as much; None
+    for any other line. What is admitted is canonical, so ``codec.decode`` would come to the same.
     """
-    match = _OPENING.fullmatch(line)
+    if not line.startswith(_OPENING_BEGIN):
+        return None
+    end = line.find(b'"', len(_OPENING_BEGIN))
+    match = _OPENING_REST.fullmatch(line, end) if end > 0 else None
     if match is None:
         return None
-    data, index, kind, salt = match.groups()
+    text = line[len(_OPENING_BEGIN) : end]
+    try:
+        data = binascii.a2b_base64(text)
+    except binascii.Error:
+        return None
+    if binascii.b2a_base64(data, newline=False) != text:
+        return None
+    index, kind, salt = match.groups()
+    return data, int(index), kind, binascii.a2b_hex(salt)
+
+
+def read_opening(line: bytes) -> Opening | None:
+    """``read_opening_parts`` as an opening."""
+    parts = read_opening_parts(line)
+    if parts is None:
+        return None
+    data, index, kind, salt = parts
     return Opening(
-        index=int(index),
+        index=index,
         kind=kind.decode(),
-        salt=bytes.fromhex(salt.decode()),
-        envelope=data.decode(),
+        salt=salt,
+        envelope=binascii.b2a_base64(data, newline=False).decode(),
         documents=(),
     )
 
 
 def documents_of(command: Command) -> tuple[str, ...]:
     """Hex digests of the documents that a command names, as it spells them."""
-    fields = _DOCUMENT_FIELDS.get(type(command), ())
+    fields = _DOCUMENT_FIELDS.get(type(command))
+    if fields is None:
+        return ()
     return tuple(digest for field in fields if (digest := getattr(command, field)))
 
 

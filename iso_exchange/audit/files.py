@@ -42,6 +42,11 @@ class BundleFiles:
         """Nothing is read yet."""
         self._directory = directory
 
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._directory
+
     def bundle(self) -> Bundle:
         """Read ``bundle.json``.
 
@@ -73,28 +78,28 @@ class BundleFiles:
             return None
         return body
 
-    def openings(self) -> Iterator[Opening]:
-        """Lines of ``openings.jsonl``.
+    def opening_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Lines of ``openings.jsonl`` as they are, numbered from 1.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: a line is no opening; the message names it.
+            ValueError: there is none.
         """
         path = self._directory / OPENINGS_NAME
         if not is_regular(path):
             message = f"there is no readable {OPENINGS_NAME}"
             raise ValueError(message)
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                opening = read_opening(line)
-                if opening is not None:
-                    yield opening
-                    continue
-                try:
-                    yield codec.decode(line.removesuffix(b"\n"), Opening)
-                except codec.DocumentError as error:
-                    message = f"line {number}: {error}"
-                    raise ValueError(message) from error
+            yield from enumerate(file, start=1)
+
+    def openings(self) -> Iterator[Opening]:
+        """Lines of ``openings.jsonl``, read.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: a line is no opening; the message names it.
+        """
+        return (opening_of(number, line) for number, line in self.opening_lines())
 
     def present(self) -> Iterator[str]:
         """Relative paths of everything in the directory that is not a folder."""
@@ -123,6 +128,22 @@ class BundleFiles:
     def _read(self, path: str) -> bytes | None:
         place = self._directory / path
         return place.read_bytes() if is_regular(place) else None
+
+
+def opening_of(number: int, line: bytes) -> Opening:
+    """What a line of ``openings.jsonl`` says.
+
+    Raises:
+        ValueError: it is no opening; the message names it.
+    """
+    opening = read_opening(line)
+    if opening is not None:
+        return opening
+    try:
+        return codec.decode(line.removesuffix(b"\n"), Opening)
+    except codec.DocumentError as error:
+        message = f"line {number}: {error}"
+        raise ValueError(message) from error
 
 
 def is_regular(path: Path) -> bool:

@@ -20,6 +20,7 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
 from iso_exchange.settler.interval import settle_interval
 from iso_exchange.settler.recomputation import (
@@ -45,6 +46,18 @@ from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Postings
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
 SECONDS_PER_DAY = 86_400
+BOOKED = frozenset(
+    (
+        SettleHour,
+        PublishSpot,
+        CorrectHour,
+        RebateRents,
+        RebatePool,
+        IssueStatement,
+        PublishCommunityTotal,
+    )
+)
+"""Commands that ``MoneyAudit.before`` checks."""
 
 _Key = tuple[str, str]
 
@@ -64,6 +77,7 @@ class MoneyAudit:
     statements: int = 0
     meter_gaps: int = 0
     _moved: list[AppliedTransfer] = field(default_factory=list)
+    _added: int = 0
     _balances: dict[_Key, int] = field(default_factory=lambda: defaultdict(int))
     _unstated: dict[_Key, list[AppliedTransfer]] = field(default_factory=dict)
     _stated: dict[_Key, MicroUsd] = field(default_factory=dict)
@@ -97,20 +111,27 @@ class MoneyAudit:
                 self._total(state, command, entry)
 
     def after(self, transfers: Iterable[AppliedTransfer]) -> None:
-        """Add up what an accepted entry moved."""
-        for item in transfers:
-            self._moved.append(item)
-            transfer = item.transfer
-            if transfer.phase is Phase.PENDING:
+        """Keep what an accepted entry moved."""
+        self._moved += transfers
+
+    def _add_up(self) -> None:
+        """What moved since the last time, by account."""
+        balances, unstated = self._balances, self._unstated
+        for item in self._moved[self._added :]:
+            transfer, applied = item.transfer, item.applied
+            if not applied or transfer.phase is Phase.PENDING:
                 continue
-            self._balances[transfer.debit, transfer.asset] -= item.applied
-            self._balances[transfer.credit, transfer.asset] += item.applied
-            for account in (transfer.debit, transfer.credit):
-                if item.applied and account.startswith(STATED_PREFIXES):
-                    self._unstated.setdefault((account, transfer.asset), []).append(item)
+            debit, credit, asset = transfer.debit, transfer.credit, transfer.asset
+            balances[debit, asset] -= applied
+            balances[credit, asset] += applied
+            for account in (debit, credit):
+                if account.startswith(STATED_PREFIXES):
+                    unstated.setdefault((account, asset), []).append(item)
+        self._added = len(self._moved)
 
     def finish(self, state: State) -> None:
         """Check the books at the end of the log."""
+        self._add_up()
         with self.record.guard(Step.BALANCES, END_OF_LOG):
             self._books(state)
             self._laws(state)
@@ -131,6 +152,7 @@ class MoneyAudit:
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
+            passed=passed_of(state),
         )
         self._follows(
             entry,
@@ -228,6 +250,7 @@ class MoneyAudit:
         body = entry.documents.get(command.statement_sha256)
         if auction is None or body is None:
             return  # refused on replay, or a finding of step DOCUMENTS
+        self._add_up()
         issued = codec.decode(body, Statement)
         key = (issued.account, issued.asset)
         party_id = _party(state, issued.account)

@@ -26,7 +26,7 @@ class Step(Enum):
     REPLAY = "the rules accept every entry again, in order, each request once"
     BOOKS = "book roots and commitments hold exactly the orders of the log"
     CERTIFICATES = "every outcome passes the verifier: rules, prices, cash, welfare bound"
-    RESULTS = "prices and award notices follow from book and outcome"
+    RESULTS = "prices, award notices and allocation follow from book and outcome"
     CONTRACTS = "contracts and award postings follow from the outcome"
     HOURS = "delivered hours and postings follow from the readings"
     BALANCES = "debits equal credits, pots are empty, the laws of settlement hold"
@@ -194,7 +194,7 @@ class Guard:
         """Record what was raised; only what ends the program goes on."""
         if not isinstance(error, Exception):  # hostile input must not stop the audit
             return False
-        self._record.fail(self._step, self._place, f"{type(error).__name__}: {error}")
+        self._record.caught(self._step, self._place, error)
         return True
 
 
@@ -224,6 +224,10 @@ class Record:
     def has_failed(self, step: Step) -> bool:
         """Whether the step found something so far."""
         return self._steps[step].failures > 0
+
+    def caught(self, step: Step, place: str, error: Exception) -> None:
+        """Something was raised: a finding, as in ``guard``."""
+        self.fail(step, place, f"{type(error).__name__}: {error}")
 
     def guard(self, step: Step, place: str) -> Guard:
         """Make a finding of whatever a bundle made up by an adversary makes the checks raise."""

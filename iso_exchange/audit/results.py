@@ -25,6 +25,7 @@ from iso_exchange.commands import (
     NotifyAward,
     PublishPrices,
     PublishResult,
+    ReturnHours,
     SubmitOrder,
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
@@ -32,16 +33,25 @@ from iso_exchange.sequencer.grants import payers_of
 from iso_exchange.sequencer.spot import renewal_of
 from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
 from iso_exchange.sequencer.spot_binding import Stops
-from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX, is_later
+from iso_exchange.sequencer.spot_market import (
+    BOUND_PREFIX,
+    RELEASE_PREFIX,
+    RETURN_PREFIX,
+    is_later,
+)
 from iso_exchange.sequencer.state import Auction, BookOrder, State, find_auction, intervals_of
 from settlement.ledger import proofs
 from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
 
 PPB_PER_PPM = 1_000
+JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
+"""Commands that ``ResultAudit.before`` checks."""
+KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate, ReturnHours))
+"""Commands that ``ResultAudit.after`` remembers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EntryContext:
     """The entry that is being looked at.
 
@@ -74,6 +84,7 @@ class ResultAudit:
     # Leaves of the orders that stand, kept from the commands alone.
     _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
     _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
+    _returns: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _commitments: dict[str, str] = field(default_factory=dict)
     _frozen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -119,6 +130,8 @@ class ResultAudit:
         elif isinstance(command, Nominate):
             key = (command.auction_id, command.entitlement_id)
             self._nominations[key] = (entry.index, entry.leaf_hash)
+        elif isinstance(command, ReturnHours):
+            self._returns[command.market_id, command.return_id] = (entry.index, entry.leaf_hash)
 
     def _freeze(self, state: State, command: CloseRun, entry: EntryContext) -> None:
         """Root over the leaves, as the log has them, of what is in a run's book."""
@@ -131,8 +144,13 @@ class ResultAudit:
             leaves.extend(
                 self._orders[order.order_id][2:]
                 for order in orders
-                if not order.order_id.startswith((RELEASE_PREFIX, BOUND_PREFIX))
+                if not order.order_id.startswith((RELEASE_PREFIX, RETURN_PREFIX, BOUND_PREFIX))
                 and not is_later(order.order_id)
+            )
+            leaves.extend(
+                self._returns[command.market_id, offer.order_id.removeprefix(RETURN_PREFIX)]
+                for offer in book.offers
+                if offer.order_id.startswith(RETURN_PREFIX)
             )
             for nomination in book.nominations:
                 key = (command.market_id, nomination.entitlement_id)

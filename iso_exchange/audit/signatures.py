@@ -24,7 +24,8 @@ BATCH_COUNT: Final = 500
 BATCHES_WAITING_MAX: Final = 8
 """At some 700 bytes a signature: a few megabytes."""
 
-Batch = tuple[list[str], list[SignatureCheck]]
+Batch = tuple[list[int], list[SignatureCheck]]
+"""Log indexes of entries, and a signature of each."""
 
 
 class Signatures:
@@ -33,10 +34,10 @@ class Signatures:
     def __init__(self, record: Record) -> None:
         """No process is started before there is a batch for it."""
         self._record = record
-        self._places: list[str] = []
+        self._places: list[int] = []
         self._checks: list[SignatureCheck] = []
         self._queue: queue.Queue[Batch | None] = queue.Queue(BATCHES_WAITING_MAX)
-        self._wrong: list[str] = []
+        self._wrong: list[int] = []
         self._left: list[Batch] = []
         self._taken: list[Batch] = []
         self._ended = False
@@ -45,8 +46,8 @@ class Signatures:
         self._judged = 0
         self._lock = threading.Lock()
 
-    def add(self, place: str, checks: Sequence[SignatureCheck]) -> None:
-        """Check these signatures, now or later."""
+    def add(self, place: int, checks: Sequence[SignatureCheck]) -> None:
+        """Check these signatures of the entry at a place of the log, now or later."""
         self._added += len(checks)
         for check in checks:
             self._places.append(place)
@@ -66,9 +67,9 @@ class Signatures:
         if self._judged != self._added:
             detail = f"{self._added - self._judged} of {self._added} were not checked"
             self._record.fail(Step.SIGNATURES, "signatures", detail)
-        for place in sorted(self._wrong, key=_number):
+        for place in sorted(self._wrong):
             detail = "BAD_SIGNATURE envelope.signatures: the signature does not hold"
-            self._record.fail(Step.SIGNATURES, place, detail)
+            self._record.fail(Step.SIGNATURES, f"entry {place}", detail)
         self._wrong = []
 
     def _hand_over(self) -> None:
@@ -132,7 +133,3 @@ class Signatures:
         with self._lock:  # both sides come here
             self._judged += len(found)
             self._wrong += wrong
-
-
-def _number(place: str) -> int:
-    return int(place.rpartition(" ")[2])

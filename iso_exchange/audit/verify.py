@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from iso_exchange.audit.bundle import (
 )
 from iso_exchange.audit.files import BundleFiles, check_files
 from iso_exchange.audit.log_keys import LogKeys, Trust
+from iso_exchange.audit.reader import frames
+from iso_exchange.audit.reading import Line
 from iso_exchange.audit.report import Record, Report, Result, Step
 from iso_exchange.audit.succession import Succession, balance_findings, findings
 from iso_exchange.audit.walk import Walk
@@ -23,7 +26,7 @@ from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.state import State
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import Checkpoint, parse_checkpoint, parse_note
-from settlement.ledger.errors import LedgerFormatError, TileError
+from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.keys import NoteAlgorithm, NoteKey
 
 OPENINGS_NEEDED = "a public bundle holds no openings"
@@ -80,15 +83,17 @@ def _verified(directory: Path, trust: Trust) -> tuple[Report, Bundle | None, Wal
     if bundle is None:
         _skip_all(record, f"{BUNDLE_NAME} cannot be read")
         return _report(record, None, trust, None), None, None
-    with record.guard(Step.FILES, BUNDLE_NAME):
-        check_files(record, files, bundle)
     if bundle.kind is BundleKind.PUBLIC:
         for step in CONFIDENTIAL_STEPS:
             record.skip(step, OPENINGS_NEEDED)
-    try:
-        walk = _walk(record, files, bundle, trust)
-    finally:
-        Pauses().end()
+    # Hashing files leaves the interpreter free: it goes on beside the walk.
+    with ThreadPoolExecutor(1, "files") as beside, Pauses().none():
+        checked = beside.submit(_check_files, record, files, bundle)
+        try:
+            walk = _walk(record, files, bundle, trust)
+        finally:
+            Pauses().end()
+        checked.result()
     if walk is None:
         _skip_all(record, "the checkpoint cannot be read")
     else:
@@ -159,6 +164,11 @@ def _before(directory: Path, trust: Trust) -> _Before:
     )
 
 
+def _check_files(record: Record, files: BundleFiles, bundle: Bundle) -> None:
+    with record.guard(Step.FILES, BUNDLE_NAME):
+        check_files(record, files, bundle)
+
+
 def _bundle(record: Record, files: BundleFiles) -> Bundle | None:
     with record.guard(Step.FILES, BUNDLE_NAME):
         return files.bundle()
@@ -179,7 +189,7 @@ def _walk(record: Record, files: BundleFiles, bundle: Bundle, trust: Trust) -> W
             sealed_from=bundle.sealed_from,
         )
         with record.guard(Step.TREE, LOG_PREFIX):
-            _read_leaves(record, files, checkpoint, walk)
+            _read_leaves(record, files.directory, bundle, checkpoint, walk)
             _check_documents(record, bundle, walk)
         walk.close()
         if trust.timestamp_roots:
@@ -221,23 +231,29 @@ def _checkpoint(record: Record, files: BundleFiles, bundle: Bundle, keys: LogKey
     return checkpoint
 
 
-def _read_leaves(record: Record, files: BundleFiles, checkpoint: Checkpoint, walk: Walk) -> None:
-    leaves = tiles.replay(files.read_log, size=checkpoint.size, root=checkpoint.root)
-    while True:
-        try:
-            found = next(leaves, None)
-        except TileError as error:
-            record.fail(Step.TREE, LOG_PREFIX + error.place, str(error))
+def _read_leaves(
+    record: Record, directory: Path, bundle: Bundle, checkpoint: Checkpoint, walk: Walk
+) -> None:
+    left_over: Line = None
+    for first, leaves, wrong, rest in frames(
+        directory,
+        size=checkpoint.size,
+        root=checkpoint.root,
+        openings=bundle.kind is BundleKind.AUDITOR,
+    ):
+        if wrong is not None:
+            place, detail = wrong
+            record.fail(Step.TREE, LOG_PREFIX + place, detail)
             reason = f"the log can be read up to entry {walk.entries} only"
             for step in Step:
                 if step.number > Step.TREE.number:
                     record.skip(step, reason)
             return
-        if found is None:
-            break
-        record.count(Step.TREE, "leaves")
-        walk.take(*found)
-    walk.finish()
+        record.count(Step.TREE, "leaves", len(leaves))
+        for index, leaf in enumerate(leaves, first):
+            walk.take(index, leaf)
+        left_over = rest
+    walk.finish(left_over)
 
 
 def _check_documents(record: Record, bundle: Bundle, walk: Walk) -> None:

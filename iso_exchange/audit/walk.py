@@ -7,21 +7,34 @@ openings that only an auditor has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from clearing import codec
+from iso_exchange.audit.allocation import (
+    END_OF_LOG,
+    STATED,
+    AllocationAudit,
+    check_public_allocation,
+)
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
-from iso_exchange.audit.files import BundleFiles
+from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
-from iso_exchange.audit.money import MoneyAudit
+from iso_exchange.audit.money import BOOKED, MoneyAudit
+from iso_exchange.audit.reading import Line, Other, Usual
 from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
-from iso_exchange.audit.results import EntryContext, ResultAudit, check_public_prices, reveal
-from iso_exchange.audit.seal import Seal
+from iso_exchange.audit.results import (
+    JUDGED,
+    KEPT,
+    EntryContext,
+    ResultAudit,
+    check_public_prices,
+    reveal,
+)
+from iso_exchange.audit.seal import SEALING, Seal
 from iso_exchange.audit.signatures import Signatures
-from iso_exchange.audit.succession import Succession
-from iso_exchange.authority import Claim, claim_of, command_of
+from iso_exchange.audit.succession import SUCCEEDING, Succession
+from iso_exchange.authority import Claim, claim_in, claim_of, command_in, command_of
 from iso_exchange.commands import (
     CloseRun,
     CloseSpotMarket,
@@ -45,13 +58,15 @@ from iso_exchange.commands import (
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.pauses import Pauses
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import envelope, merkle, proofs
+from settlement.ledger.envelope import Envelope, Signature
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
 
@@ -92,32 +107,48 @@ AFTER_REPLAY = (
 """Steps that end where the replay ends."""
 
 
+NO_DOCUMENTS: Final[dict[str, bytes]] = {}
+_COMMITMENT_END = f'","payloadType":"{COMMITMENT_PAYLOAD_TYPE}","signatures":[]}}'.encode()
+
+SEEN: Final = frozenset((*SEALING, *SUCCEEDING))
+"""Kinds of which the seal or the succession takes note."""
+
+
 class _Leaf(NamedTuple):
-    """A leaf and what is asked of it more than once.
+    """A leaf that waits for the header of its batch.
 
     Attributes:
-        place: How a finding names it.
-        hash: Leaf hash.
-        commitment: What it commits to; None when it is not in the form of a commitment.
+        data: Its bytes; empty where ``usual`` says what is in it.
+        payload_type: Of the envelope that it is; empty when it is none.
+        line: Of openings, for a commitment.
+        usual: A commitment that was opened already.
     """
 
     number: int
+    hash: bytes
     data: bytes
     payload_type: str
-    place: str
-    hash: bytes
-    commitment: bytes | None
+    line: Line
+    usual: Usual | None
+
+    @property
+    def place(self) -> str:
+        """How a finding names it."""
+        return f"entry {self.number}"
 
 
-_COMMITMENT_END = f'","payloadType":"{COMMITMENT_PAYLOAD_TYPE}","signatures":[]}}'.encode()
+class _Opened(NamedTuple):
+    """What a commitment was opened to.
 
+    Attributes:
+        kind: Entry kind that the opening says.
+        documents: Digests that it says.
+        envelope: Its bytes, or what they say.
+    """
 
-def _commitment(data: bytes) -> bytes | None:
-    """What a leaf commits to, or None when it is not in the form of a commitment."""
-    try:
-        return proofs.parse_commitment_leaf(data) if data.endswith(_COMMITMENT_END) else None
-    except LedgerFormatError:
-        return None
+    kind: str
+    documents: tuple[str, ...]
+    envelope: Envelope | bytes
 
 
 class Walk:
@@ -141,6 +172,7 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
+        self._allocation = AllocationAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -148,11 +180,14 @@ class Walk:
         self._files = files
         self._kind = kind
         self._scope = "public " if kind is BundleKind.PUBLIC else ""
+        # Counted here and told at the end, because it is every entry.
+        self._opened = self._envelopes = self._replayed = 0
         self._log_keys = log_keys
         self._state = State(origin=origin)
-        self._openings: Iterator[Opening] = iter(())
-        if kind is BundleKind.AUDITOR:
-            self._openings = files.openings()
+        # Openings are out of step with the commitments, and none can be used any more.
+        self._out_of_step = False
+        # What came first of openings that were not asked for: a line, or the leaf that it opened.
+        self._left_over: Line | int = None
         self._pending: list[_Leaf] = []
         self._time_us = 0
         self._epoch = 0
@@ -184,33 +219,40 @@ class Walk:
         """Whether the replay ended at the first sealed entry."""
         return self._seal.reached
 
-    def take(self, index: int, data: bytes) -> None:
+    def take(self, index: int, leaf: Usual | Other) -> None:
         """Next leaf, already verified against the root."""
         self.entries = index + 1
-        place, leaf_hash, commitment = f"entry {index}", merkle.leaf_hash(data), _commitment(data)
-        if commitment is not None:
+        if len(leaf) == 6:  # noqa: PLR2004 - the length of a tuple tells mypy which one it is
+            self._pending.append(_Leaf(index, leaf[0], b"", COMMITMENT_PAYLOAD_TYPE, None, leaf))
+            return
+        leaf_hash, data, line, root = leaf
+        if line is not None or _is_commitment(data):
             kind = COMMITMENT_PAYLOAD_TYPE
-            self._pending.append(_Leaf(index, data, kind, place, leaf_hash, commitment))
+            self._pending.append(_Leaf(index, leaf_hash, data, kind, line, None))
             return
         try:
             payload_type = envelope.decode(data, allow_unsigned=True).payload_type
         except LedgerFormatError as error:
-            self._record.fail(Step.SIGNATURES, place, str(error))
+            self._record.fail(Step.SIGNATURES, f"entry {index}", str(error))
             payload_type = ""
-        leaf = _Leaf(index, data, payload_type, place, leaf_hash, None)
+        found = _Leaf(index, leaf_hash, data, payload_type, None, None)
         if payload_type != BATCH_PAYLOAD_TYPE:
-            self._pending.append(leaf)
+            self._pending.append(found)
             return
-        with self._record.guard(Step.BATCHES, leaf.place):
-            self._header(leaf)
+        with self._record.guard(Step.BATCHES, found.place):
+            self._header(found, root)
         for entry in self._pending:
             self._entry(entry)
         self._pauses.after(len(self._pending))
         self._pending.clear()
         self._state.books.release()
 
-    def finish(self) -> None:
-        """End of the log."""
+    def finish(self, left_over: Line) -> None:
+        """End of the log.
+
+        Args:
+            left_over: The first line of openings that no commitment took.
+        """
         if self._pending:
             first = self._pending[0]
             detail = f"{len(self._pending)} leaves at the end are covered by no batch header"
@@ -221,33 +263,47 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
+        with self._record.guard(Step.RESULTS, END_OF_LOG):
+            self._allocation.finish(self._state, self._time_us // MICROSECONDS)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
-            extra = next(self._openings, None)
-            if extra is not None:
+            extra = left_over if self._left_over is None else self._left_over
+            if not isinstance(extra, int):
+                opening = _opening(extra)
+                extra = None if opening is None else opening.index
+            if extra is not None and not self._out_of_step:
                 detail = "opens no commitment of the log"
-                self._record.fail(Step.COMMITMENTS, f"entry {extra.index}", detail)
+                self._record.fail(Step.COMMITMENTS, f"entry {extra}", detail)
 
     def close(self) -> None:
         """Wait for the verdict on every signature that was met, also after a walk cut short."""
         self._signatures.finish()
+        for step, unit, count in (
+            (Step.COMMITMENTS, "commitments", self._opened),
+            (Step.SIGNATURES, f"{self._scope}envelopes", self._envelopes),
+            (Step.REPLAY, f"{self._scope}entries", self._replayed),
+        ):
+            if count:
+                self._record.count(step, unit, count)
+        self._opened = self._envelopes = self._replayed = 0
 
-    def _header(self, leaf: _Leaf) -> None:
-        """Check a batch header against the leaves before it."""
+    def _header(self, leaf: _Leaf, root: bytes) -> None:
+        """Check a batch header against the leaves before it, and the root over these."""
         with self._record.guard(Step.BATCHES, leaf.place):
             envelope.verify(leaf.data, self._log_keys.in_force)
         # A header of another key is a finding; its time is used all the same.
         header = codec.decode(envelope.decode(leaf.data).payload, BatchHeader)
-        hashes = [entry.hash for entry in self._pending]
-        root = merkle.Frontier().extend(hashes).root().hex()
+        count = len(self._pending)
+        if not root:  # read as no header, in a form of its own
+            root = merkle.Frontier().extend(entry.hash for entry in self._pending).root()
         for said, found, what in (
-            (header.first_index, leaf.number - len(hashes), "first index"),
-            (header.count, len(hashes), "count"),
-            (header.root, root, "root"),
+            (header.first_index, leaf.number - count, "first index"),
+            (header.count, count, "count"),
+            (header.root, root.hex(), "root"),
         ):
             if said != found:
                 detail = f"the {what} is {said}, the leaves give {found}"
                 self._record.fail(Step.BATCHES, leaf.place, detail)
-        if not hashes:
+        if not count:
             self._record.fail(Step.BATCHES, leaf.place, "covers no leaf")
         if header.time_us < self._time_us or header.epoch < self._epoch:
             detail = f"time {header.time_us} or epoch {header.epoch} falls"
@@ -257,107 +313,116 @@ class Walk:
         self._record.count(Step.BATCHES, "batches")
 
     def _entry(self, leaf: _Leaf) -> None:
-        opening: Opening | None = None
-        data: bytes | None = leaf.data
-        self._seal.enter(leaf.number, is_commitment=leaf.payload_type == COMMITMENT_PAYLOAD_TYPE)
-        if leaf.payload_type == COMMITMENT_PAYLOAD_TYPE:
-            if self._public_only:
+        opened: _Opened | None = None
+        is_commitment = leaf.payload_type == COMMITMENT_PAYLOAD_TYPE
+        if leaf.number == self._seal.first:
+            self._seal.enter(leaf.number, is_commitment=is_commitment)
+        public_only = self._kind is BundleKind.PUBLIC or self._seal.reached
+        if is_commitment:
+            if public_only:
                 self._closed(leaf)
                 return
-            opening, data = self._open(leaf)
-        if data is None:
-            self._stop(leaf.place, "its commitment is not opened")
-            return
+            opened = self._open(leaf)
+            if opened is None:
+                self._stop(leaf.place, "its commitment is not opened")
+                return
         if self._stopped:
             return
         command: Command | None = None
-        with self._record.guard(Step.SIGNATURES, leaf.place):
-            command = self._authorise(leaf, data)
+        try:
+            command = self._authorise(leaf, opened.envelope if opened else leaf.data)
+        except Exception as error:  # noqa: BLE001 - what a bundle makes of it is a finding
+            self._record.caught(Step.SIGNATURES, leaf.place, error)
         if command is None:
             self._stop(leaf.place, "it cannot be read")
             return
-        self._visible(leaf, command, opening)
+        named = documents_of(command)
+        self._visible(leaf, command, opened, named)
         entry = EntryContext(
-            index=leaf.number,
-            leaf_hash=leaf.hash,
-            documents=self._documents(leaf, command),
+            leaf.number, leaf.hash, self._documents(leaf, named) if named else NO_DOCUMENTS
         )
-        self._seal.see(command, entry.index)
-        self.succession.see(command)
-        if self._public_only and not isinstance(command, PUBLIC_STATE):
+        if type(command) in SEEN:
+            self._seal.see(command, entry.index)
+            self.succession.see(command)
+        if public_only and not isinstance(command, PUBLIC_STATE):
             if isinstance(command, PublishPrices):
                 auction = find_auction(self._state, command.auction_id)
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
                     reveal(self._state, auction, command, entry)
+            elif isinstance(command, ReportAllocation):
+                check_public_allocation(self._record, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
 
-    @property
-    def _public_only(self) -> bool:
-        """Whether only public entries can be read here: no openings, or none any more."""
-        return self._kind is BundleKind.PUBLIC or self._seal.reached
-
     def _closed(self, leaf: _Leaf) -> None:
         """A commitment that stays closed: at least it is one."""
+        if self._left_over is None:
+            self._left_over = leaf.number if leaf.usual else leaf.line
         with self._record.guard(Step.COMMITMENTS, leaf.place):
-            proofs.parse_commitment_leaf(leaf.data)
+            if leaf.usual is None:
+                proofs.parse_commitment_leaf(leaf.data)
             self._record.count(Step.COMMITMENTS, "commitments")
 
-    def _open(self, leaf: _Leaf) -> tuple[Opening | None, bytes | None]:
-        """Opening of a commitment leaf and the envelope in it, None where none fits.
-
-        Decoded once: it is needed to open and to read.
-        """
+    def _open(self, leaf: _Leaf) -> _Opened | None:
+        """What is in a commitment leaf, None where nothing that was given opens it."""
+        if leaf.usual is not None and not self._out_of_step:
+            self._opened += 1
+            _, kind, payload_type, payload, keyid, sig = leaf.usual
+            return _Opened(kind, (), Envelope(payload_type, payload, (Signature(keyid, sig),)))
         with self._record.guard(Step.COMMITMENTS, leaf.place):
-            commitment = leaf.commitment or proofs.parse_commitment_leaf(leaf.data)
-            opening = next(self._openings, None)
+            commitment = b"" if leaf.usual else proofs.parse_commitment_leaf(leaf.data)
+            opening = None if self._out_of_step else _opening(leaf.line)
             if opening is None or opening.index != leaf.number:
                 found = "none" if opening is None else f"one for entry {opening.index}"
                 self._record.fail(Step.COMMITMENTS, leaf.place, f"needs an opening, found {found}")
-                # The openings are out of step from here on.
-                self._openings = iter(())
-                return None, None
+                self._out_of_step = True
+                return None
             data = opening.envelope_bytes()
             proofs.open_commitment(commitment, opening.salt, data)
             self._record.count(Step.COMMITMENTS, "commitments")
-            return opening, data
-        return None, None
+            return _Opened(opening.kind, opening.documents, data)
+        return None
 
-    def _authorise(self, leaf: _Leaf, data: bytes) -> Command | None:
-        claim = claim_of(self._state, data)
-        self._record.count(Step.SIGNATURES, f"{self._scope}envelopes")
+    def _authorise(self, leaf: _Leaf, said: Envelope | bytes) -> Command | None:
+        if isinstance(said, Envelope):
+            claim = claim_in(self._state, said)
+        else:
+            claim = claim_of(self._state, said)
+        self._envelopes += 1
         answer: Rejected | None = claim if isinstance(claim, Rejected) else claim.refused_role
         if isinstance(claim, Claim):
-            self._signatures.add(leaf.place, claim.checks)
+            self._signatures.add(leaf.number, claim.checks)
             if answer is None:
                 return claim.command
         assert answer is not None
         place = f"{answer.code.value} {answer.field}: {answer.advice} (got {answer.got})"
         self._record.fail(Step.SIGNATURES, leaf.place, place)
         # Go on with what it says, so that more than the first forgery is found.
-        command = command_of(data)
+        command = command_in(said) if isinstance(said, Envelope) else command_of(said)
         return None if isinstance(command, Rejected) else command
 
-    def _visible(self, leaf: _Leaf, command: Command, opening: Opening | None) -> None:
+    def _visible(
+        self, leaf: _Leaf, command: Command, opened: _Opened | None, named: tuple[str, ...]
+    ) -> None:
         """A public kind is a plain leaf, a confidential one a commitment, and named as it is."""
         kind = ENTRY_KINDS[type(command)]
-        if kind.public != (opening is None):
-            form = "a plain leaf" if opening is None else "a commitment"
+        if kind.public != (opened is None):
+            form = "a plain leaf" if opened is None else "a commitment"
             self._record.fail(Step.COMMITMENTS, leaf.place, f"{kind.name} must not be {form}")
-        if opening is None:
+        if opened is None:
             return
-        if opening.kind != kind.name:
-            detail = f"the opening says {opening.kind}, the envelope is {kind.name}"
+        if opened.kind != kind.name:
+            detail = f"the opening says {opened.kind}, the envelope is {kind.name}"
             self._record.fail(Step.COMMITMENTS, leaf.place, detail)
-        if opening.documents != tuple(sorted(set(documents_of(command)))):
+        if opened.documents != (tuple(sorted(set(named))) if named else ()):
             detail = "the opening lists other documents than the envelope names"
             self._record.fail(Step.COMMITMENTS, leaf.place, detail)
 
-    def _documents(self, leaf: _Leaf, command: Command) -> dict[str, bytes]:
+    def _documents(self, leaf: _Leaf, named: tuple[str, ...]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        for digest in documents_of(command):
+        for digest in named:
             self._named.add(digest)
             body = self._files.document(digest)
             if body is None:
@@ -369,24 +434,32 @@ class Walk:
         return found
 
     def _apply(self, command: Command, entry: EntryContext) -> None:
+        kind = type(command)
         request = (command.header.signer_id, command.header.request_id)
         if request in self._requests:
             detail = f"request {request[1]} of {request[0]} was accepted before"
             self._record.fail(Step.REPLAY, entry.place, detail)
         self._requests.add(request)
         if self._kind is BundleKind.AUDITOR:
-            self.results.before(self._state, command, entry)
-            self.money.before(self._state, command, entry)
+            if kind in JUDGED:
+                self.results.before(self._state, command, entry)
+            elif kind in BOOKED:
+                self.money.before(self._state, command, entry)
+            if kind in STATED:
+                self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
-        with self._record.guard(Step.REPLAY, entry.place):
+        try:
             answer = apply(self._state, command, self._meta(entry))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._record.caught(Step.REPLAY, entry.place, error)
         if isinstance(answer, Accepted):
-            self.results.after(self._state, command, entry)
+            if kind in KEPT:
+                self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)
-            self._record.count(Step.REPLAY, f"{self._scope}entries")
+            self._replayed += 1
             return
         if answer is not None:
             name = ENTRY_KINDS[type(command)].name
@@ -399,7 +472,11 @@ class Walk:
             time_us=self._time_us,
             index=entry.index,
             leaf_hash=entry.leaf_hash,
-            documents={bytes.fromhex(name): body for name, body in entry.documents.items()},
+            documents=(
+                {bytes.fromhex(name): body for name, body in entry.documents.items()}
+                if entry.documents
+                else {}
+            ),
         )
 
     def _stop(self, place: str, reason: str) -> None:
@@ -408,3 +485,22 @@ class Walk:
             self._stopped = f"the replay ends at {place}: {reason}"
             for step in AFTER_REPLAY:
                 self._record.skip(step, self._stopped)
+
+
+def _is_commitment(data: bytes) -> bool:
+    """Whether a leaf is in the form of a commitment."""
+    try:
+        return data.endswith(_COMMITMENT_END) and bool(proofs.parse_commitment_leaf(data))
+    except LedgerFormatError:
+        return False
+
+
+def _opening(line: Line) -> Opening | None:
+    """What a line of openings says, None where there is none.
+
+    Raises:
+        ValueError: it is none, or the file cannot be read.
+    """
+    if isinstance(line, str):
+        raise ValueError(line)  # noqa: TRY004 - the text says what is wrong with the file
+    return None if line is None else opening_of(*line)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import typer
 
 from clearing.types import AuctionSpec, PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds
-from iso_exchange.api.v1 import auction_pb2, spot_pb2
+from iso_exchange.api.v1 import allocation_pb2, auction_pb2, spot_pb2
 from iso_exchange.cli import output, values
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -20,11 +21,14 @@ from iso_exchange.cli.session import (
 )
 from iso_exchange.client import BLANK_HEADER, Client, Receipt
 from iso_exchange.commands import (
+    ChipSegment,
     CloseSpotMarket,
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    ReturnHours,
 )
+from iso_exchange.sequencer.allocation_demand import Idle
 
 app: Final = typer.Typer(
     no_args_is_help=True, help="Spot markets: open, runs, prices, positions, notices."
@@ -56,6 +60,14 @@ def open_market(
         DEFAULTS.price_cap
     ),
     tick: Annotated[str, typer.Option("--tick", help="Prices are multiples of it.")] = "0.001",
+    ready_within: Annotated[
+        int,
+        typer.Option(
+            "--ready-within",
+            min=0,
+            help="Seconds for suppliers to hand nodes over; 0: they are not instructed.",
+        ),
+    ] = 120,
     runs: Annotated[
         int, typer.Option("--runs", min=1, help="Most runs: seeds in the chain.")
     ] = TEN_YEARS_OF_RUNS,
@@ -86,6 +98,7 @@ def open_market(
                 seed_anchor=(await client.seed_anchor(market, runs)).hex(),
                 chain_length=runs,
                 tariff=Tariff(),
+                ready_within_s=Seconds(ready_within),
             )
         )
 
@@ -221,6 +234,76 @@ def price(
     )
 
 
+@app.command("allocation")
+def allocation(
+    context: typer.Context,
+    market: Market,
+    start: Since = "",
+    end: Until = "",
+    pools: Annotated[bool, typer.Option("--pools", help="Also by pool.")] = False,
+    limit: Limit = 24,
+    as_json: Json = False,
+) -> None:
+    """Show how much of the capacity in service carried work, and what held the rest idle."""
+    first = values.parse_time(start, "--from") if start else None
+    last = values.parse_time(end, "--to") if end else None
+    found = call(
+        context,
+        lambda client: client.allocations(
+            market, start=first, end=last, with_pools=pools, limit=limit
+        ),
+        as_json=as_json,
+    )
+    rows = []
+    for item in found:
+        level = output.enum_text(allocation_pb2.AllocationLevel.DESCRIPTOR, item.level)
+        metered = _percent(item.delivered_chip_seconds, item.in_service_chip_seconds)
+        rows.append(
+            (
+                output.interval_text(item.start_time, item.end_time),
+                level if item.hourly else f"{level} (alarm)",
+                _percent(item.awarded_chip_seconds, item.in_service_chip_seconds),
+                metered if item.hourly else "",
+                _held(item.idle, item.capacity_chip_seconds),
+            )
+        )
+        rows.extend(
+            ("", pool.pool_id, *_pool_shares(pool), _held(pool.idle, pool.capacity_chip_seconds))
+            for pool in item.pools
+        )
+    output.answer(
+        {"allocations": [output.plain(item) for item in found]},
+        output.table(("INTERVAL", "LEVEL", "AWARDED", "METERED", "IDLE, OF CAPACITY"), rows),
+        as_json=as_json,
+    )
+
+
+def _pool_shares(pool: allocation_pb2.PoolAllocation) -> tuple[str, str]:
+    missing = sum(
+        share.idle_chip_seconds
+        for share in pool.idle
+        if share.reason in {Idle.OUTAGE.value, Idle.NOT_OFFERED.value}
+    )
+    service = pool.capacity_chip_seconds - missing
+    metered = pool.delivered_chip_seconds
+    return _percent(pool.awarded_chip_seconds, service), _percent(metered, service)
+
+
+def _percent(part: int, whole: int) -> str:
+    """Two digits, rounded down; nothing where there is nothing in service."""
+    if not whole:
+        return ""
+    share = part * 10_000 // whole
+    return f"{share // 100}.{share % 100:02} %"
+
+
+def _held(idle: Iterable[allocation_pb2.IdleShare], capacity: int) -> str:
+    shares = sorted(idle, key=lambda share: -share.idle_chip_seconds)
+    return ", ".join(
+        f"{share.reason} {_percent(share.idle_chip_seconds, capacity)}" for share in shares
+    )
+
+
 @app.command("orders")
 def orders(context: typer.Context, market: Market, as_json: Json = False) -> None:
     """Show own standing work: what is bound, and what has a notice."""
@@ -252,6 +335,63 @@ def orders(context: typer.Context, market: Market, as_json: Json = False) -> Non
             "notices": [output.plain(item) for item in notices],
         },
         output.table(("ORDER", "POOL", "BOUND", "CHIPS", "STOPS", "REASON"), rows),
+        as_json=as_json,
+    )
+
+
+@app.command("return")
+def return_hours(
+    context: typer.Context,
+    market: Market,
+    contract: Annotated[str, typer.Option("--contract", help="Own contract; see iso contract.")],
+    chips: Annotated[str, typer.Option("--chips", help="Whole nodes; 0 takes all back.")],
+    start: Annotated[str, typer.Option("--from", help="First interval.")] = "",
+    end: Annotated[str, typer.Option("--to", help="End, not included.")] = "",
+    return_id: Annotated[str, typer.Option("--id", help="Default: a fresh one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give hours of a contract back: runs sell them at their price, which is yours."""
+    quantity = values.parse_chips(chips, "--chips") if chips != "0" else None
+    identifier = return_id or values.new_identifier("ret")
+    segments: tuple[ChipSegment, ...] = ()
+    if quantity is not None:
+        first, last = values.parse_time(start, "--from"), values.parse_time(end, "--to")
+        segments = (ChipSegment(start=first, end=last, chips=quantity),)
+    command = ReturnHours(
+        header=BLANK_HEADER,
+        return_id=identifier,
+        contract_id=contract,
+        market_id=market,
+        segments=segments,
+    )
+    receipt = send(context, command, as_json=as_json)
+    output.answer(
+        receipt_document(receipt, return_id=identifier),
+        accepted(f"Returned {quantity or 0} chips of {contract}", receipt),
+        as_json=as_json,
+    )
+    output.next_steps(f"iso spot returns {market}", as_json=as_json)
+
+
+@app.command("returns")
+def returns(context: typer.Context, market: Market, as_json: Json = False) -> None:
+    """List what is given back of own contracts, and what runs sold of it."""
+    found = call(context, lambda client: client.returns(market), as_json=as_json)
+    rows = [
+        (
+            item.return_id,
+            item.contract_id,
+            output.interval_text(part.start_time, part.end_time),
+            f"{part.chip_count:,}",
+            kind,
+        )
+        for item in found
+        for kind, parts in (("returned", item.segments), ("sold", item.sold_segments))
+        for part in parts
+    ]
+    output.answer(
+        {"returns": [output.plain(item) for item in found]},
+        output.table(("RETURN", "CONTRACT", "TIME", "CHIPS", ""), rows),
         as_json=as_json,
     )
 

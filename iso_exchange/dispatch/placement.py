@@ -10,6 +10,7 @@ pass from one of its orders to another without a restart.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -98,9 +99,8 @@ def place(
         raise InvariantError("a load without a name, or a node outside its row")
     held = _kept(before, wanted, failed)
     free = [n for n in range(row) if n not in failed and n not in held]
-    missing = {
-        name: wanted[name].nodes - sum(owner == name for owner in held.values()) for name in order
-    }
+    counts = Counter(held.values())
+    missing = {name: wanted[name].nodes - counts[name] for name in order}
     _carry_over(before, wanted, missing, held, free)
     short = _short(order, wanted, missing, len(free))
     # Gangs first, largest first: what is left for the others is small anyway.
@@ -154,16 +154,17 @@ def _carry_over(
     free: list[int],
 ) -> None:
     """Nodes that one order of a buyer gives back go to another of its orders."""
+    passing: dict[str, list[int]] = {}
+    for node in reversed(free):
+        if node in before:
+            passing.setdefault(before[node].buyer_id, []).append(node)
     for name, load in wanted.items():
-        if load.gang:
-            continue
-        for node in list(free):
-            if missing[name] <= 0:
-                break
-            if node in before and before[node].buyer_id == load.buyer_id:
-                held[node] = name
-                free.remove(node)
-                missing[name] -= 1
+        nodes = [] if load.gang else passing.get(load.buyer_id, [])
+        while nodes and missing[name] > 0:
+            node = nodes.pop()
+            held[node] = name
+            free.remove(node)
+            missing[name] -= 1
 
 
 def _short(

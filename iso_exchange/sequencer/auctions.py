@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 
-from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import Outcome
 from clearing.types import (
@@ -31,10 +31,13 @@ from iso_exchange.commands import (
     RegisterEntitlement,
     ResumeAuction,
 )
+from iso_exchange.sequencer.allocation_record import note_result
 from iso_exchange.sequencer.base_load import cover_of
 from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.engine import refuse_by_engine
+from iso_exchange.sequencer.grants import is_left_to_spot
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot import bind_result, publish_run
 from iso_exchange.sequencer.spot_binding import Stops
@@ -155,7 +158,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     auction = _in_state(state, command.auction_id, AuctionState.CLOSED, AuctionState.FAILED)
     if isinstance(auction, Rejected):
         return auction
-    outcome = document(meta, command.outcome_sha256, Outcome)
+    outcome = _outcome_of(meta, command.outcome_sha256)
     if isinstance(outcome, Rejected):
         return outcome
     assignment = document(meta, command.assignment_sha256, Assignment)
@@ -167,7 +170,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     stops = document(meta, command.stops_sha256, Stops) if auction.market_id else None
     if isinstance(stops, Rejected):
         return stops
-    book_digest = codec.digest(auction.book)
+    book_digest = hashlib.sha256(auction.written_book()).hexdigest()
     if not book_digest == command.book_sha256 == outcome.book_sha256:
         return Rejected(
             code=Code.WRONG_STATE,
@@ -180,22 +183,32 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     if isinstance(applied, Rejected):
         return applied
     state.postings[postings.postings_id] = postings
-    auction.outcome, auction.assignment = outcome, assignment
+    auction.result, auction.assignment, auction.book_text = outcome, assignment, b""
     auction.state = AuctionState.CLEARED
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
     if stops is not None:
         auction.renewed = command.renewed
+        note_result(state, auction, command)
         bind_result(state, auction, assignment, stops, outcome.seed)
         return Accepted(transfers=applied)
-    auction.offered = sold(auction, outcome)
-    auction.bought = bought(auction, outcome)
+    auction.offered = sold(auction, outcome.read())
+    auction.bought = bought(auction, outcome.read())
     for order_id in auction.order_ids:
         order = state.orders[order_id]
         if order.state is OrderState.LOCKED:
             order.state = OrderState.DECIDED
             order.hold = None
     return Accepted(transfers=applied)
+
+
+def _outcome_of(meta: Meta, digest: str) -> LateOutcome | Rejected:
+    """The outcome that a result names: read, or from the service that wrote it."""
+    known = meta.values.get(bytes.fromhex(digest))
+    if isinstance(known, LateOutcome):
+        return known
+    outcome = document(meta, digest, Outcome)
+    return outcome if isinstance(outcome, Rejected) else LateOutcome.of(outcome)
 
 
 def publish_prices(state: State, command: PublishPrices, _: Meta) -> Accepted | Rejected:
@@ -255,7 +268,8 @@ def build_book(state: State, auction: Auction) -> Book:
     """The frozen book of an auction: its open orders, nominations and its whole grid.
 
     An entitlement without a nomination is nominated in full: base load is served unless
-    its holder says otherwise, or another auction carries it in the same hours.
+    its holder says otherwise, or another auction carries it in the same hours. A grant that
+    nobody nominates is left to the spot market of its pool, where there is one.
     """
     orders = [
         order.order
@@ -268,7 +282,9 @@ def build_book(state: State, auction: Auction) -> Book:
     standing = [
         _standing(auction, entitlement, carried.get(entitlement.entitlement_id, ()))
         for entitlement in state.entitlements.values()
-        if entitlement.entitlement_id not in named and entitlement.pool_id in auction.pool_ids
+        if entitlement.entitlement_id not in named
+        and entitlement.pool_id in auction.pool_ids
+        and not is_left_to_spot(state, entitlement)
     ]
     return canonical(
         Book(

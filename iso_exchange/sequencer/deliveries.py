@@ -13,9 +13,18 @@ from iso_exchange.commands import (
     SettleHour,
     SubmitReadings,
 )
-from iso_exchange.sequencer.after_auction import batches_of, mark_due, served_there
+from iso_exchange.sequencer.after_auction import (
+    batches_of,
+    correctable_pools,
+    mark_due,
+    served_there,
+)
+from iso_exchange.sequencer.allocation_record import note_delivery
+from iso_exchange.sequencer.dispatch_wants import unknown_nodes
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_moves import unposted
+from iso_exchange.sequencer.spot_returns import forget_returns, pass_on
 from iso_exchange.sequencer.spot_settlement import day_of, earn, pay_total, settle_run
 from iso_exchange.sequencer.state import (
     Auction,
@@ -32,6 +41,7 @@ from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
 from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
+NODES_SHOWN_LENGTH = 200
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
 
@@ -47,7 +57,9 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             advice="a meter sends its own readings",
             got=batch.meter_id,
         )
-    if batch.interval.end <= state.read_from:
+    if batch.interval.end <= state.read_from and batch.pool_id not in correctable_pools(
+        state, batch.interval, meta.now
+    ):
         return Rejected(
             code=Code.ALREADY_EXISTS,
             field="interval",
@@ -134,6 +146,14 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
             advice="a supplier reports outages of its own pools",
             got=signer.participant_id,
         )
+    unknown = unknown_nodes(state, command)
+    if unknown:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="node_ids",
+            advice="name nodes as instructions do: n0000, n0001, ... along the fabric",
+            got=", ".join(unknown)[:NODES_SHOWN_LENGTH],
+        )
     if command.outage_id in state.outages:
         return Rejected(
             code=Code.ALREADY_EXISTS,
@@ -173,22 +193,25 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             advice="this interval is settled",
             got=str(command.interval.start),
         )
-    read = len(batches_of(state, auction, command.interval))
-    if command.batch_count not in {read, UNSTATED}:
+    missing = unposted(state, auction, command.interval, meta.now)
+    if missing is not None:
         return Rejected(
             code=Code.WRONG_STATE,
-            field="batch_count",
-            advice="readings came meanwhile: settle the interval again",
-            got=str(command.batch_count),
-            limit=str(read),
+            field="interval",
+            advice="post what runs say of it, and settle what they sold of it, first",
+            got=str(missing.cell.start),
+            limit=missing.auction_id,
         )
+    pool_balance = state.books.balance(accounts.POOL).posted
+    stale = _refuse_stale(state, auction, command, pool_balance)
+    if stale:
+        return stale
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
-    pool_balance = state.books.balance(accounts.POOL).posted
     applied = post(state, meta, postings)
     if isinstance(applied, Rejected):
         return applied
@@ -200,13 +223,36 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        note_delivery(state, auction, delivered)
+        pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED
+        forget_returns(state, command.auction_id)
         if auction.market_id:
             settle_run(state, auction)
         elif not _is_awaited(state, auction):
             auction.unstated = set(state.activity)
     return Accepted(transfers=applied)
+
+
+def _refuse_stale(
+    state: State, auction: Auction, command: SettleHour, pool_balance: int
+) -> Rejected | None:
+    """Refuse a settlement that was computed from something else than what is there now."""
+    read = len(batches_of(state, auction, command.interval))
+    for field, what, stated, now in (
+        ("batch_count", "readings came meanwhile", command.batch_count, read),
+        ("pool_balance", "the stop-loss pool moved meanwhile", command.pool_balance, pool_balance),
+    ):
+        if stated not in {now, UNSTATED}:
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field=field,
+                advice=f"{what}: settle the interval again",
+                got=str(stated),
+                limit=str(now),
+            )
+    return None
 
 
 def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:
@@ -359,8 +405,19 @@ def publish_community_total(
 def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
     seen: set[tuple[str, str]] = set()
     batch = command.batch
+    known = state.batches.get((batch.pool_id, batch.interval.start))
     for reading in batch.readings:
         contract = state.contracts.get(reading.contract_id)
+        if contract is None and _is_settled_run(state, reading.contract_id):
+            if known is not None and reading in known.readings:
+                continue  # a correction repeats what it does not correct
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field="readings.contract_id",
+                advice="its spot run is settled and is not corrected: repeat the row as it was, or"
+                " leave it out",
+                got=reading.contract_id,
+            )
         if contract is None or not served_there(state, contract, batch.pool_id, batch.interval):
             return Rejected(
                 code=Code.NOT_FOUND,
@@ -393,3 +450,13 @@ def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
             )
         seen.add((reading.contract_id, reading.node_id))
     return None
+
+
+def _is_settled_run(state: State, contract_id: str) -> bool:
+    """Whether a contract's name is that of a run that is settled and left the state."""
+    market_id, _, rest = contract_id.partition("/")
+    market, start = state.markets.get(market_id), rest.partition("/")[0]
+    if market is None or not start.isdecimal():
+        return False
+    record = market.runs.get(int(start))
+    return record is not None and record.state == AuctionState.SETTLED.value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from clearing import codec
 from clearing.units import UnixSeconds
@@ -32,12 +33,15 @@ class Meta:
         index: Log index its entry will have.
         leaf_hash: Leaf hash of that entry.
         documents: Documents handed in with the command.
+        values: What some of them say, by digest, from a service of this process that wrote them.
+            It saves reading them; a replay has none and reads.
     """
 
     time_us: int
     index: int
     leaf_hash: bytes
     documents: Documents
+    values: Mapping[bytes, object] = field(default_factory=dict)
 
     @property
     def now(self) -> UnixSeconds:
@@ -45,8 +49,7 @@ class Meta:
         return UnixSeconds(self.time_us // MICROSECONDS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A command that was applied.
 
     Attributes:
@@ -92,8 +95,12 @@ def _remember(state: State, item: AppliedTransfer) -> None:
 
 
 def document(meta: Meta, digest: str, kind: type[codec.T]) -> codec.T | Rejected:
-    """Decode a document that the command names by hex digest."""
-    body = meta.documents.get(bytes.fromhex(digest))
+    """Read a document that the command names by hex digest."""
+    name = bytes.fromhex(digest)
+    value = meta.values.get(name)
+    if isinstance(value, kind):
+        return value
+    body = meta.documents.get(name)
     if body is None:
         return Rejected(
             code=Code.NOT_FOUND,
@@ -146,11 +153,12 @@ def unknown_pool(state: State, field: str, pool_id: str) -> Rejected:
 def _applied(
     meta: Meta, transfers: tuple[Transfer, ...], applied: tuple[Applied, ...], first: int
 ) -> tuple[AppliedTransfer, ...]:
+    index = meta.index
     return tuple(
-        AppliedTransfer(
-            entry_index=meta.index, position=position, transfer=transfer, applied=done.applied
-        )
-        for position, (transfer, done) in enumerate(
-            zip(transfers, applied, strict=True), start=first
-        )
+        [
+            AppliedTransfer(index, position, transfer, done.applied)
+            for position, (transfer, done) in enumerate(
+                zip(transfers, applied, strict=True), start=first
+            )
+        ]
     )

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands, money_commands
+from iso_exchange import commands, money_commands, spot_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
     after_auction,
+    allocation_record,
     auctions,
     base_load,
     deliveries,
+    dispatch,
+    dispatch_receipts,
+    dispatch_reclaim,
     disputes,
     grants,
     keys,
@@ -25,6 +29,7 @@ from iso_exchange.sequencer import (
     release,
     spot,
     spot_entry,
+    spot_returns,
     succession,
     webhook,
 )
@@ -60,12 +65,19 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
     commands.SetWebhook: webhook.set_webhook,
+    commands.ReturnHours: spot_returns.return_hours,
     commands.CloseRun: spot.close_run,
-    commands.GiveNotices: spot.give_notices,
+    commands.GiveNotices: dispatch_reclaim.give_notices,
+    spot_commands.ReportAllocation: allocation_record.report_allocation,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.SubmitReadings: deliveries.submit_readings,
     commands.ReportOutage: deliveries.report_outage,
+    commands.InstructSuppliers: dispatch.instruct_suppliers,
+    commands.AcknowledgeBatch: dispatch_receipts.acknowledge_batch,
+    commands.SignReceipt: dispatch_receipts.sign_receipt,
+    commands.DeclareTimeout: dispatch_receipts.declare_timeout,
+    commands.SetAccessKey: dispatch_receipts.set_access_key,
     commands.CloseAuction: auctions.close_auction,
     commands.PublishResult: auctions.publish_result,
     commands.PublishPrices: auctions.publish_prices,
@@ -84,6 +96,10 @@ HANDLERS: Final[dict[type, Handler]] = {
     money_commands.RegisterGrant: grants.register_grant,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
+
+
+KEEP_WANTS: Final = frozenset({commands.InstructSuppliers, commands.AcknowledgeBatch})
+"""Commands that leave what was sold of a pool as it is."""
 
 
 def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
@@ -117,4 +133,6 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             got=state.origin,
             limit=state.closed,
         )
+    if type(command) not in KEEP_WANTS:
+        state.dispatch.memo = None
     return handler(state, command, meta)

@@ -268,7 +268,7 @@ def record_deposit(state: State, command: RecordDeposit, meta: Meta) -> Accepted
         )
     if command.bank_reference in state.bank_references:
         return _exists("bank_reference", command.bank_reference)
-    held = state.books.balance(accounts.collateral(command.participant_id)).posted
+    held = state.books.posted(accounts.collateral(command.participant_id))
     if held + command.amount > COLLATERAL_MAX_MICRO_USD:
         return Rejected(
             code=Code.INVALID_VALUE,

@@ -10,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing import codec
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -38,6 +40,9 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.allocation import MarketAllocation
+from iso_exchange.sequencer.dispatch_state import Dispatch
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -183,7 +188,8 @@ class Auction:
     bought: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     ties: Ties = field(default_factory=Ties)
     book: Book | None = None
-    outcome: Outcome | None = None
+    result: LateOutcome | None = None
+    """Its outcome, read when somebody asks for it."""
     assignment: Assignment | None = None
     failures: list[str] = field(default_factory=list)
     forgiven_failures: int = 0
@@ -198,6 +204,8 @@ class Auction:
     """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    positions: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    """Chips by pool and interval that its contracts deliver; made when a spot run asks."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
     spot: list[SpotResult] = field(default_factory=list)
@@ -223,6 +231,23 @@ class Auction:
     """Notices that a run gave or withdrew."""
     warned: set[str] = field(default_factory=set)
     """Participants who were told of theirs."""
+    book_text: bytes = field(default=b"", compare=False, repr=False)
+    """Canonical JSON of the book between its gate and its result; only to be quick."""
+    texts: Session | None = field(default=None, compare=False, repr=False)
+    """Of a run: knows the texts of orders that stood in the book before."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Outcome of a cleared auction; None before."""
+        return None if self.result is None else self.result.read()
+
+    def written_book(self) -> bytes:
+        """Canonical JSON of the frozen book, written once."""
+        if not self.book_text:
+            assert self.book is not None  # frozen at the gate
+            encode = codec.encode if self.texts is None else self.texts.encode
+            self.book_text = encode(self.book)
+        return self.book_text
 
 
 class OrderState(Enum):
@@ -269,8 +294,10 @@ class State:
     """The whole state; rebuilt by replaying the log.
 
     Attributes:
-        read_from: Metering intervals that end before this are settled and left memory, seconds
-            since the epoch.
+        read_from: Metering intervals that end before this are settled, seconds since the epoch;
+            what can still be corrected or disputed of them stays in ``batches``.
+        forgotten: Chip-seconds delivered to each buyer by runs that left the state, by the start
+            of the month: what the pool is rebated by.
         activity: Transfers that moved an (account, asset) since its last statement.
         openings: Closing balance of the last statement per (account, asset).
         root_key: Raw public key, empty before one is registered.
@@ -292,6 +319,8 @@ class State:
     markets: dict[str, SpotMarket] = field(default_factory=dict)
     runs: dict[str, Auction] = field(default_factory=dict)
     """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
+    allocations: dict[str, MarketAllocation] = field(default_factory=dict)
+    """What is known of each spot market's allocation, by market."""
     webhooks: dict[str, str] = field(default_factory=dict)
     """Address for notices by participant."""
     orders: dict[str, Order] = field(default_factory=dict)
@@ -300,8 +329,10 @@ class State:
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
     read_from: int = 0
+    forgotten: dict[UnixSeconds, dict[str, ChipSeconds]] = field(default_factory=dict)
     meter_sequence: dict[str, int] = field(default_factory=dict)
     outages: dict[str, ReportOutage] = field(default_factory=dict)
+    dispatch: Dispatch = field(default_factory=Dispatch)
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
     postings: dict[str, Postings] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TypeVar
 
 from clearing import codec
-from iso_exchange.api.v1 import price_pb2, receipt_pb2, spot_pb2, spot_service_pb2
+from iso_exchange.api.v1 import allocation_pb2, price_pb2, receipt_pb2, spot_pb2, spot_service_pb2
 from iso_exchange.api.v1.spot_service_pb2_grpc import SpotServiceServicer
 from iso_exchange.clock import MICROSECONDS
 from iso_exchange.commands import (
@@ -14,11 +14,14 @@ from iso_exchange.commands import (
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    ReturnHours,
     SetWebhook,
 )
-from iso_exchange.convert import views
+from iso_exchange.convert import body_of, views
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.publication import PricesDocument
+from iso_exchange.sequencer.allocation import PoolAllocation
+from iso_exchange.sequencer.allocation_record import AllocationDocument
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.spot import CHAIN_LENGTH_MAX
 from iso_exchange.sequencer.spot_market import SpotMarket
@@ -27,7 +30,7 @@ from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.mutations import SignedRequest
 from iso_exchange.services.pages import cut, page_of
-from iso_exchange.services.periods import starts_within
+from iso_exchange.services.periods import starts_within, within
 
 C = TypeVar("C", OpenSpotMarket, HaltSpotMarket, ResumeSpotMarket, CloseSpotMarket)
 
@@ -117,7 +120,7 @@ class SpotService(SpotServiceServicer):
         market = self._known(request.market_id)
         found, token = cut(
             page_of(request),
-            ((start, item) for start, item in market.runs.items() if starts_within(request, start)),
+            ((start, market.runs[start]) for start in within(request, list(market.runs))),
             lambda item: (item[0],),
             descending=True,
         )
@@ -140,8 +143,8 @@ class SpotService(SpotServiceServicer):
             page_of(request),
             (
                 (start, pool_id)
-                for start, record in market.runs.items()
-                if record.prices_sha256 and starts_within(request, start)
+                for start in within(request, list(market.runs))
+                if market.runs[start].prices_sha256
                 for pool_id in pools
             ),
             lambda item: item,
@@ -197,6 +200,67 @@ class SpotService(SpotServiceServicer):
         )
         return spot_service_pb2.ListNoticesResponse(
             notices=[views.notice_view(notice) for notice in found],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def ListAllocations(
+        self, request: allocation_pb2.ListAllocationsRequest, context: Context
+    ) -> allocation_pb2.ListAllocationsResponse:
+        """Records of a market's allocation, latest first."""
+        self._backend.caller(context)
+        self._known(request.market_id)
+        kept = self._backend.state.allocations.get(request.market_id)
+        found, token = cut(
+            page_of(request),
+            (
+                record
+                for record in (kept.records if kept else ())
+                if starts_within(request, record.interval.start)
+            ),
+            lambda record: (record.interval.end, record.hourly, record.interval.start),
+            descending=True,
+        )
+        views_of = []
+        for record in found:
+            pools: tuple[PoolAllocation, ...] = ()
+            if request.include_pools:
+                stored = await self._backend.store.document(bytes.fromhex(record.allocation_sha256))
+                if stored is None:
+                    raise refuse(Code.UNAVAILABLE, "", "it is not stored yet: ask again")
+                pools = codec.decode(stored.body, AllocationDocument).pools
+            views_of.append(views.allocation_view(record, pools))
+        return allocation_pb2.ListAllocationsResponse(
+            allocations=views_of, next_page_token=token, ledger_size=self._backend.size
+        )
+
+    async def ReturnHours(
+        self, request: spot_service_pb2.ReturnHoursRequest, context: Context
+    ) -> spot_service_pb2.ReturnHoursResponse:
+        """Give hours of an own contract back."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, ReturnHours)
+        return spot_service_pb2.ReturnHoursResponse(
+            receipt=receipt, hour_return=spot_pb2.HourReturn.FromString(body_of(command))
+        )
+
+    async def ListReturns(
+        self, request: spot_service_pb2.ListReturnsRequest, context: Context
+    ) -> spot_service_pb2.ListReturnsResponse:
+        """What is given back of own contracts."""
+        caller = self._backend.caller(context)
+        market = self._known(request.market_id)
+        found, token = cut(
+            page_of(request),
+            (
+                record
+                for record in market.returns.values()
+                if record.owner_id == caller.participant_id
+            ),
+            lambda record: (record.contract_id,),
+        )
+        return spot_service_pb2.ListReturnsResponse(
+            returns=[views.returned_view(market, record) for record in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from clearing.errors import InvariantError
 from settlement.ledger import accounts
@@ -50,8 +50,7 @@ class RejectCode(Enum):
     BALANCE_TOO_LARGE = "BALANCE_TOO_LARGE"
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """A transfer that took effect.
 
     Attributes:
@@ -210,6 +209,11 @@ class Books:
             pending_debit=cell[1],
             pending_credit=cell[2],
         )
+
+    def posted(self, account: str, asset: str = USD) -> int:
+        """Posted balance of an account; zero for one that nothing has touched."""
+        cells = self._balances.get(asset)
+        return 0 if cells is None else cells.get(account, _ZERO)[0]
 
     def balances(self, prefix: str = "") -> tuple[Balance, ...]:
         """All balances of accounts with a name prefix, by (asset, account)."""

@@ -15,8 +15,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from settlement.ledger.base64_strict import decode_base64, encode_base64
 from settlement.ledger.errors import EnvelopeError, LedgerErrorCode
@@ -27,8 +26,9 @@ SIGNATURES_MAX: Final = 8
 
 # Visible ASCII without the two characters that JSON escapes.
 _PAYLOAD_TYPE: Final = re.compile(r"[!#-\[\]-~]{1,255}")
-_COMPACT: Final = re.compile(
-    rb'\{"payload":"([A-Za-z0-9+/]*={0,2})","payloadType":"([!#-\[\]-~]{1,255})",'
+_COMPACT_BEGIN: Final = b'{"payload":"'
+_COMPACT_REST: Final = re.compile(
+    rb'","payloadType":"([!#-\[\]-~]{1,255})",'
     rb'"signatures":\[(?:\{"keyid":"([0-9a-f]{64})","sig":"([A-Za-z0-9+/]{86}==)"\})?\]\}'
 )
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -36,8 +36,7 @@ _ENVELOPE_FIELDS: Final = frozenset({"payload", "payloadType", "signatures"})
 _SIGNATURE_FIELDS: Final = frozenset({"keyid", "sig"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(NamedTuple):
     """One signature of an envelope.
 
     Attributes:
@@ -49,8 +48,7 @@ class Signature:
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What an envelope says, without the bytes it came in.
 
     Attributes:
@@ -203,30 +201,43 @@ def _encode(envelope: Envelope) -> bytes:
     return data
 
 
-def _decode_compact(data: bytes) -> Envelope | None:
-    """Envelope of bytes as :func:`encode` writes them, with at most one signature; else None.
+def parts_of(data: bytes) -> tuple[bytes, bytes, bytes | None, bytes | None] | None:
+    """Payload type, payload, key identifier and signature of bytes as :func:`encode` writes them.
 
-    Nearly every envelope is written so. What the pattern admits has one meaning as JSON and
-    holds all that :func:`_check` asks for, so the long way would come to the same value.
+    For envelopes with at most one signature, which is nearly all; None for any other bytes. What
+    is admitted has one meaning as JSON and holds all that :func:`decode` asks for, so that would
+    come to the same.
     """
-    match = _COMPACT.fullmatch(data)
+    if len(data) > ENVELOPE_BYTES_MAX or not data.startswith(_COMPACT_BEGIN):
+        return None
+    end = data.find(b'"', len(_COMPACT_BEGIN))
+    match = _COMPACT_REST.fullmatch(data, end) if end > 0 else None
     if match is None:
         return None
-    text, payload_type, keyid, sig_text = match.groups()
-    payload = _decode_canonical(text)
+    payload_type, keyid, sig_text = match.groups()
+    payload = _decode_canonical(data[len(_COMPACT_BEGIN) : end])
     if payload is None:
         return None
+    if keyid is None:
+        return payload_type, payload, None, None
+    sig = _decode_canonical(sig_text)
+    return None if sig is None else (payload_type, payload, keyid, sig)
+
+
+def _decode_compact(data: bytes) -> Envelope | None:
+    """Envelope of bytes as :func:`encode` writes them, with at most one signature; else None."""
+    parts = parts_of(data)
+    if parts is None:
+        return None
+    payload_type, payload, keyid, sig = parts
     signatures: tuple[Signature, ...] = ()
-    if keyid is not None:
-        sig = _decode_canonical(sig_text)
-        if sig is None:
-            return None
+    if keyid is not None and sig is not None:
         signatures = (Signature(keyid=keyid.decode(), sig=sig),)
     return Envelope(payload_type=payload_type.decode(), payload=payload, signatures=signatures)
 
 
 def _decode_canonical(text: bytes) -> bytes | None:
-    """The bytes, or None when the text is not their one encoding."""
+    """The bytes, or None when the text is not their one encoding (other characters included)."""
     try:
         data = binascii.a2b_base64(text)
     except binascii.Error:

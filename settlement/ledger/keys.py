@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
 )
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
 
 from settlement.ledger.base64_strict import decode_base64, encode_base64
 from settlement.ledger.errors import KeyFormatError, LedgerErrorCode
@@ -218,11 +220,25 @@ def public_from_pem(pem: bytes) -> bytes:
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
     """Whether the Ed25519 signature is the key's for this message.
 
+    libsodium is asked first: it takes two thirds of the time. It accepts nothing that OpenSSL
+    refuses (both compare encodings of R, without the cofactor, and ask for S below the group
+    order; libsodium also refuses an R of small order), so whatever it refuses is put to OpenSSL,
+    whose answer is the rule.
+
     Raises:
         KeyFormatError: The key itself is unusable, see :func:`load_public_key`.
     """
+    key = load_public_key(public)
+    if len(signature) != SIGNATURE_BYTES:
+        return False
     try:
-        load_public_key(public).verify(signature, message)
+        crypto_sign_open(signature + message, public)
+    except BadSignatureError:
+        pass
+    else:
+        return True
+    try:
+        key.verify(signature, message)
     except InvalidSignature:
         return False
     return True

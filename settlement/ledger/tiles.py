@@ -221,9 +221,18 @@ class TileReader:
         self._edge_tiles()
         for bundle in range(start >> TILE_HEIGHT, _ceiling(self._size)):
             first = bundle << TILE_HEIGHT
-            entries = self._entries(bundle)
+            entries = self._entries(bundle)[0]
             skipped = max(start - first, 0)
             yield from enumerate(entries[skipped:], first + skipped)
+
+    def bundles(self) -> Iterator[tuple[list[bytes], bytes]]:
+        """Every entry bundle from the first on, verified: its leaves, and their hashes in a row.
+
+        Raises:
+            TileError: See :meth:`replay`.
+        """
+        self._edge_tiles()
+        return map(self._entries, range(_ceiling(self._size)))
 
     def leaf(self, index: int) -> bytes:
         """One verified leaf.
@@ -236,7 +245,7 @@ class TileReader:
             raise MerkleError(
                 LedgerErrorCode.LEAF_INDEX, f"no leaf {index} in a log of size {self._size}"
             )
-        return self._entries(index >> TILE_HEIGHT)[index % TILE_WIDTH]
+        return self._entries(index >> TILE_HEIGHT)[0][index % TILE_WIDTH]
 
     def inclusion_proof(self, index: int) -> tuple[bytes, ...]:
         """Audit path of a leaf to the checkpoint's root.
@@ -289,8 +298,8 @@ class TileReader:
             hashes=tuple(self.subtree_hash(level, index) for level, index in subtrees),
         )
 
-    def _entries(self, bundle: int) -> list[bytes]:
-        """Entries of one bundle, checked against the leaf hashes."""
+    def _entries(self, bundle: int) -> tuple[list[bytes], bytes]:
+        """Entries of one bundle, checked against the leaf hashes, and these."""
         width = min(self._size - (bundle << TILE_HEIGHT), TILE_WIDTH)
         place = Tile(level=None, index=bundle, width=width)
         hashes = self._tile(0, bundle)
@@ -315,7 +324,7 @@ class TileReader:
                 f"leaf {(bundle << TILE_HEIGHT) + number} does not have its hash in the tree",
                 place=f"{place.path} entry {number}",
             )
-        return entries
+        return entries, hashes
 
     def _tile(self, level: int, index: int) -> bytes:
         """Hashes of one tile, verified up to the root."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from settlement.types import Transfer
 
@@ -82,8 +82,7 @@ class Document:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedTransfer:
+class AppliedTransfer(NamedTuple):
     """A transfer as the books applied it, with the entry that carried it.
 
     Attributes:

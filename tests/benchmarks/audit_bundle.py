@@ -1,9 +1,9 @@
 """An auditor's bundle of many entries, made through the real state machine.
 
 The market day of the integration tests, then round after round of an auction of one hour: labs
-bid, change and withdraw, the gate closes, the engine clears, meters read, the hour is settled,
-stated and paid; deposits arrive all along. Every entry but the batch headers carries a signature
-of its own, also those of the exchange's services.
+bid, change and withdraw, the gate closes, the engine clears, the meters of ten pools read, the
+hour is settled, stated and paid; deposits arrive all along. Every entry but the batch headers
+carries a signature of its own, also those of the exchange's services; a quarter are participants'.
 
 A bundle of a size is made once and kept below the temporary directory: making a million entries
 takes minutes.
@@ -26,7 +26,7 @@ from typing import Final
 from unittest.mock import patch
 
 from clearing.types import Cover, Interval, PricingRule, ServiceClass, Step, Tariff
-from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Seconds, UnixSeconds
+from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Ppm, Seconds, UnixSeconds, Watts
 from iso_exchange import convert
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.commands import (
@@ -35,7 +35,9 @@ from iso_exchange.commands import (
     CreateAuction,
     OfferTerms,
     RecordDeposit,
+    RegisterMeter,
     RegisterParticipant,
+    RegisterPool,
     Role,
     StepBidTerms,
     SubmitOrder,
@@ -49,6 +51,7 @@ from settlement.types import MeterBatch
 from tests.integration.bundles import write_bundle
 from tests.integration.market_day import (
     CELL,
+    CHIP_CLASS,
     FIRST,
     HOUR,
     HOURS,
@@ -59,15 +62,18 @@ from tests.integration.market_day import (
     key_of,
 )
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Part of the name of a kept bundle: another generator makes another one."""
 LABS: Final = 60
 ROUND_ENTRIES: Final = 25_000
 SUBMITTED_AT_ONCE: Final = 400
-ORDER_SHARE: Final = 0.13
+POOLS: Final = "abcdefghij"
+"""The first two are the market day's, the others stand at the second site."""
+ORDER_SHARE: Final = 0.12
 AMEND_SHARE: Final = 0.08
-CANCEL_SHARE: Final = 0.03
-"""Of a round's entries; the rest are deposits, and what follows from the round."""
+CANCEL_SHARE: Final = 0.05
+SIGNED_SHARE: Final = ORDER_SHARE + AMEND_SHARE + CANCEL_SHARE
+"""Of a round's entries by labs; the rest are deposits, and what follows from the round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,7 @@ async def _make(place: Path, entries: int) -> tuple[str, str]:
     async with MarketDay(directory=place) as day:
         day.sequencer.follow(lambda found: kinds.update(entry.kind for entry in found))
         await day.run()
-        await _send(day, "operator", list(_people()))
+        await _send(day, "operator", [*_people(), *_places()])
         number = 0
         while day.sequencer.size < entries:
             wanted = min(ROUND_ENTRIES, entries - day.sequencer.size)
@@ -131,6 +137,28 @@ def _people() -> Iterator[Command]:
         yield _deposit(name, f"first-{lab}", 10**14)
 
 
+def _places() -> Iterator[Command]:
+    for letter in POOLS[2:]:
+        yield RegisterPool(
+            header=header("operator", f"pool/{letter}"),
+            pool_id=f"pool-{letter}",
+            site_id="site-b",
+            supplier_ids=("sup-b",),
+            chip_class=CHIP_CLASS,
+            chips_per_node=Chips(NODE),
+            capacity=Chips(64),
+            chip_power=Watts(1_000),
+            node_spare_ppm=Ppm(10_000),
+            fabric="INFINIBAND_NDR",
+        )
+        yield RegisterMeter(
+            header=header("operator", f"meter/{letter}"),
+            meter_id=f"meter-{letter}",
+            pool_id=f"pool-{letter}",
+            public_key=key_of(f"meter-{letter}").public,
+        )
+
+
 def _deposit(name: str, reference: str, amount: int = 1_000_000) -> RecordDeposit:
     return RecordDeposit(
         header=header("operator", f"deposit/{reference}"),
@@ -146,18 +174,18 @@ async def _round(day: MarketDay, number: int, entries: int) -> None:
     hour = gate + HOUR
     name = f"round-{number}"
     await _send(day, "operator", [_auction(day, name, gate, hour)])
-    for letter in ("a", "b"):
+    for letter in POOLS:
+        supplier = "sup-a" if letter == "a" else "sup-b"
         segment = _segment(hour, (1_000_000 + number, 16), (1_500_000 + number, 24))
         terms = OfferTerms(pool_id=f"pool-{letter}", segments=(segment,))
-        await _send(
-            day, f"sup-{letter}", [_order(f"sup-{letter}", name, f"{name}-{letter}", terms)]
-        )
+        await _send(day, supplier, [_order(supplier, name, f"{name}-{letter}", terms)])
     await _trade(day, name, hour, entries)
     await day.advance(gate)
     await day.work()
     await day.advance(hour + HOUR)
-    for letter in ("a", "b"):
-        await day.send(f"meter-{letter}", *_readings(day, letter, hour))
+    for letter in POOLS:
+        readings = [_signed(f"meter-{letter}", item) for item in _readings(day, letter, hour)]
+        await day._accepted(readings)
     await day.work()
     await day.advance(hour + 2 * HOUR)
     await day.work()
@@ -168,27 +196,29 @@ async def _trade(day: MarketDay, auction: str, hour: int, entries: int) -> None:
     draw = Random(auction)
     revisions: dict[str, int] = {}
     owner: dict[str, str] = {}
+    standing: list[str] = []
     batch: list[Submission] = []
     for number in range(entries):
         chance = draw.random()
         lab = f"buyer-{draw.randrange(LABS)}"
-        known = f"{auction}-{draw.randrange(max(1, number))}"
-        if chance < ORDER_SHARE or (known not in revisions and chance < ORDER_SHARE + AMEND_SHARE):
+        place = draw.randrange(len(standing)) if standing else 0
+        if chance < ORDER_SHARE or (not standing and chance < SIGNED_SHARE):
             name = f"{auction}-{number}"
-            revisions[name] = 1
-            command: Command = _order(lab, auction, name, _bid(draw, hour), 1)
-            batch.append(_signed(lab, command))
-            owner[name] = lab
+            revisions[name], owner[name] = 1, lab
+            standing.append(name)
+            batch.append(_signed(lab, _order(lab, auction, name, _bid(draw, hour))))
         elif chance < ORDER_SHARE + AMEND_SHARE:
-            revisions[known] += 1
-            lab = owner[known]
+            name = standing[place]
+            lab = owner[name]
+            revisions[name] += 1
             terms = _bid(draw, hour)
-            batch.append(_signed(lab, _order(lab, auction, known, terms, revisions[known])))
-        elif chance < ORDER_SHARE + AMEND_SHARE + CANCEL_SHARE and known in revisions:
-            del revisions[known]
-            lab = owner[known]
-            cancel = CancelOrder(header=header(lab, f"cancel/{known}"), order_id=known)
-            batch.append(_signed(lab, cancel))
+            batch.append(_signed(lab, _order(lab, auction, name, terms, revisions[name])))
+        elif chance < SIGNED_SHARE:
+            name = standing[place]
+            standing[place] = standing[-1]
+            standing.pop()
+            cancel = CancelOrder(header=header(owner[name], f"cancel/{name}"), order_id=name)
+            batch.append(_signed(owner[name], cancel))
         else:
             batch.append(_signed("operator", _deposit(lab, f"{auction}-{number}")))
         if len(batch) >= SUBMITTED_AT_ONCE:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from iso_exchange.client.agents.jobs import Run
-from iso_exchange.client.agents.lab import Policy, Wish
+from iso_exchange.client.agents.lab import Idle, Policy, Wish
 
 MINUTE_S: Final = 60
 
@@ -30,6 +30,9 @@ class CurveLab:
         self.now_s = 0
         self.chip_seconds = 0
         """Chip-seconds served so far."""
+        self.restart_chip_seconds = 0
+        """None: a curve has nothing to restart."""
+        self.idle = Idle()
         self._curve = curve
         self._firm_ppm = firm_ppm
         self._held: dict[tuple[str, str], int] = {}
@@ -42,7 +45,12 @@ class CurveLab:
         while self.now_s < until_s:
             minute = self.now_s // MINUTE_S
             stop = min(until_s, (minute + 1) * MINUTE_S)
-            self.chip_seconds += min(self._wanted(minute), chips) * (stop - self.now_s)
+            seconds = stop - self.now_s
+            used = min(self._wanted(minute), chips)
+            part = min(-used % self.policy.chips_per_node, chips - used)
+            self.chip_seconds += used * seconds
+            self.idle.add(part * seconds, empty=False)
+            self.idle.add((chips - used - part) * seconds, empty=True)
             self.now_s = stop
 
     def wishes(self) -> Iterator[Wish]:

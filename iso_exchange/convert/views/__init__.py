@@ -15,6 +15,7 @@ from iso_exchange.convert.views.auctions import (
     result_view,
 )
 from iso_exchange.convert.views.contracts import (
+    Stage,
     Surroundings,
     Viewer,
     contract_view,
@@ -63,16 +64,20 @@ from iso_exchange.convert.views.settlement import (
     transfer_view,
 )
 from iso_exchange.convert.views.spot import (
+    allocation_view,
     market_view,
     notice_view,
     position_views,
+    returned_view,
     run_view,
 )
 
 __all__ = [
     "Results",
+    "Stage",
     "Surroundings",
     "Viewer",
+    "allocation_view",
     "auction_prices",
     "auction_view",
     "award_view",
@@ -111,6 +116,7 @@ __all__ = [
     "resource_view",
     "result_view",
     "results_of",
+    "returned_view",
     "run_view",
     "site_view",
     "stage_of",

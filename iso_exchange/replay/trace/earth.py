@@ -65,7 +65,8 @@ def read_curves(data_dir: Path) -> dict[str, Curve]:
     if missing:
         raise DataError("BAD_HEADER", str(path), 0, f"columns are missing: {', '.join(missing)}")
     minutes = table["time"].to_numpy().astype("datetime64[m]").astype(np.int64)
-    names = np.array(table["vc"].to_pylist())
+    # Participants have lower-case names; clusters that differ by case alone would lack minutes.
+    names = np.array([str(name).lower() for name in table["vc"].to_pylist()])
     first, count = int(minutes.min()), int(minutes.max() - minutes.min()) + 1
     running, pending, big, waiting = (
         table[name].to_numpy().astype(np.int64) for name in _COLUMNS[2:]
@@ -125,13 +126,3 @@ def curve_bound(demand: CurveDemand, chips: int) -> Fraction:
     rows = [np.asarray(row[first:last], dtype=np.int64) for row in demand.curves.values()]
     total = np.sum(rows, axis=0)
     return Fraction(int(np.minimum(total, chips).sum()), chips * (last - first))
-
-
-def silo_curves(demand: CurveDemand, silo_nodes: Mapping[str, int]) -> tuple[int, ...]:
-    """Chip-seconds per hour of the window that each cluster serves on its own nodes."""
-    first, last = demand.window.start_s // MINUTE_S, demand.window.end_s // MINUTE_S
-    total = np.zeros(last - first, dtype=np.int64)
-    for name, row in demand.curves.items():
-        own = np.asarray(row[first:last], dtype=np.int64)
-        total += np.minimum(own, silo_nodes[name] * CHIPS_PER_NODE)
-    return tuple(int(part) for part in total.reshape(-1, 60).sum(axis=1) * MINUTE_S)

@@ -33,7 +33,6 @@ from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy
 from iso_exchange.client.errors import ClientError
 from iso_exchange.commands import Command, RegisterParticipant, Role
-from iso_exchange.exports.reading import ReadBundle, read_bundle
 from iso_exchange.identity.ca import DevelopmentAuthority
 from iso_exchange.replay.agent import PATIENCE
 from iso_exchange.replay.errors import DataError
@@ -41,14 +40,13 @@ from iso_exchange.replay.stage import Stage, StageError
 from iso_exchange.replay.trace import faults, setup
 from iso_exchange.replay.trace.asks import asks_of
 from iso_exchange.replay.trace.base_load import base_plan
-from iso_exchange.replay.trace.bound import SiloResult, fluid_bound, silo_queue
+from iso_exchange.replay.trace.bound import fluid_bound
 from iso_exchange.replay.trace.drive import AnyLab, Replay, drive
 from iso_exchange.replay.trace.earth import (
     CurveDemand,
     curve_bound,
     curve_demand,
     read_curves,
-    silo_curves,
 )
 from iso_exchange.replay.trace.exchange_market import ExchangeMarket, MarketError
 from iso_exchange.replay.trace.figures import Figures, Reach, figures_of, reaches, shown
@@ -62,6 +60,7 @@ from iso_exchange.replay.trace.regime import (
     demand_of,
     window_of,
 )
+from iso_exchange.replay.trace.silo import silo_curves, silo_queue
 from iso_exchange.replay.traces import (
     SILO_PERCENT,
     TRACE_DAYS,
@@ -69,9 +68,10 @@ from iso_exchange.replay.traces import (
     percentile,
     read_jobs,
 )
+from iso_exchange.sequencer.state import State
 from iso_exchange.server import CLOCK_FILE
 from settlement.ledger import accounts
-from settlement.types import USD, Phase, TransferCode
+from settlement.types import USD
 
 START: Final = UnixSeconds(1_760_918_400)
 """2025-10-20T00:00:00Z, a day of the list prices, is second 0 of the trace."""
@@ -130,8 +130,9 @@ class Plan:
         }
 
 
-Played = tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]
-"""What happened, the labs, the verified ledger, its report, wall seconds by phase."""
+Played = tuple[Replay, Mapping[str, AnyLab], State, Report, Mapping[str, float]]
+"""What happened, the labs, the state that the verified ledger gives, its report, wall seconds by
+phase."""
 
 
 class TraceReplay(Stage):
@@ -144,9 +145,7 @@ class TraceReplay(Stage):
         self._plan = plan
         self._clients: dict[str, Client] = {}
 
-    async def run(
-        self,
-    ) -> tuple[Replay, Mapping[str, AnyLab], ReadBundle, Report, Mapping[str, float]]:
+    async def run(self) -> Played:
         """Play the whole trace.
 
         Raises:
@@ -186,10 +185,13 @@ class TraceReplay(Stage):
                     raise StageError(f"the exchange refused {market.refused[0]}")
                 end_s = plan.demand.window.end_s
                 await operator.send(setup.closing(calendar, end_s))
+                await market.deliver_rest(end_s)
                 await self._await_settled(operator)
                 vkey = load_exchange(self.identities / "operator").log_vkey
-            report, read = await self._audit(vkey)
-            return replay, labs, read, report, spent
+            began = time.perf_counter()
+            report, state = await self._audit(vkey)
+            spent["audit"] = time.perf_counter() - began
+            return replay, labs, state, report, spent
         finally:
             await self.stop()
 
@@ -249,7 +251,7 @@ class TraceReplay(Stage):
                 return
         raise StageError("settlement did not come to rest")
 
-    async def _audit(self, vkey: str) -> tuple[Report, ReadBundle]:
+    async def _audit(self, vkey: str) -> tuple[Report, State]:
         bundle = self._data / "bundle"
         shutil.rmtree(bundle, ignore_errors=True)
         child = await self.spawn(
@@ -265,7 +267,7 @@ class TraceReplay(Stage):
         report, state = verify_and_replay(bundle, vkey)
         if state is None:
             raise StageError(f"the ledger does not replay: {report.summary()}")
-        return report, read_bundle(bundle, vkey)
+        return report, state
 
 
 class _Days:
@@ -352,7 +354,7 @@ def sum_up(
     plan: Plan,
     replay: Replay,
     labs: Mapping[str, AnyLab],
-    bundle: ReadBundle,
+    state: State,
     audit: Report,
 ) -> Summary:
     """Figures of a replay that is over."""
@@ -361,11 +363,10 @@ def sum_up(
     if isinstance(demand, Demand):
         bound = fluid_bound([job for _, job in demand.jobs], layout.chips, demand.window)
         alone = Policy(firm_limit=1, interruptible_limit=1)
-        silo = silo_queue(demand.jobs, dict(layout.silo_nodes), alone, demand.window)
+        silo = silo_queue(demand.jobs, layout, plan.faults, alone, demand.window)
     else:
         bound = curve_bound(demand, layout.chips)
-        served = silo_curves(demand, layout.silo_nodes)
-        silo = SiloResult(chip_seconds=served, chips=layout.chips)
+        silo = silo_curves(demand, layout, plan.faults)
     figures = figures_of(
         options.regime,
         demand.window,
@@ -386,20 +387,19 @@ def sum_up(
             pool.pool_id: [replay.prices[at].get(pool.pool_id, missing)[0] for at in starts]
             for pool in layout.pools
         },
-        money=money_of(bundle, sorted(labs), audit),
+        money=money_of(state, sorted(labs), audit),
         notes=notes(plan, replay),
     )
 
 
-def money_of(bundle: ReadBundle, labs: Sequence[str], audit: Report) -> Money:
-    """Who paid and earned what, from the transfers of the verified ledger, payouts left out."""
+def money_of(state: State, labs: Sequence[str], audit: Report) -> Money:
+    """Who paid and earned what, from the books of the verified ledger, payouts left out."""
     moved: dict[str, int] = defaultdict(int)
-    for item in bundle.extract.movements:
-        transfer = item.transfer
-        outside = transfer.code in (TransferCode.PAYOUT, TransferCode.DEPOSIT)
-        if transfer.asset == USD and transfer.phase is not Phase.PENDING and not outside:
-            moved[transfer.credit] += item.applied
-            moved[transfer.debit] -= item.applied
+    for balance in state.books.balances():
+        if balance.asset == USD:
+            moved[balance.account] += balance.posted
+    for issued in state.statements.values():
+        moved[issued.account] += issued.payout
     suppliers = set(setup.SUPPLIERS.values())
     return Money(
         paid={name: -moved[accounts.cash(name)] for name in labs},
@@ -442,7 +442,7 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
     table = Table(title=summary.title)
     for column in ("", "grid", "silos"):
         table.add_column(column, justify="left" if not column else "right")
-    silo_hours = sorted(used / (summary.silo.chips * 3_600) for used in summary.silo.chip_seconds)
+    silo_hours = sorted(summary.silo.hours)
     low = sum(share < 0.94 for share in silo_hours)  # noqa: PLR2004 - 94 % is a major outage
     rows = (
         ("load", shown(figures.load), ""),
@@ -451,6 +451,9 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
         ("hours below 94 %", str(figures.low_hours), str(low)),
         ("net of restarts", shown(figures.net), ""),
         ("nodes awarded", shown(figures.awarded), ""),
+        ("idle: rest of a node in use", shown(figures.part), ""),
+        ("idle: held, nothing runs", shown(figures.empty), ""),
+        ("idle: held by nobody", shown(figures.unsold), ""),
         ("clairvoyant bound", shown(figures.bound), ""),
         ("ratio to it", shown(figures.mean / figures.bound), ""),
         ("firm start, p50 / p99", _of_jobs(figures, _firm_start(figures)), ""),
@@ -504,11 +507,11 @@ def main() -> None:
     try:
         plan = prepare(options)
         _clear(options.work)
-        replay, labs, bundle, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
+        replay, labs, state, audit, spent = asyncio.run(TraceReplay(options, plan, console).run())
     except (DataError, StageError, MarketError, ClientError) as error:
         console.print(f"[red]The replay failed:[/red] {error}")
         raise SystemExit(1) from error
-    summary = sum_up(options, plan, replay, labs, bundle, audit)
+    summary = sum_up(options, plan, replay, labs, state, audit)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page(summary))
     print_summary(console, summary, spent)

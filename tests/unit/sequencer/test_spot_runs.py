@@ -61,6 +61,25 @@ def test_firm_steps_bind_interval_0_and_a_firm_block_its_whole_look_ahead() -> N
     assert positions(world, "gang") == dict.fromkeys(range(5), 16)
 
 
+def test_a_gang_worth_more_than_the_cap_does_not_take_what_is_bound() -> None:
+    world = opened()
+    offer(world)
+    world.must(steps_terms(world, "idle", chips=56))
+    run_at(world, at(0))
+    assert positions(world, "idle") == {0: 56, 1: 56}
+    world.must(world.deposit("lab", 10_000))
+    # Over an hour it is worth more than eight bound chips at the price cap, and awarded them.
+    world.must(gang_terms(world, "gang", limit=95 * USD, notice_s=None))
+    run = run_at(world, at(1))
+    assert run.outcome is not None
+    awards = {award.order_id: award for award in run.outcome.awards}
+    assert awards["gang"].first == 0
+    assert positions(world, "gang") == {}
+    assert positions(world, "idle") == {0: 56, 1: 56, 2: 48}
+    run_at(world, at(2))
+    assert positions(world, "gang") == dict.fromkeys(range(2, 14), 16)
+
+
 def test_a_notice_a_firm_spike_displaces_the_gang_at_the_end_of_its_notice() -> None:
     world = opened()
     offer(world)
@@ -321,3 +340,22 @@ def test_work_that_runs_keeps_its_place_for_its_restart_cost(
     assert bool(run.notices) is not stays
     run_at(world, at(2))
     assert bool(positions(world, "new")) is not stays
+
+
+def test_a_gang_does_not_begin_on_chips_that_are_bound_to_others() -> None:
+    """It is worth more in one interval than a node of theirs is at the cap."""
+    world = opened(price_cap=10 * USD)
+    offer(world)
+    world.must(steps_terms(world, "runs", chips=40))
+    run_at(world, at(0))
+    world.must(gang_terms(world, "gang", chips=32, limit=9 * USD, notice_s=None))
+    run = run_at(world, at(1))
+    assert run.outcome is not None
+    gang = next(award for award in run.outcome.awards if award.order_id == "gang")
+    assert gang.first == 0, "the engine lets it in on bound chips"
+    assert positions(world, "gang") == {}
+    assert positions(world, "runs") == {0: 40, 1: 40, 2: 32}
+    assert sum(notice.chips for notice in run.notices) == 8
+    run_at(world, at(2))
+    assert positions(world, "gang")[2] == 32
+    assert positions(world, "runs")[2] == 32
