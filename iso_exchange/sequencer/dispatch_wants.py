@@ -18,6 +18,7 @@ from iso_exchange.dispatch_commands import node_number
 from iso_exchange.sequencer.dispatch_state import Calendar, Row
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_seconds
 from settlement.types import Contract, SpareHour
 
 PUBLISHED = (AuctionState.PUBLISHED, AuctionState.SETTLED)
@@ -285,8 +286,8 @@ def _auctions(state: State, start: int) -> Iterator[Auction]:
 
 
 def _hour(auction: Auction, start: int) -> int:
-    first = auction.spec.intervals[0]
-    return first.start + (start - first.start) // first.duration_s * first.duration_s
+    first, length = auction.spec.intervals[0], delivery_seconds(auction)
+    return first.start + (start - first.start) // length * length
 
 
 def _calendar(state: State, auction: Auction) -> Calendar:
