@@ -63,13 +63,17 @@ class DocumentError(ValueError):
     """A document that does not decode; the message names the place and what is wrong."""
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, write: Writer | None = None) -> bytes:
     """Canonical JSON bytes of a frozen dataclass (or a tuple of them).
+
+    Args:
+        value: What to write.
+        write: As of ``digest``.
 
     Raises:
         DocumentError: the value holds something that has no canonical form, such as a float.
     """
-    return b"".join(map(_octets, _pieces(value)))
+    return b"".join(map(_octets, _pieces(value, write)))
 
 
 def digest(value: object, write: Writer | None = None) -> str:

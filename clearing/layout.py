@@ -153,6 +153,7 @@ class Choice:
         hint: Column values near which the linear problem with these decisions has its
             solution, or empty.
         hint_duals: Row duals near those of that solution, where the choice was coordinated.
+        hint_error: Share of a typical price that they may be off by.
     """
 
     proven: bool
@@ -164,6 +165,7 @@ class Choice:
     bound_duals: Floats = field(default_factory=lambda: np.zeros(0))
     whole_duals: Floats = field(default_factory=lambda: np.zeros(0))
     hint_duals: Floats = field(default_factory=lambda: np.zeros(0))
+    hint_error: float = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

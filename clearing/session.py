@@ -1,21 +1,43 @@
-"""What one auction after another of a market need not read again: orders that still stand.
+"""What one auction after another of a market need not do again: orders that still stand.
 
 A spot market clears the same book every few minutes with a few orders changed. Orders are frozen
 values, so an order object that was checked and written once is the same order ever after: a
 session knows it by identity and keeps the object, so that its identity is not given to another.
-What a session saves is time. The outcome is that of the book and the seed alone.
+
+Who builds the books hands an order that did not change over as the *same object*: keep one per
+order and what it says in the run (its terms, counted from the first interval), and make a new one
+only where that is another. Equal copies are right too, and are read anew.
+
+    session = Session()
+    document = session.encode(book)                # the bytes of codec.encode
+    outcome = clear(book, seed, session=session)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clearing import codec
 from clearing.types import Book
 
 _ORDERS: Final = ("offers", "step_bids", "block_bids", "work_bids", "nominations")
+
+
+@dataclass(slots=True)
+class _Known:
+    """An order of the last book.
+
+    Attributes:
+        order: The object itself.
+        text: Its canonical text.
+        checked: Its types were checked.
+    """
+
+    order: object
+    text: str
+    checked: bool = False
 
 
 class Session:
@@ -26,20 +48,32 @@ class Session:
 
     def __init__(self) -> None:
         """Know nothing."""
-        self._known: dict[int, tuple[object, str]] = {}
-        self._kept: dict[int, tuple[object, str]] = {}
+        self._known: dict[int, _Known] = {}
+        self._kept: dict[int, _Known] = {}
 
     def unseen(self, book: Book) -> Book:
         """The book without the orders whose types were checked in an earlier auction."""
         known = self._known
-        if not known:
+        checked = {name for name, found in known.items() if found.checked}
+        if not checked:
             return book
         rest: dict[str, Any] = {
-            name: tuple(order for order in getattr(book, name) if id(order) not in known)
+            name: tuple(order for order in getattr(book, name) if id(order) not in checked)
             for name in _ORDERS
             if type(getattr(book, name)) is tuple
         }
         return replace(book, **rest)
+
+    def encode(self, book: Book) -> bytes:
+        """``codec.encode`` of a canonical book; only orders that are new are written.
+
+        Raises:
+            DocumentError: as ``codec.encode``.
+        """
+        self._kept = {}
+        found = codec.encode(book, self._write)
+        self._known, self._kept = self._kept, {}
+        return found
 
     def digest(self, book: Book) -> str:
         """``codec.digest`` of a validated canonical book; its orders are known from now on.
@@ -50,6 +84,8 @@ class Session:
         self._kept = {}
         found = codec.digest(book, self._write)
         self._known, self._kept = self._kept, {}
+        for known in self._known.values():
+            known.checked = True
         return found
 
     def _write(self, values: Sequence[object]) -> list[str]:
@@ -57,9 +93,9 @@ class Session:
         known, kept = self._known, self._kept
         missing = [value for value in values if id(value) not in known]
         for value, text in zip(missing, codec.texts(missing), strict=True):
-            known[id(value)] = (value, text)
+            known[id(value)] = _Known(value, text)
         found = []
         for value in values:
-            kept[id(value)] = pair = known[id(value)]
-            found.append(pair[1])
+            kept[id(value)] = one = known[id(value)]
+            found.append(one.text)
         return found

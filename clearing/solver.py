@@ -123,12 +123,13 @@ class Solution:
     basis: Basis | None = None
 
 
-def solve_linear(program: Program, basis: Basis | None = None) -> Solution:
+def solve_linear(program: Program, basis: Basis | None = None, *, sifted: bool = False) -> Solution:
     """Solve the linear program (``whole`` is ignored) with its duals.
 
     Args:
         program: What to solve.
         basis: A vertex near the best one, for the primal simplex to go on from.
+        sifted: There is nothing to presolve: columns of no account were left out already.
 
     Raises:
         SolverError: infeasible, unbounded or numerically stuck.
@@ -139,8 +140,12 @@ def solve_linear(program: Program, basis: Basis | None = None) -> Solution:
         result = _run_from(program, basis)
         if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
             return _read_linear(program, result)
-    for kind in (Kind.GLOP, Kind.HIGHS) if small else (Kind.HIGHS, Kind.GLOP):
-        result = _run(_proto(program, whole=False), kind, _parameters(kind), _no_hint())
+    for kind in (Kind.GLOP, Kind.HIGHS) if small and not sifted else (Kind.HIGHS, Kind.GLOP):
+        parameters = _parameters(kind)
+        if sifted:
+            # HiGHS takes half the time of GLOP then, and two thirds of its own with presolve.
+            parameters.presolve = parameters_pb2.EMPHASIS_OFF
+        result = _run(_proto(program, whole=False), kind, parameters, _no_hint())
         if result.termination.reason == result_pb2.TERMINATION_REASON_OPTIMAL:
             return _read_linear(program, result)
         failure = _reason(result)

@@ -81,13 +81,16 @@ public protobuf operator chip-table=CHIP_TABLE auction-spec=AUCTION_SPEC
 public protobuf operator auction-halt=AUCTION_HALTED auction-resume=AUCTION_RESUMED
 public protobuf operator spot-market=SPOT_MARKET spot-halt=SPOT_HALTED spot-resume=SPOT_RESUMED
 public protobuf operator spot-close=SPOT_CLOSED
+public protobuf buyer access-key=ACCESS_KEY
 closed json exchange auction-result=AUCTION_RESULT award=AWARD notice=NOTICE postings=POSTINGS
 closed json exchange statement=STATEMENT spot-result=SPOT_RESULT correction=CORRECTION
 closed json exchange rebate=REBATE pool-rebate=POOL_REBATE
+closed json exchange instructions=INSTRUCTIONS provisioning-timeout=PROVISIONING_TIMEOUT
+closed protobuf supplier batch-acknowledgement=INSTRUCTIONS_ACKNOWLEDGED handover=HANDOVER
 closed protobuf supplier+buyer webhook=WEBHOOK order=ORDER order-cancellation=ORDER_CANCELLED
 closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
-closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION
+closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
 closed protobuf buyer release=RELEASE recall=RECALL
 closed protobuf meter meter-batch=METER_BATCH
 closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
@@ -916,6 +919,9 @@ class Walk:
     def on_recall(self, body: Fields, index: int, leaf: bytes) -> None:
         name = text(body, 3)
         self.nominations[self.releases[name]] = (name, index, leaf)
+
+    def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
 
     def on_meter_batch(self, body: Fields, *_: Any) -> None:
         rows = self.readings[text(body, 3), seconds(body, 4)] = {}

@@ -35,6 +35,11 @@ from iso_exchange import money_commands
 from iso_exchange.base_load_commands import Recall as Recall  # noqa: PLC0414
 from iso_exchange.base_load_commands import Release as Release  # noqa: PLC0414
 from iso_exchange.base_load_commands import TimedSegment as TimedSegment  # noqa: PLC0414
+from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
+from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
 from iso_exchange.header import Header as Header  # noqa: PLC0414 - commands are found here
 from iso_exchange.header import Role as Role  # noqa: PLC0414 - the same
 from iso_exchange.key_commands import CloseLog as CloseLog  # noqa: PLC0414
@@ -42,6 +47,9 @@ from iso_exchange.key_commands import ContinueLog as ContinueLog  # noqa: PLC041
 from iso_exchange.key_commands import RegisterRootKey as RegisterRootKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateKey as RotateKey  # noqa: PLC0414
 from iso_exchange.key_commands import RotateLogKey as RotateLogKey  # noqa: PLC0414
+from iso_exchange.product_commands import ChipSegment as ChipSegment  # noqa: PLC0414
+from iso_exchange.product_commands import ProductCommand as ProductCommand  # noqa: PLC0414
+from iso_exchange.product_commands import ReturnHours as ReturnHours  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseRun as CloseRun  # noqa: PLC0414
 from iso_exchange.spot_commands import CloseSpotMarket as CloseSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import GiveNotices as GiveNotices  # noqa: PLC0414
@@ -559,6 +567,11 @@ Command = (
     | Recall
     | SubmitReadings
     | ReportOutage
+    | InstructSuppliers
+    | AcknowledgeBatch
+    | SignReceipt
+    | DeclareTimeout
+    | SetAccessKey
     | CloseAuction
     | CloseRun
     | GiveNotices
@@ -577,4 +590,5 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | ProductCommand
 )

@@ -28,6 +28,7 @@ from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
 from iso_exchange.config import Config, ConfigError
+from iso_exchange.dispatcher.dispatcher import Dispatcher
 from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
 from iso_exchange.gateway.http_server import HttpServer
@@ -263,7 +264,7 @@ class Exchange:
         await self._start_servers(store, clock, publisher, journal)
 
     def _spawn_market(self, clock: Clock, store: LedgerStore, journal: Journal) -> None:
-        """Auctioneers and settler: what moves auctions along."""
+        """Auctioneers, dispatcher and settler: what moves auctions along."""
         config = self._config
         assert self._sequencer is not None  # started before
         auctioneer = Auctioneer(
@@ -279,6 +280,9 @@ class Exchange:
             origin=config.origin,
             spot_directory=config.data / "spot",
         )
+        dispatcher = Dispatcher(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
         webhooks = Webhooks(
             sequencer=self._sequencer,
             store=store,
@@ -288,6 +292,7 @@ class Exchange:
         self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
+        self._spawn("dispatcher", dispatcher.run())
         self._spawn("settler", settler.run())
 
     async def _start_servers(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clearing.shapes import LATER
 from clearing.types import PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange.header import Header
@@ -21,6 +22,8 @@ class OpenSpotMarket:
         seed_anchor: Lower-case hex end of the chain of tie seeds: the SHA-256 of the first
             run's seed.
         chain_length: Seeds that the chain holds: the most runs that can be published.
+        ready_within_s: Suppliers are instructed, and hand nodes over at most this long after a
+            start; 0 where they are not instructed.
     """
 
     header: Header
@@ -38,6 +41,7 @@ class OpenSpotMarket:
     seed_anchor: str
     chain_length: int
     tariff: Tariff
+    ready_within_s: Seconds = field(default=Seconds(0), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

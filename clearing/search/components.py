@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clearing.program import Flags, Integers
+from clearing.program import Flags, Floats, Integers
 from clearing.search.coordinate.compiled import compiled
 
 
@@ -34,3 +34,33 @@ def unite(rows: Integers, columns: Integers, free: Flags, live: Flags, label: In
             label[one] = other
     for at in range(label.size):
         label[at] = label[label[at]]
+
+
+@compiled
+def hold(
+    rows: Integers,
+    columns: Integers,
+    values: Floats,
+    fixed: Flags,
+    at_values: Floats,
+    moved: Floats,
+    kept: Integers,
+) -> int:
+    """Add what fixed columns make of each row to ``moved``; counts entries of the others.
+
+    Args:
+        rows, columns, values: Of each entry.
+        fixed: Per column.
+        at_values: Where fixed columns are.
+        moved: Per row.
+        kept: Filled with the positions of entries of columns that are not fixed.
+    """
+    count = 0
+    for at in range(rows.size):
+        column = columns[at]
+        if not fixed[column]:
+            kept[count] = at
+            count += 1
+        elif at_values[column] != 0.0:
+            moved[rows[at]] += values[at] * at_values[column]
+    return count

@@ -7,7 +7,8 @@ from dataclasses import replace
 from clearing.layout import Choice, Model, Settled
 from clearing.market import NONE
 from clearing.model import fix
-from clearing.search.sifting import Start, solve_by_parts
+from clearing.search.doubt import Start
+from clearing.search.sifting import solve_by_parts
 from clearing.solver import restrict_to_best
 
 
@@ -28,7 +29,7 @@ def settle(model: Model, choice: Choice) -> Settled:
     fills = layout.fill[(layout.fill != NONE) & choice.chosen]
     duals = choice.hint_duals if choice.hint_duals.size else choice.row_duals
     start = (
-        Start(values=choice.hint, duals=duals, choices=cells, ties=fills)
+        Start(values=choice.hint, duals=duals, choices=cells, ties=fills, error=choice.hint_error)
         if choice.hint.size
         else None
     )

@@ -16,19 +16,26 @@ import numpy as np
 
 from clearing.errors import SolverError
 from clearing.program import Flags, Floats, Integers, Part, Program, split_program
+from clearing.search.doubt import (
+    Choices,
+    Start,
+    band_of,
+    best_of,
+    choices_of,
+    missed_rows,
+    narrowed,
+    price_far,
+    reduced_costs,
+    released,
+    without,
+)
 from clearing.solver import FACE, At, Basis, Ended, Places, Solution, solve_linear
-
-_BAND: Final = 0.03
-"""Reduced costs below this share of a typical price are not clearly one-sided."""
 
 _NARROW: Final = 0.1
 """The same, as a share of it, once everything but ties is at its best."""
 
 _ROOM: Final = 1.0
 """Room in a row, in its units, from which on it is not looked at before it is missed."""
-
-_CHUNK: Final = 2**20
-"""Entries looked at together: a large book has few that are not those of a fixed column."""
 
 _APART: Final = 2
 """Rounds in which parts are solved without what ties them together, at most."""
@@ -48,30 +55,8 @@ _DEAR: Final = 100.0
 _FARTHER: Final = 4.0
 """Growth of the reach of parts that lack something, from one round to the next."""
 
-_MISSED: Final = 1e-7
-"""Share of its activity by which a row may miss its bound: solvers do."""
-
 _SIFTED_COLUMNS_MIN: Final = 3_000
 """Smaller programs are solved without holding anything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Where to look for the solution of a program.
-
-    Attributes:
-        values: Column values near a solution; they need not be feasible.
-        duals: Row duals near a solution, in the solver's sign.
-        choices: Rows "at most" of orders that choose among their own columns, each column in one
-            of them at most: their duals follow from those of the other rows.
-        ties: Columns, few of which end between their bounds, that join parts which share nothing
-            else.
-    """
-
-    values: Floats
-    duals: Floats
-    choices: Integers
-    ties: Integers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +84,7 @@ class _State:
     band: float
     basis: Basis
     missing: Places
-    choices: _Choices
+    choices: Choices
 
 
 def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
@@ -114,36 +99,76 @@ def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
         SolverError: infeasible, unbounded or numerically stuck.
     """
     open_ = program.lower < program.upper
-    whole, program = program, _without(program, ~open_)
     if start is None or int(open_.sum()) < _SIFTED_COLUMNS_MIN:
-        state = _State(
-            values=_nearest_bound(program),
-            duals=np.zeros(program.row_lower.size),
-            free=open_,
-            stale=np.ones(open_.size, dtype=np.bool_),
-            live=_bounded(program),
-            ties=np.zeros(open_.size, dtype=np.bool_),
-            guess=np.zeros(program.row_lower.size),
-            reach=np.inf,
-            band=0.0,
-            basis=_no_basis(program),
-            missing=_nothing_missing(program),
-            choices=_choices(program, np.zeros(0, dtype=np.int64)),
-        )
-    else:
-        state = _guess(program, start, open_)
+        state = _nothing_known(program, open_)
+        _converge(without(program, ~open_), open_, state)
+        return _solution(program, state)
+    narrow = narrowed(program, start, open_)
+    near = narrow.lower < narrow.upper
+    rest = without(narrow, ~near)
+    state = _guess(rest, start, near)
+    while True:
+        try:
+            _converge(rest, near, state)
+        except SolverError:
+            if (near == open_).all():
+                raise
+            # The guess was no good.
+            narrow, near, rest = program, open_, without(program, ~open_)
+            state = _guess(rest, start, near)
+            continue
+        price_far(program, start, near, state.values, state.duals)
+        more = released(program, start, open_ & ~near, state.values, state.duals)
+        if not more.any():
+            return _solution(program, state)
+        near = near | more
+        state.free |= more
+        state.stale |= more
+        lower = np.where(near, program.lower, narrow.lower)
+        narrow = replace(narrow, lower=lower, upper=np.where(near, program.upper, narrow.upper))
+        rest = without(narrow, ~near)
+        state.choices = choices_of(rest, start.choices)
+
+
+def _nothing_known(program: Program, open_: Flags) -> _State:
+    """Everything that is open is solved for."""
+    return _State(
+        values=_nearest_bound(program),
+        duals=np.zeros(program.row_lower.size),
+        free=open_.copy(),
+        stale=np.ones(open_.size, dtype=np.bool_),
+        live=_bounded(program),
+        ties=np.zeros(open_.size, dtype=np.bool_),
+        guess=np.zeros(program.row_lower.size),
+        reach=np.inf,
+        band=0.0,
+        basis=_no_basis(program),
+        missing=_nothing_missing(program),
+        choices=choices_of(program, np.zeros(0, dtype=np.int64)),
+    )
+
+
+def _converge(program: Program, open_: Flags, state: _State) -> None:
+    """Solve for open columns until no held one among them would gain by moving.
+
+    Args:
+        program: Without the columns that are fixed.
+        open_: Columns that are not fixed.
+        state: Where it stands; at the end its values and duals are those of the solution.
+    """
     dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
     apart = _APART
     while True:
         lacking = _solve_stale(program, state)
-        _price_choices(program, state)
+        _pricechoices_of(program, state)
         reduced = reduced_costs(program, state.duals)
-        missed = _missed(program, state.values)
+        missed = missed_rows(program, state.values)
         wrong = _wrong(program, state, reduced) & open_
         apart -= 1
         if state.ties.any() and (apart == 0 or not (wrong & ~state.ties).any()):
             if not wrong.any() and not missed.any():
-                return _solution(whole, state)
+                state.ties[:] = False
+                return
             _join(program, state, reduced, missed, wrong)
             continue
         if state.ties.any():
@@ -154,7 +179,7 @@ def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
             lacking |= bool(stuck.any())
             wrong |= stuck & (np.abs(reduced) <= state.reach) & open_
             if not lacking and not more and not wrong.any():
-                return _solution(whole, state)
+                return
             if lacking and state.reach > dearest:
                 message = "INFEASIBLE linear program"
                 raise SolverError(message)
@@ -202,39 +227,6 @@ def _again(program: Program, state: _State, rows: Flags) -> None:
     state.stale &= state.free
 
 
-def _without(program: Program, fixed: Flags) -> Program:
-    """The program with what its fixed columns add up to moved into the bounds of the rows."""
-    moved = np.zeros(program.row_lower.size)
-    kept = [np.zeros(0, dtype=np.int64)]
-    for first in range(0, program.values.size, _CHUNK):
-        columns = program.columns[first : first + _CHUNK]
-        out = fixed[columns]
-        kept.append(first + np.flatnonzero(~out))
-        held = first + np.flatnonzero(out & (program.lower[columns] != 0))
-        weights = program.values[held] * program.lower[program.columns[held]]
-        moved += np.bincount(program.rows[held], weights=weights, minlength=moved.size)
-    entries = np.concatenate(kept)
-    return replace(
-        program,
-        row_lower=program.row_lower - moved,
-        row_upper=program.row_upper - moved,
-        rows=program.rows[entries],
-        columns=program.columns[entries],
-        values=program.values[entries],
-    )
-
-
-def reduced_costs(program: Program, duals: Floats) -> Floats:
-    """Change of the objective per unit of each column at row duals."""
-    charged = np.bincount(
-        program.columns,
-        weights=program.values * duals[program.rows],
-        minlength=program.objective.size,
-    )
-    found: Floats = program.objective - charged
-    return found
-
-
 def _no_basis(program: Program) -> Basis:
     """Nothing known of any column or row."""
     return Basis(
@@ -258,13 +250,12 @@ def _guess(program: Program, start: Start, open_: Flags) -> _State:
 
     The duals of rows that nobody is free in stay as guessed where the row binds.
     """
-    choices = _choices(program, start.choices)
+    choices = choices_of(program, start.choices)
     guess = start.duals.copy()
     guess[choices.rows] = 0.0
     reduced = reduced_costs(program, guess)
-    prices = np.abs(program.objective[open_ & (program.objective != 0)])
-    band = FACE + (_BAND * float(np.median(prices)) if prices.size else 0.0)
-    best = _best_of(choices, reduced)
+    band = band_of(program, start, open_)
+    best = best_of(choices, reduced)
     guess[choices.rows] = best
     # A column that loses to another of its order is out, one without a rival is in.
     rest = reduced[choices.column] / choices.value
@@ -302,41 +293,7 @@ def _guess(program: Program, start: Start, open_: Flags) -> _State:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choices:
-    """Entries of the rows in which an order chooses among its columns.
-
-    Attributes:
-        rows: The rows.
-        of: Position in ``rows`` of each entry, ``column`` and ``value`` of it.
-    """
-
-    rows: Integers
-    of: Integers
-    column: Integers
-    value: Floats
-
-
-def _choices(program: Program, rows: Integers) -> _Choices:
-    position = np.full(program.row_lower.size, -1, dtype=np.int64)
-    position[rows] = np.arange(rows.size)
-    entry = np.flatnonzero(position[program.rows] >= 0)
-    return _Choices(
-        rows=rows,
-        of=position[program.rows[entry]],
-        column=program.columns[entry],
-        value=program.values[entry],
-    )
-
-
-def _best_of(choices: _Choices, reduced: Floats) -> Floats:
-    """Dual of each choice: what its best column gains per unit of the row, 0 where none does."""
-    best = np.zeros(choices.rows.size)
-    np.maximum.at(best, choices.of, reduced[choices.column] / choices.value)
-    return best
-
-
-def _price_choices(program: Program, state: _State) -> None:
+def _pricechoices_of(program: Program, state: _State) -> None:
     """Set the duals of choices in which nobody is free."""
     choices = state.choices
     if choices.rows.size == 0:
@@ -351,7 +308,7 @@ def _price_choices(program: Program, state: _State) -> None:
     )
     full = used >= program.row_upper[choices.rows] - FACE
     state.duals[choices.rows[held]] = 0.0
-    best = _best_of(choices, reduced_costs(program, state.duals))
+    best = best_of(choices, reduced_costs(program, state.duals))
     state.duals[choices.rows[held & full]] = best[held & full]
 
 
@@ -368,15 +325,6 @@ def _wrong(program: Program, state: _State, reduced: Floats) -> Flags:
     at_lower, at_upper = state.values <= program.lower, state.values >= program.upper
     gains = ((reduced > FACE) & ~at_upper) | ((reduced < -FACE) & ~at_lower)
     return gains & ~state.free
-
-
-def _missed(program: Program, values: Floats) -> Flags:
-    """Rows that do not hold."""
-    activity = program.activity(values)
-    slack = _MISSED * np.maximum(1.0, np.abs(activity))
-    missed: Flags = activity < program.row_lower - slack
-    missed |= activity > program.row_upper + slack
-    return missed
 
 
 def _stuck(program: Program, state: _State, missed: Flags) -> Flags:
@@ -413,7 +361,7 @@ def _solve_stale(program: Program, state: _State) -> bool:
         # Without its ties a part lacks something as a rule, and goes on to.
         if not apart:
             try:
-                found = solve_linear(part.program, basis)
+                found = solve_linear(part.program, basis, sifted=state.band > 0.0)
             except SolverError:
                 if not np.isfinite(state.reach):
                     raise
@@ -474,6 +422,7 @@ def _solve_elastic(part: Part, state: _State, basis: Basis | None) -> Solution:
             values=np.concatenate((program.values, np.where(more < low.size, 1.0, -1.0))),
         ),
         basis and Basis(columns=np.concatenate((basis.columns, missing)), rows=basis.rows),
+        sifted=state.band > 0.0,
     )
     if found.basis is not None:
         missing = found.basis.columns[size:]

@@ -18,6 +18,7 @@ from typing import Final
 from clearing.shapes import LATER
 from iso_exchange.commands import (
     Command,
+    InstructSuppliers,
     IssueStatement,
     NotifyAward,
     PublishPrices,
@@ -61,6 +62,7 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    InstructSuppliers: ("batch_sha256",),
 }
 
 

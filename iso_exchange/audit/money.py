@@ -20,6 +20,7 @@ from iso_exchange.commands import Command, IssueStatement, PublishCommunityTotal
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
 from iso_exchange.settler.interval import settle_interval
 from iso_exchange.settler.recomputation import (
@@ -45,18 +46,6 @@ from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Postings
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
 SECONDS_PER_DAY = 86_400
-BOOKED = frozenset(
-    (
-        SettleHour,
-        PublishSpot,
-        CorrectHour,
-        RebateRents,
-        RebatePool,
-        IssueStatement,
-        PublishCommunityTotal,
-    )
-)
-"""Commands that ``MoneyAudit.before`` checks."""
 
 _Key = tuple[str, str]
 
@@ -151,6 +140,7 @@ class MoneyAudit:
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
+            passed=passed_of(state),
         )
         self._follows(
             entry,

@@ -27,6 +27,7 @@ from iso_exchange.commands import (
     PublishResult,
     Recall,
     Release,
+    ReturnHours,
     SubmitOrder,
 )
 from iso_exchange.publication import PricesDocument, award_notice, prices_document
@@ -34,17 +35,18 @@ from iso_exchange.sequencer.grants import payers_of
 from iso_exchange.sequencer.spot import renewal_of
 from iso_exchange.sequencer.spot_assignment import Terms, assigned, assigned_in_run
 from iso_exchange.sequencer.spot_binding import Stops
-from iso_exchange.sequencer.spot_market import BOUND_PREFIX, RELEASE_PREFIX, is_later
+from iso_exchange.sequencer.spot_market import (
+    BOUND_PREFIX,
+    RELEASE_PREFIX,
+    RETURN_PREFIX,
+    is_later,
+)
 from iso_exchange.sequencer.state import Auction, BookOrder, State, find_auction, intervals_of
 from settlement.ledger import proofs
 from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
 
 PPB_PER_PPM = 1_000
-JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
-"""Commands that ``ResultAudit.before`` checks."""
-KEPT = frozenset((CloseRun, SubmitOrder, CancelOrder, CancelAllOrders, Nominate, Release, Recall))
-"""Commands that ``ResultAudit.after`` remembers."""
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class ResultAudit:
     _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
     _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _releases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _returns: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _commitments: dict[str, str] = field(default_factory=dict)
     _frozen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -132,6 +135,8 @@ class ResultAudit:
             self._nominations[key] = (entry.index, entry.leaf_hash)
         elif isinstance(command, Recall):
             self._nominations[self._releases[command.release_id]] = (entry.index, entry.leaf_hash)
+        elif isinstance(command, ReturnHours):
+            self._returns[command.market_id, command.return_id] = (entry.index, entry.leaf_hash)
 
     def _freeze(self, state: State, command: CloseRun, entry: EntryContext) -> None:
         """Root over the leaves, as the log has them, of what is in a run's book."""
@@ -144,8 +149,13 @@ class ResultAudit:
             leaves.extend(
                 self._orders[order.order_id][2:]
                 for order in orders
-                if not order.order_id.startswith((RELEASE_PREFIX, BOUND_PREFIX))
+                if not order.order_id.startswith((RELEASE_PREFIX, RETURN_PREFIX, BOUND_PREFIX))
                 and not is_later(order.order_id)
+            )
+            leaves.extend(
+                self._returns[command.market_id, offer.order_id.removeprefix(RETURN_PREFIX)]
+                for offer in book.offers
+                if offer.order_id.startswith(RETURN_PREFIX)
             )
             for nomination in book.nominations:
                 key = (command.market_id, nomination.entitlement_id)

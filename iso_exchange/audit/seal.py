@@ -23,9 +23,6 @@ from iso_exchange.commands import (
 
 NAMES_SHOWN_MAX: Final = 3
 
-SEALING: Final = (CloseRun, CloseSpotMarket, CreateAuction, OpenSpotMarket, PublishPrices)
-"""Commands of which ``Seal.see`` takes note."""
-
 SEALED_STEPS: Final = (
     Step.SIGNATURES,
     Step.COMMITMENTS,

@@ -20,10 +20,12 @@ from iso_exchange.cli.session import (
 )
 from iso_exchange.client import BLANK_HEADER, Client, Receipt
 from iso_exchange.commands import (
+    ChipSegment,
     CloseSpotMarket,
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    ReturnHours,
 )
 
 app: Final = typer.Typer(
@@ -56,6 +58,14 @@ def open_market(
         DEFAULTS.price_cap
     ),
     tick: Annotated[str, typer.Option("--tick", help="Prices are multiples of it.")] = "0.001",
+    ready_within: Annotated[
+        int,
+        typer.Option(
+            "--ready-within",
+            min=0,
+            help="Seconds for suppliers to hand nodes over; 0: they are not instructed.",
+        ),
+    ] = 120,
     runs: Annotated[
         int, typer.Option("--runs", min=1, help="Most runs: seeds in the chain.")
     ] = TEN_YEARS_OF_RUNS,
@@ -86,6 +96,7 @@ def open_market(
                 seed_anchor=(await client.seed_anchor(market, runs)).hex(),
                 chain_length=runs,
                 tariff=Tariff(),
+                ready_within_s=Seconds(ready_within),
             )
         )
 
@@ -252,6 +263,63 @@ def orders(context: typer.Context, market: Market, as_json: Json = False) -> Non
             "notices": [output.plain(item) for item in notices],
         },
         output.table(("ORDER", "POOL", "BOUND", "CHIPS", "STOPS", "REASON"), rows),
+        as_json=as_json,
+    )
+
+
+@app.command("return")
+def return_hours(
+    context: typer.Context,
+    market: Market,
+    contract: Annotated[str, typer.Option("--contract", help="Own contract; see iso contract.")],
+    chips: Annotated[str, typer.Option("--chips", help="Whole nodes; 0 takes all back.")],
+    start: Annotated[str, typer.Option("--from", help="First interval.")] = "",
+    end: Annotated[str, typer.Option("--to", help="End, not included.")] = "",
+    return_id: Annotated[str, typer.Option("--id", help="Default: a fresh one.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give hours of a contract back: runs sell them at their price, which is yours."""
+    quantity = values.parse_chips(chips, "--chips") if chips != "0" else None
+    identifier = return_id or values.new_identifier("ret")
+    segments: tuple[ChipSegment, ...] = ()
+    if quantity is not None:
+        first, last = values.parse_time(start, "--from"), values.parse_time(end, "--to")
+        segments = (ChipSegment(start=first, end=last, chips=quantity),)
+    command = ReturnHours(
+        header=BLANK_HEADER,
+        return_id=identifier,
+        contract_id=contract,
+        market_id=market,
+        segments=segments,
+    )
+    receipt = send(context, command, as_json=as_json)
+    output.answer(
+        receipt_document(receipt, return_id=identifier),
+        accepted(f"Returned {quantity or 0} chips of {contract}", receipt),
+        as_json=as_json,
+    )
+    output.next_steps(f"iso spot returns {market}", as_json=as_json)
+
+
+@app.command("returns")
+def returns(context: typer.Context, market: Market, as_json: Json = False) -> None:
+    """List what is given back of own contracts, and what runs sold of it."""
+    found = call(context, lambda client: client.returns(market), as_json=as_json)
+    rows = [
+        (
+            item.return_id,
+            item.contract_id,
+            output.interval_text(part.start_time, part.end_time),
+            f"{part.chip_count:,}",
+            kind,
+        )
+        for item in found
+        for kind, parts in (("returned", item.segments), ("sold", item.sold_segments))
+        for part in parts
+    ]
+    output.answer(
+        {"returns": [output.plain(item) for item in found]},
+        output.table(("RETURN", "CONTRACT", "TIME", "CHIPS", ""), rows),
         as_json=as_json,
     )
 

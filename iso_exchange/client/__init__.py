@@ -14,7 +14,7 @@ Example:
             print(update.cursor, update.events)
 """
 
-from iso_exchange.client.client import Client, Watched, WatchedAuction
+from iso_exchange.client.client import Client, Watched, WatchedAuction, WatchedBatch
 from iso_exchange.client.errors import (
     ClientError,
     IdentityError,
@@ -52,6 +52,7 @@ __all__ = [
     "UntrustedAnswer",
     "Watched",
     "WatchedAuction",
+    "WatchedBatch",
     "load_exchange",
     "load_identity",
 ]

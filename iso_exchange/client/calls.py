@@ -12,6 +12,7 @@ from iso_exchange import commands, money_commands
 from iso_exchange.api.v1 import (
     auction_service_pb2,
     delivery_service_pb2,
+    dispatch_service_pb2,
     entitlement_service_pb2,
     market_service_pb2,
     metering_service_pb2,
@@ -40,6 +41,7 @@ CALLS: Final[dict[type, str]] = {
     commands.HaltSpotMarket: "SpotService.HaltSpotMarket",
     commands.ResumeSpotMarket: "SpotService.ResumeSpotMarket",
     commands.CloseSpotMarket: "SpotService.CloseSpotMarket",
+    commands.ReturnHours: "SpotService.ReturnHours",
     commands.SetWebhook: "SpotService.SetWebhook",
     commands.SubmitOrder: "MarketService.SubmitOrder",
     commands.CancelOrder: "MarketService.CancelOrder",
@@ -49,6 +51,9 @@ CALLS: Final[dict[type, str]] = {
     commands.Recall: "EntitlementService.Recall",
     commands.SubmitReadings: "MeteringService.SubmitReadings",
     commands.ReportOutage: "DeliveryService.ReportOutage",
+    commands.AcknowledgeBatch: "DispatchService.AcknowledgeBatch",
+    commands.SignReceipt: "DispatchService.SignHandover",
+    commands.SetAccessKey: "DispatchService.SetAccessKey",
     money_commands.DisputeHour: "SettlementService.DisputeHour",
     money_commands.DecideDispute: "SettlementService.DecideDispute",
     money_commands.RegisterGrant: "EntitlementService.GrantCapacity",
@@ -62,6 +67,7 @@ _FILES: Final[dict[str, FileDescriptor]] = {
     "EntitlementService": entitlement_service_pb2.DESCRIPTOR,
     "MeteringService": metering_service_pb2.DESCRIPTOR,
     "DeliveryService": delivery_service_pb2.DESCRIPTOR,
+    "DispatchService": dispatch_service_pb2.DESCRIPTOR,
     "SettlementService": settlement_service_pb2.DESCRIPTOR,
     "SpotService": spot_service_pb2.DESCRIPTOR,
 }

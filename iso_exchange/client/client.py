@@ -23,6 +23,8 @@ from iso_exchange.api.v1 import (
     auction_service_pb2,
     clock_service_pb2,
     delivery_service_pb2,
+    dispatch_pb2,
+    dispatch_service_pb2,
     event_pb2,
     market_service_pb2,
     metering_service_pb2,
@@ -77,6 +79,14 @@ class WatchedAuction:
 
     auction: auction_pb2.Auction
     entry_index: int
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedBatch:
+    """Instructions that came at one moment; ``cursor`` is where to resume."""
+
+    batch: dispatch_pb2.InstructionBatch
     cursor: int
 
 
@@ -300,6 +310,18 @@ class Client(Reads):
                     entry_index=message.entry_index,
                     cursor=message.next_entry_index,
                 )
+
+    async def watch_instructions(self, cursor: int = 0) -> AsyncIterator[WatchedBatch]:
+        """Follow own instructions, like ``watch``; a batch may come again after a resume."""
+
+        def start(position: int) -> Any:  # noqa: ANN401 - a gRPC call object
+            return self._dispatch.WatchInstructions(
+                dispatch_service_pb2.WatchInstructionsRequest(start_entry_index=position)
+            )
+
+        async for message in self._follow(start, cursor):
+            if message.HasField("batch"):
+                yield WatchedBatch(batch=message.batch, cursor=message.next_entry_index)
 
     # ----------------------------------------------------------------------------------
 

@@ -25,6 +25,9 @@ from iso_exchange.api.v1 import (
     contract_pb2,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
+    dispatch_pb2,
+    dispatch_service_pb2,
+    dispatch_service_pb2_grpc,
     dispute_pb2,
     entitlement_pb2,
     entitlement_service_pb2,
@@ -123,6 +126,7 @@ class Reads:
         self._market = market_service_pb2_grpc.MarketServiceStub(channel)
         self._entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(channel)
         self._delivery = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
+        self._dispatch = dispatch_service_pb2_grpc.DispatchServiceStub(channel)
         self._settlement = settlement_service_pb2_grpc.SettlementServiceStub(channel)
         self._metering = metering_service_pb2_grpc.MeteringServiceStub(channel)
         self._ledger = ledger_service_pb2_grpc.LedgerServiceStub(channel)
@@ -257,6 +261,11 @@ class Reads:
         request = spot_service_pb2.ListPositionsRequest(market_id=market_id, order_id=order_id)
         return await self._list(self._spot.ListPositions, request, lambda page: page.positions)
 
+    async def returns(self, market_id: str) -> tuple[spot_pb2.ReturnedHours, ...]:
+        """What is given back of own contracts, by contract."""
+        request = spot_service_pb2.ListReturnsRequest(market_id=market_id)
+        return await self._list(self._spot.ListReturns, request, lambda page: page.returns)
+
     async def notices(self, market_id: str) -> tuple[spot_pb2.SpotNotice, ...]:
         """Notices in force for own orders, by deadline."""
         request = spot_service_pb2.ListNoticesRequest(market_id=market_id)
@@ -315,6 +324,25 @@ class Reads:
         return await self._list(
             self._delivery.ListContracts, request, lambda page: page.contracts, limit
         )
+
+    async def nodes(self, pool_id: str = "") -> tuple[dispatch_pb2.NodeView, ...]:
+        """Nodes of own pools, or nodes that serve own orders, by pool and node."""
+        request = dispatch_service_pb2.ListNodesRequest(pool_id=pool_id)
+        return await self._list(self._dispatch.ListNodes, request, lambda page: page.nodes)
+
+    async def deliveries(self, contract_id: str = "") -> tuple[dispatch_pb2.Delivery, ...]:
+        """How own contracts that deliver now stand, by contract."""
+        request = dispatch_service_pb2.ListDeliveriesRequest(contract_id=contract_id)
+        return await self._list(
+            self._dispatch.ListDeliveries, request, lambda page: page.deliveries
+        )
+
+    async def sealed_access(
+        self, receipt_entry_index: int
+    ) -> dispatch_service_pb2.ReadAccessResponse:
+        """Sealed access details of a receipt; ``iso_exchange.sealing.open_access`` opens them."""
+        request = dispatch_service_pb2.ReadAccessRequest(receipt_entry_index=receipt_entry_index)
+        return await self._ask(self._dispatch.ReadAccess, request)
 
     # Books --------------------------------------------------------------------------
 

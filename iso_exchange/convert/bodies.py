@@ -13,6 +13,7 @@ from iso_exchange.api.v1 import (
     auction_pb2,
     chip_table_pb2,
     deposit_pb2,
+    dispatch_pb2,
     dispute_pb2,
     entitlement_pb2,
     event_pb2,
@@ -24,6 +25,7 @@ from iso_exchange.api.v1 import (
     spot_pb2,
 )
 from iso_exchange.commands import (
+    AcknowledgeBatch,
     CancelAllOrders,
     CancelOrder,
     CloseSpotMarket,
@@ -47,9 +49,12 @@ from iso_exchange.commands import (
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
+    ReturnHours,
     RevokeKey,
     RotateKey,
+    SetAccessKey,
     SetWebhook,
+    SignReceipt,
     SubmitOrder,
     SubmitReadings,
     SuspendParticipant,
@@ -58,6 +63,7 @@ from iso_exchange.convert import (
     auctions,
     chip_tables,
     deposits,
+    dispatch,
     disputes,
     entitlements,
     grants,
@@ -176,6 +182,7 @@ CONVERTERS: Final[dict[type, Converter]] = {
             spot.read_spot_resume,
             spot.write_spot_resume,
         ),
+        (ReturnHours, spot_pb2.HourReturn, spot.read_hour_return, spot.write_hour_return),
         (SetWebhook, spot_pb2.WebhookRegistration, spot.read_webhook, spot.write_webhook),
         (CloseSpotMarket, spot_pb2.SpotClose, spot.read_spot_close, spot.write_spot_close),
         (SubmitOrder, order_pb2.Order, orders.read_order, orders.write_order),
@@ -221,6 +228,19 @@ CONVERTERS: Final[dict[type, Converter]] = {
             outages.read_outage_report,
             outages.write_outage_report,
         ),
+        (
+            AcknowledgeBatch,
+            dispatch_pb2.BatchAcknowledgement,
+            dispatch.read_acknowledgement,
+            dispatch.write_acknowledgement,
+        ),
+        (SignReceipt, dispatch_pb2.Handover, dispatch.read_handover, dispatch.write_handover),
+        (
+            SetAccessKey,
+            dispatch_pb2.AccessKey,
+            dispatch.read_access_key,
+            dispatch.write_access_key,
+        ),
         (DisputeHour, dispute_pb2.Dispute, disputes.read_dispute, disputes.write_dispute),
         (
             DecideDispute,
@@ -236,7 +256,7 @@ CONVERTERS: Final[dict[type, Converter]] = {
 NOT_TAKEN_YET: Final[dict[str, str]] = {
     f"application/vnd.iso-exchange.{noun}.v1+protobuf": advice
     for noun, advice in (
-        ("acknowledgement", "acknowledgements are not taken yet: the meter decides"),
+        ("acknowledgement", "acknowledge batches and sign receipts with DispatchService"),
     )
 }
 """Payload types that the schema has and the market does not take."""

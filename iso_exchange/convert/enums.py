@@ -17,6 +17,7 @@ from clearing.outcome import Fill, Reason, RunStatus, Side
 from clearing.types import Cover, PricingRule, ServiceClass
 from iso_exchange.api.v1 import (
     auction_pb2,
+    dispatch_pb2,
     location_pb2,
     market_service_pb2,
     order_pb2,
@@ -25,6 +26,7 @@ from iso_exchange.api.v1 import (
     settlement_pb2,
 )
 from iso_exchange.commands import Role
+from iso_exchange.dispatch_commands import InstructionKind, ReceiptKind
 from settlement.types import Phase, TransferCode
 
 V = TypeVar("V", bound=int)
@@ -116,6 +118,10 @@ PRICING_RULE: Final = _members(auction_pb2.PricingRule, "PRICING_RULE", PricingR
 RUN_STATUS: Final = _members(auction_pb2.RunStatus, "RUN_STATUS", RunStatus)
 PHASE: Final = _members(settlement_pb2.TransferPhase, "TRANSFER_PHASE", Phase)
 TRANSFER_CODE: Final = _members(settlement_pb2.TransferCode, "TRANSFER_CODE", TransferCode)
+INSTRUCTION_KIND: Final = _members(
+    dispatch_pb2.InstructionKind, "INSTRUCTION_KIND", InstructionKind
+)
+HANDOVER_KIND: Final = _members(dispatch_pb2.HandoverKind, "HANDOVER_KIND", ReceiptKind)
 INELIGIBILITY: Final = _ineligibility()
 
 AUCTION_PRODUCT: Final = _texts(auction_pb2.AuctionProduct, "AUCTION_PRODUCT")

@@ -236,6 +236,15 @@ class Reader:
             )
         return value
 
+    def octets_up_to(self, name: str, *, most: int) -> bytes:
+        """Bytes of at most a length, or none at all."""
+        value: bytes = self._get(name)
+        if len(value) > most:
+            raise malformed(
+                self.path(name), "send fewer", got=f"{len(value)} bytes", limit=f"{most} bytes"
+            )
+        return value
+
     def document(self, name: str, *, most: int) -> bytes:
         """Bytes of a document, not empty."""
         value: bytes = self._get(name)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from clearing.types import PricingRule, Tariff
-from clearing.units import Seconds
-from iso_exchange.api.v1 import spot_pb2
+from clearing.types import MAX_CHIPS, PricingRule, Tariff
+from clearing.units import Chips, Seconds
+from iso_exchange.api.v1 import entitlement_pb2, spot_pb2
 from iso_exchange.commands import (
+    ChipSegment,
     CloseSpotMarket,
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    ReturnHours,
     SetWebhook,
 )
 from iso_exchange.convert import enums
 from iso_exchange.convert.auctions import read_price, read_tariff, write_tariff
 from iso_exchange.convert.fields import SHA256_BYTES, Reader, octets_of, timestamp
 from iso_exchange.convert.headers import read_header, write_header
+from iso_exchange.convert.orders import SEGMENT_COUNT_MAX
 from iso_exchange.sequencer.webhook import URL_LENGTH_MAX
 
 
@@ -38,6 +41,7 @@ def read_spot_market(body: Reader) -> OpenSpotMarket:
         seed_anchor=body.octets("seed_anchor", length=SHA256_BYTES).hex(),
         chain_length=body.integer("chain_length"),
         tariff=read_tariff(tariff) if tariff else Tariff(),
+        ready_within_s=Seconds(body.integer("ready_within_seconds")),
     )
 
 
@@ -63,6 +67,7 @@ def write_spot_market(command: OpenSpotMarket) -> spot_pb2.SpotMarketSpec:
         seed_anchor=octets_of(command.seed_anchor, "seed_anchor"),
         chain_length=command.chain_length,
         tariff=write_tariff(command.tariff),
+        ready_within_seconds=command.ready_within_s,
     )
 
 
@@ -91,6 +96,42 @@ def write_spot_resume(command: ResumeSpotMarket) -> spot_pb2.SpotResume:
     """Body of a resumption."""
     return spot_pb2.SpotResume(
         header=write_header(command.header), market_id=command.market_id, reason=command.reason
+    )
+
+
+def read_hour_return(body: Reader) -> ReturnHours:
+    """Hours of a contract that are given back."""
+    return ReturnHours(
+        header=read_header(body),
+        return_id=body.identifier("return_id"),
+        contract_id=body.reference("contract_id"),
+        market_id=body.reference("market_id"),
+        segments=tuple(
+            ChipSegment(
+                start=segment.instant("start_time"),
+                end=segment.instant("end_time"),
+                chips=Chips(segment.bounded("chip_count", 1, MAX_CHIPS)),
+            )
+            for segment in body.children("segments", least=0, most=SEGMENT_COUNT_MAX)
+        ),
+    )
+
+
+def write_hour_return(command: ReturnHours) -> spot_pb2.HourReturn:
+    """Body of hours given back."""
+    return spot_pb2.HourReturn(
+        header=write_header(command.header),
+        return_id=command.return_id,
+        contract_id=command.contract_id,
+        market_id=command.market_id,
+        segments=[
+            entitlement_pb2.ChipSegment(
+                start_time=timestamp(part.start),
+                end_time=timestamp(part.end),
+                chip_count=part.chips,
+            )
+            for part in command.segments
+        ],
     )
 
 

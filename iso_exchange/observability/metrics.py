@@ -36,4 +36,10 @@ renewed_runs = Counter(
 webhooks = Counter(
     "iso_webhook_posts_total", "Notices posted to participants, by result", ["result"]
 )
+instruction_batches = Counter(
+    "iso_instruction_batches_total", "Batches of instructions given to suppliers"
+)
+provisioning_timeouts = Counter(
+    "iso_provisioning_timeouts_total", "Starts whose nodes were not handed over in time"
+)
 settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")

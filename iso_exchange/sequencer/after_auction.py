@@ -12,6 +12,7 @@ from clearing.units import UnixSeconds
 from iso_exchange.money_commands import CorrectHour, PublishSpot, RebatePool, RebateRents
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_moves import is_open, result_due
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from settlement.errors import SettlementError
 from settlement.metering.billable import METERING_INTERVAL_S
@@ -45,7 +46,9 @@ def publish_spot(state: State, command: PublishSpot, meta: Meta) -> Accepted | R
     result = document(meta, command.spot_sha256, SpotResult)
     if isinstance(result, Rejected):
         return result
-    refused = _refuse_result(state, auction, command, result)
+    refused = _refuse_result(state, auction, command, result) or _refuse_moves(
+        state, auction, result, meta
+    )
     if refused:
         return refused
     postings = document(meta, command.postings_sha256, Postings)
@@ -182,13 +185,28 @@ def served_there(state: State, contract: Contract, pool_id: str, cell: Interval)
     """Whether a contract is read by a pool's meter: its own, or where spot had it served."""
     if contract.pool_id == pool_id:
         return True
-    auction = state.auctions[contract.auction_id]
+    auction = state.auctions.get(contract.auction_id)
+    if auction is None:
+        return False  # of a spot run, which nothing moves
     return any(
         move.contract_id == contract.contract_id and move.pool_id == pool_id
         for result in auction.spot
         if result.interval == cell
         for move in result.replacements
     )
+
+
+def correctable_pools(state: State, cell: Interval, now: UnixSeconds) -> set[str]:
+    """Pools whose readings of a metering interval can change what an auction of its own settled.
+
+    Runs of spot markets are settled once; what is said of them later changes nothing.
+    """
+    found: set[str] = set()
+    for auction in state.auctions.values():
+        interval = delivery_interval(auction, cell) if auction.assignment else None
+        if interval is not None and now <= interval.end + CORRECTION_SECONDS_MAX:
+            found |= pools_of(auction, interval)
+    return found
 
 
 def mark_due(state: State, pool_id: str, cell: Interval, now: UnixSeconds) -> None:
@@ -247,6 +265,25 @@ def _refuse_result(
         return _invalid("no such participant", name)
     for name in sorted(pools - state.pools.keys()):
         return _invalid("no such pool", name)
+    return None
+
+
+def _refuse_moves(
+    state: State, auction: Auction, result: SpotResult, meta: Meta
+) -> Rejected | None:
+    """Prices and returns are those of the runs, where spot markets have any."""
+    if not state.markets:
+        due = None
+    elif is_open(state, result.interval, meta.now):
+        return _interval(result.interval, "a run is still to decide it: wait until it is published")
+    else:
+        due = result_due(state, auction, result.interval)
+    if due is None:
+        if not result.returns:
+            return None
+        return _invalid("nothing was returned to a spot market", result.returns[0].contract_id)
+    if (result.prices, result.returns) != (due.prices, due.returns):
+        return _invalid("the runs of the spot markets say otherwise", result.auction_id)
     return None
 
 

@@ -35,6 +35,7 @@ from iso_exchange.sequencer.base_load import cover_of
 from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.engine import refuse_by_engine
+from iso_exchange.sequencer.grants import is_left_to_spot
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot import bind_result, publish_run
 from iso_exchange.sequencer.spot_binding import Stops
@@ -255,7 +256,8 @@ def build_book(state: State, auction: Auction) -> Book:
     """The frozen book of an auction: its open orders, nominations and its whole grid.
 
     An entitlement without a nomination is nominated in full: base load is served unless
-    its holder says otherwise, or another auction carries it in the same hours.
+    its holder says otherwise, or another auction carries it in the same hours. A grant that
+    nobody nominates is left to the spot market of its pool, where there is one.
     """
     orders = [
         order.order
@@ -268,7 +270,9 @@ def build_book(state: State, auction: Auction) -> Book:
     standing = [
         _standing(auction, entitlement, carried.get(entitlement.entitlement_id, ()))
         for entitlement in state.entitlements.values()
-        if entitlement.entitlement_id not in named and entitlement.pool_id in auction.pool_ids
+        if entitlement.entitlement_id not in named
+        and entitlement.pool_id in auction.pool_ids
+        and not is_left_to_spot(state, entitlement)
     ]
     return canonical(
         Book(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from clearing.outcome import Outcome, Side
 from clearing.types import Interval, Nomination
 from clearing.units import UnixSeconds
-from iso_exchange.sequencer.spot_market import RELEASE_PREFIX
+from iso_exchange.sequencer.spot_market import COUNTED_PREFIXES
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 
 
@@ -45,7 +45,7 @@ class Taken:
                 (market.seconds, chips)
                 for market in state.markets.values()
                 for supply_id, chips in market.supplied.get(pool_id, {}).items()
-                if not supply_id.startswith(RELEASE_PREFIX)  # counted as its entitlement
+                if not supply_id.startswith(COUNTED_PREFIXES)
             ]
             if markets
             else []

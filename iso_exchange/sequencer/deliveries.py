@@ -13,9 +13,16 @@ from iso_exchange.commands import (
     SettleHour,
     SubmitReadings,
 )
-from iso_exchange.sequencer.after_auction import batches_of, mark_due, served_there
+from iso_exchange.sequencer.after_auction import (
+    batches_of,
+    correctable_pools,
+    mark_due,
+    served_there,
+)
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.spot_moves import unposted
+from iso_exchange.sequencer.spot_returns import forget_returns, pass_on
 from iso_exchange.sequencer.spot_settlement import day_of, earn, pay_total, settle_run
 from iso_exchange.sequencer.state import (
     Auction,
@@ -47,7 +54,9 @@ def submit_readings(state: State, command: SubmitReadings, meta: Meta) -> Accept
             advice="a meter sends its own readings",
             got=batch.meter_id,
         )
-    if batch.interval.end <= state.read_from:
+    if batch.interval.end <= state.read_from and batch.pool_id not in correctable_pools(
+        state, batch.interval, meta.now
+    ):
         return Rejected(
             code=Code.ALREADY_EXISTS,
             field="interval",
@@ -173,6 +182,15 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             advice="this interval is settled",
             got=str(command.interval.start),
         )
+    missing = unposted(state, auction, command.interval, meta.now)
+    if missing is not None:
+        return Rejected(
+            code=Code.WRONG_STATE,
+            field="interval",
+            advice="post what runs say of it, and settle what they sold of it, first",
+            got=str(missing.cell.start),
+            limit=missing.auction_id,
+        )
     read = len(batches_of(state, auction, command.interval))
     if command.batch_count not in {read, UNSTATED}:
         return Rejected(
@@ -200,8 +218,10 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED
+        forget_returns(state, command.auction_id)
         if auction.market_id:
             settle_run(state, auction)
         elif not _is_awaited(state, auction):
@@ -359,8 +379,19 @@ def publish_community_total(
 def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
     seen: set[tuple[str, str]] = set()
     batch = command.batch
+    known = state.batches.get((batch.pool_id, batch.interval.start))
     for reading in batch.readings:
         contract = state.contracts.get(reading.contract_id)
+        if contract is None and _is_settled_run(state, reading.contract_id):
+            if known is not None and reading in known.readings:
+                continue  # a correction repeats what it does not correct
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field="readings.contract_id",
+                advice="its spot run is settled and is not corrected: repeat the row as it was, or"
+                " leave it out",
+                got=reading.contract_id,
+            )
         if contract is None or not served_there(state, contract, batch.pool_id, batch.interval):
             return Rejected(
                 code=Code.NOT_FOUND,
@@ -393,3 +424,13 @@ def _refuse_rows(state: State, command: SubmitReadings) -> Rejected | None:
             )
         seen.add((reading.contract_id, reading.node_id))
     return None
+
+
+def _is_settled_run(state: State, contract_id: str) -> bool:
+    """Whether a contract's name is that of a run that is settled and left the state."""
+    market_id, _, rest = contract_id.partition("/")
+    market, start = state.markets.get(market_id), rest.partition("/")[0]
+    if market is None or not start.isdecimal():
+        return False
+    record = market.runs.get(int(start))
+    return record is not None and record.state == AuctionState.SETTLED.value

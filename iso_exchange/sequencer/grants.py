@@ -1,8 +1,11 @@
 """Grants: capacity for non-profits and universities at zero price.
 
-A grant is base load with a contract price of zero: its beneficiary nominates it, or uses it in
-full. Who gives it pays what base load pays here (SETTLEMENT R7): surcharge, fee, power and
-cover; the beneficiary has accounts of its own and is billed nothing.
+A grant is base load with a contract price of zero: its beneficiary nominates it. Where a spot
+market sells chips of its pool, what is not nominated is interruptible supply of its runs, until
+it is: then it is recalled with notice, and who gives the grant earned on it meanwhile. Where
+there is none, a grant that is not nominated is used in full. Who gives it pays what base load
+pays here (SETTLEMENT R7): surcharge, fee, power and cover; the beneficiary has accounts of its
+own and is billed nothing.
 """
 
 from __future__ import annotations
@@ -54,6 +57,14 @@ def register_grant(state: State, command: RegisterGrant, meta: Meta) -> Accepted
         state.grants[command.grant_id] = command
         return Accepted()
     return answer
+
+
+def is_left_to_spot(state: State, entitlement: RegisterEntitlement) -> bool:
+    """Whether an entitlement that nobody nominated is for the runs of a spot market to sell."""
+    return entitlement.entitlement_id in state.grants and any(
+        entitlement.pool_id in market.pool_ids and not market.is_closed
+        for market in state.markets.values()
+    )
 
 
 def payers_of(state: State) -> dict[str, str]:

@@ -19,6 +19,8 @@ from iso_exchange.sequencer import (
     base_load,
     base_load_release,
     deliveries,
+    dispatch,
+    dispatch_receipts,
     disputes,
     grants,
     keys,
@@ -26,6 +28,7 @@ from iso_exchange.sequencer import (
     release,
     spot,
     spot_entry,
+    spot_returns,
     succession,
     webhook,
 )
@@ -61,6 +64,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.ResumeSpotMarket: spot.resume_spot_market,
     commands.CloseSpotMarket: spot.close_spot_market,
     commands.SetWebhook: webhook.set_webhook,
+    commands.ReturnHours: spot_returns.return_hours,
     commands.CloseRun: spot.close_run,
     commands.GiveNotices: spot.give_notices,
     commands.RegisterEntitlement: base_load.register_entitlement,
@@ -69,6 +73,11 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.Recall: base_load_release.recall,
     commands.SubmitReadings: deliveries.submit_readings,
     commands.ReportOutage: deliveries.report_outage,
+    commands.InstructSuppliers: dispatch.instruct_suppliers,
+    commands.AcknowledgeBatch: dispatch_receipts.acknowledge_batch,
+    commands.SignReceipt: dispatch_receipts.sign_receipt,
+    commands.DeclareTimeout: dispatch_receipts.declare_timeout,
+    commands.SetAccessKey: dispatch_receipts.set_access_key,
     commands.CloseAuction: auctions.close_auction,
     commands.PublishResult: auctions.publish_result,
     commands.PublishPrices: auctions.publish_prices,
@@ -87,6 +96,10 @@ HANDLERS: Final[dict[type, Handler]] = {
     money_commands.RegisterGrant: grants.register_grant,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
+
+
+KEEP_WANTS: Final = frozenset({commands.InstructSuppliers, commands.AcknowledgeBatch})
+"""Commands that leave what was sold of a pool as it is."""
 
 
 def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
@@ -120,4 +133,6 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             got=state.origin,
             limit=state.closed,
         )
+    if type(command) not in KEEP_WANTS:
+        state.dispatch.memo = None
     return handler(state, command, meta)

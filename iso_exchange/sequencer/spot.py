@@ -35,6 +35,7 @@ from iso_exchange.sequencer.spot_market import (
 )
 from iso_exchange.sequencer.spot_orders import keeps
 from iso_exchange.sequencer.spot_renewal import renewed_outcome
+from iso_exchange.sequencer.spot_returns import note_returned
 from iso_exchange.sequencer.spot_settlement import settle_run
 from iso_exchange.sequencer.state import Auction, AuctionState, Order, OrderState, State
 from settlement.assignment import Assignment
@@ -141,6 +142,7 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
     transfers = _end_what_is_over(state, market, number, meta)
     _forget_past(market, number)
     frozen = run_book(state, market, start)
+    note_returned(market, frozen.book, number)
     run_id = market.run_id(start)
     count, root = frozen.count_and_root()
     state.runs[run_id] = Auction(
@@ -483,6 +485,11 @@ def _refuse_terms(command: OpenSpotMarket, meta: Meta) -> Rejected | None:
             1 <= command.gate_lead_s < seconds,
             "gate_lead_seconds",
             "at least a second, and less than an interval",
+        ),
+        (
+            0 <= command.ready_within_s <= SECONDS_MAX,
+            "ready_within_seconds",
+            f"0 where suppliers are not instructed, else 1 to {SECONDS_MAX}",
         ),
         (command.tick > 0, "tick_micro_usd_per_chip_hour", "the tick is above zero"),
         (

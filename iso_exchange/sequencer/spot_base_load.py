@@ -2,7 +2,8 @@
 
 What is released is a recallable offer of the holder. A nomination that rises again is served
 at once as far as nothing is bound to the released chips, and from the end of what is bound
-otherwise.
+otherwise. A grant is the other way round: what its beneficiary does not nominate is released,
+and who gives it earns on it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def base_load_in_run(
             continue
         name = entitlement.entitlement_id
         record = state.nominations.get(f"{market.opened.market_id}/{name}")
-        used, free = _split(market, entitlement, record, first, carried.get(name, []))
+        grant = state.grants.get(name)
+        unsaid = 0 if grant else int(entitlement.chips)
+        used, free = _split(market, entitlement, record, first, carried.get(name, []), unsaid)
         curves = tuple(_curve(record, first + place, left) for place, left in enumerate(free))
         if record is not None and any(used):
             entries.append((record.entry_index, record.leaf_hash))
@@ -56,15 +59,18 @@ def base_load_in_run(
         if any(used):
             nominations.append(_nomination(entitlement, order_id, used, pools))
         if any(curves):
-            released.append(_release(entitlement, curves))
+            owner_id = grant.supplier_id if grant else entitlement.holder_id
+            released.append(_release(entitlement, owner_id, curves))
     return tuple(nominations), tuple(released), entries
 
 
 def nominated_at(segments: tuple[Segment, ...], number: int, full: int) -> int:
     """Chips that a spot nomination asks for in an interval.
 
-    Between its first and last segment, what they leave out is released; outside of them the
-    entitlement is nominated in full.
+    Between its first and last segment, what they leave out is released.
+
+    Args:
+        full: What is nominated outside of them: the whole entitlement, nothing of a grant.
     """
     if not segments[0].first <= number < segments[-1].stop:
         return full
@@ -103,8 +109,13 @@ def _split(
     record: NominationRecord | None,
     first: int,
     elsewhere: list[Interval],
+    unsaid: int,
 ) -> tuple[list[int], list[int]]:
-    """Chips of an entitlement that its holder uses, and that it releases, per interval."""
+    """Chips of an entitlement that its holder uses, and that it releases, per interval.
+
+    Args:
+        unsaid: Chips that are nominated where the holder said nothing.
+    """
     released = f"{RELEASE_PREFIX}{entitlement.entitlement_id}"
     owed = market.supplied.get(entitlement.pool_id, {}).get(released, {})
     used: list[int] = []
@@ -112,13 +123,13 @@ def _split(
     for number in range(first, first + market.opened.look_ahead):
         interval, period = market.interval(number), entitlement.period
         inside = period.start <= interval.start and interval.end <= period.end
-        full = wanted = int(entitlement.chips)
+        full, wanted = int(entitlement.chips), unsaid
         if not inside or meets_any(interval, elsewhere):
             full = wanted = 0
         elif record is not None and record.released:
             wanted = full - released_at(record.released, number)
         elif record is not None:
-            wanted = nominated_at(record.nomination.segments, number, full)
+            wanted = nominated_at(record.nomination.segments, number, unsaid)
         bound = owed.get(number, 0)
         used.append(max(0, min(wanted, full - bound)))
         free.append(max(0, full - wanted - bound))
@@ -140,10 +151,12 @@ def _nomination(
     )
 
 
-def _release(entitlement: RegisterEntitlement, curves: Iterable[tuple[Step, ...]]) -> Offer:
+def _release(
+    entitlement: RegisterEntitlement, owner_id: str, curves: Iterable[tuple[Step, ...]]
+) -> Offer:
     return Offer(
         order_id=f"{RELEASE_PREFIX}{entitlement.entitlement_id}",
-        participant_id=entitlement.holder_id,
+        participant_id=owner_id,
         pool_id=entitlement.pool_id,
         segments=joined(curves),
         recallable=True,

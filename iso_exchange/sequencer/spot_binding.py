@@ -167,6 +167,7 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
                 )
                 for pool_id, place, chips in stopped
             )
+    _defer(book, outcome, bound)
     awards = [
         trimmed
         for order_id, pools in awarded.items()
@@ -184,6 +185,40 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
         outcome=dataclasses.replace(outcome, awards=tuple(awards), make_whole=()),
         stops=tuple(stops),
     )
+
+
+def _defer(book: Book, outcome: Outcome, bound: dict[tuple[str, str], Places]) -> None:
+    """Take out gangs that were let in on chips which earlier runs bound to others.
+
+    What is bound stands in the book at the price cap, in interval 0 alone; a gang that is worth
+    its whole look-ahead may still outbid it there. It begins when the notices are over: what is
+    left of interval 1 in this run has room for it, so the next run can give it.
+
+    Args:
+        bound: What binds by order and pool; those gangs are taken out, least value first.
+    """
+    over: dict[str, int] = defaultdict(int)
+    for (_, pool_id), places in bound.items():
+        over[pool_id] += places.get(0, 0)
+    for award in outcome.awards:
+        if award.side is Side.SUPPLY and not award.order_id.startswith(BOUND_PREFIX):
+            over[award.pool_id] -= _places(award).get(0, 0)
+    if all(chips <= 0 for chips in over.values()):
+        return
+    gangs = sorted(
+        (block for block in book.block_bids if not block.initial_pool_id),
+        key=lambda block: (
+            block.service_class is ServiceClass.FIRM,
+            block.limit_price * block.duration,
+            block.order_id,
+        ),
+    )
+    for block in gangs:
+        for pool_id, chips in over.items():
+            places = bound.get((block.order_id, pool_id), {})
+            if chips > 0 and places.get(0, 0):
+                over[pool_id] -= places[0]
+                del bound[block.order_id, pool_id]
 
 
 def _bind(

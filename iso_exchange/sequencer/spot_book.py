@@ -29,11 +29,12 @@ from iso_exchange.sequencer.spot_base_load import base_load_in_run
 from iso_exchange.sequencer.spot_cover import standing_by
 from iso_exchange.sequencer.spot_curves import clip, joined, less
 from iso_exchange.sequencer.spot_market import (
+    COUNTED_PREFIXES,
     LATER_MARK,
-    RELEASE_PREFIX,
     SpotMarket,
     is_later,
 )
+from iso_exchange.sequencer.spot_returns import returned_in_run
 from iso_exchange.sequencer.state import Order, State
 from settlement.ledger.merkle import Frontier
 
@@ -95,10 +96,12 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
                 continue
             offers.append(offer)
     nominations, released, named = base_load_in_run(state, market, first)
+    returned, given = returned_in_run(market, first)
     left = tuple(_what_is_left(state, market, offers, first, length))
     bound, owed = standing_by(state, market, first)
     entries = [
         *named,
+        *given,
         *(_entry(state, order.order_id) for order in left),
         *(_entry(state, order.order_id) for order in step_bids),
         *(_entry(state, item.order_id) for item in block_bids if not is_later(item.order_id)),
@@ -108,7 +111,7 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
         spec=market.spec(start),
         sites=tuple(record.site for record in state.sites.values()),
         pools=tuple(state.pools[name].pool for name in market.pool_ids),
-        offers=(*left, *released, *owed),
+        offers=(*left, *released, *returned, *owed),
         step_bids=(*step_bids, *bound),
         block_bids=tuple(block_bids),
         nominations=nominations,
@@ -268,7 +271,7 @@ def pool_room(state: State, market: SpotMarket, pool_id: str, first: int, length
     owed = [
         chips
         for supply_id, chips in market.supplied.get(pool_id, {}).items()
-        if not supply_id.startswith(RELEASE_PREFIX)
+        if not supply_id.startswith(COUNTED_PREFIXES)
     ]
     room = []
     for number in range(first, first + length):

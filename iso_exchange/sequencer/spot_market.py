@@ -11,12 +11,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from clearing.types import AuctionSpec, Interval
+from clearing.types import AuctionSpec, Interval, Segment
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.commands import Notice, OpenSpotMarket
 
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
+
+RETURN_PREFIX = "return:"
+"""Offer of hours that a buyer returned of a contract."""
+
+UNREAD = -1
+"""In ``SpotMarket.passed``: nobody read it."""
+
+COUNTED_PREFIXES = (RELEASE_PREFIX, RETURN_PREFIX)
+"""Offers of chips that count against their pool already: as entitlement, or as sold elsewhere."""
 
 BOUND_PREFIX = "bound:"
 """Order that only stands for what earlier runs bound (``spot_cover``)."""
@@ -41,6 +50,40 @@ class Gang:
 
     pool_id: str
     first: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """Hours of a contract that its buyer gave back.
+
+    Attributes:
+        owner_id: Who earns on them.
+        recallable: They serve interruptible work only.
+        segments: By interval number, of one step each.
+        entry_index: Log index of the return; ``leaf_hash`` is that entry's.
+    """
+
+    return_id: str
+    contract_id: str
+    auction_id: str
+    owner_id: str
+    pool_id: str
+    recallable: bool
+    segments: tuple[Segment, ...]
+    entry_index: int
+    leaf_hash: bytes
+
+    @property
+    def offer_id(self) -> str:
+        """Order of a run's book that offers them."""
+        return f"{RETURN_PREFIX}{self.return_id}"
+
+    def chips_at(self, number: int) -> int:
+        """Chips given back in an interval."""
+        for part in self.segments:
+            if part.first <= number < part.stop:
+                return part.steps[0].chips
+        return 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +116,11 @@ class SpotMarket:
         runs: Every run by start: its stage and the digest of its public prices.
         notices: Notices in force, by (order, pool, deadline).
         earned: What communities earned since their last totals, by site.
+        returns: Hours that buyers gave back, by contract.
+        given: Chips of them that the book of a run offered for its first interval, by interval
+            number and contract.
+        passed: What settled runs made of returned chips that they sold: healthy chip-seconds by
+            the run's contract and start of the interval; ``UNREAD`` for a gap.
     """
 
     opened: OpenSpotMarket
@@ -95,6 +143,14 @@ class SpotMarket:
     runs: dict[int, RunRecord] = field(default_factory=dict)
     notices: dict[tuple[str, str, int], Notice] = field(default_factory=dict)
     earned: dict[str, Earned] = field(default_factory=dict)
+    returns: dict[str, Returned] = field(default_factory=dict)
+    given: dict[int, dict[str, int]] = field(default_factory=dict)
+    passed: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there is no run any more."""
+        return self.state is MarketState.CLOSED
 
     @property
     def seconds(self) -> int:

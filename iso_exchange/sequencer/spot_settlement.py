@@ -6,15 +6,19 @@ store); statements and community totals come once for each UTC day, with the las
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
+from iso_exchange.sequencer.after_auction import correctable_pools, month_of
 from iso_exchange.sequencer.spot_market import Earned, MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from settlement.ledger import accounts
-from settlement.types import DeliveredHours, Postings, TransferCode
+from settlement.metering.billable import METERING_INTERVAL_S
+from settlement.postings.correction import CORRECTION_SECONDS_MAX
+from settlement.types import DeliveredHour, DeliveredHours, Postings, TransferCode
 
 DAY_SECONDS: Final = 86_400
 
@@ -78,19 +82,43 @@ def _forget(state: State, run: Auction) -> None:
     name = run.spec.auction_id
     market = state.markets[run.market_id]
     assert run.assignment is not None  # settled
-    for contract in run.assignment.contracts:
-        state.contracts.pop(contract.contract_id, None)
-    for begin in run.settled:
-        state.delivered.pop((name, begin), None)
+    buyers = {item.contract_id: item.buyer_id for item in run.assignment.contracts}
+    for begin in sorted(run.settled):
+        hours = state.delivered.pop((name, begin), ())
+        _count_for_rebate(state, UnixSeconds(begin), hours, buyers)
         state.postings.pop(f"hour/{name}/{begin}", None)
+    for contract_id in buyers:
+        state.contracts.pop(contract_id, None)
     state.postings.pop(f"award/{name}", None)
     del market.run_ids[run.spec.intervals[0].start]
     del state.runs[name]
     _forget_readings(state)
 
 
+def _count_for_rebate(
+    state: State,
+    begin: UnixSeconds,
+    hours: tuple[DeliveredHour, ...],
+    buyers: Mapping[str, str],
+) -> None:
+    """Keep what the month's pool rebate is shared by; months before the last are rebated."""
+    month = month_of(begin).start
+    if month not in state.forgotten:
+        last = month_of(UnixSeconds(month - 1)).start
+        for old in [start for start in state.forgotten if start < last]:
+            del state.forgotten[old]
+    kept = state.forgotten.setdefault(month, {})
+    for hour in hours:
+        buyer_id = buyers[hour.contract_id]
+        kept[buyer_id] = ChipSeconds(kept.get(buyer_id, 0) + hour.delivered)
+
+
 def _forget_readings(state: State) -> None:
-    """Drop readings that nothing which is still to be settled can ask for."""
+    """Drop readings that nothing can ask for: to settle, to correct or to decide a dispute.
+
+    Corrections and disputes of an auction of its own reach back 60 days (SETTLEMENT R8, R9);
+    a run is settled once.
+    """
     unsettled = [
         interval.start
         for auction in (*state.auctions.values(), *state.runs.values())
@@ -98,10 +126,23 @@ def _forget_readings(state: State) -> None:
         for interval in auction.spec.intervals
         if interval.start not in auction.settled
     ]
-    newest = max((start for _, start in state.batches), default=0)
-    keep_from = min(unsettled, default=newest)
+    newest = max((start for _, start in state.batches), default=UnixSeconds(0))
+    # Not beyond the newest: runs that are still to come are in no list yet.
+    keep_from = min([*unsettled, newest])
     if keep_from <= state.read_from:
         return
+    begun = max(0, state.read_from - METERING_INTERVAL_S)
+    expired = 0
+    if day_of(keep_from) != day_of(state.read_from):
+        expired = newest - CORRECTION_SECONDS_MAX - DAY_SECONDS
     state.read_from = keep_from
-    for key in [key for key in state.batches if key[1] < keep_from]:
-        del state.batches[key]
+    asked: dict[UnixSeconds, set[str]] = {}
+    for pool_id, start in list(state.batches):
+        if begun <= start < keep_from:
+            if start not in asked:
+                cell = Interval(start=start, end=UnixSeconds(start + METERING_INTERVAL_S))
+                asked[start] = correctable_pools(state, cell, newest)
+            if pool_id not in asked[start]:
+                del state.batches[pool_id, start]
+        elif start < expired:
+            del state.batches[pool_id, start]

@@ -39,6 +39,7 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.dispatch_state import Dispatch
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -284,8 +285,10 @@ class State:
     """The whole state; rebuilt by replaying the log.
 
     Attributes:
-        read_from: Metering intervals that end before this are settled and left memory, seconds
-            since the epoch.
+        read_from: Metering intervals that end before this are settled, seconds since the epoch;
+            what can still be corrected or disputed of them stays in ``batches``.
+        forgotten: Chip-seconds delivered to each buyer by runs that left the state, by the start
+            of the month: what the pool is rebated by.
         activity: Transfers that moved an (account, asset) since its last statement.
         openings: Closing balance of the last statement per (account, asset).
         root_key: Raw public key, empty before one is registered.
@@ -316,8 +319,10 @@ class State:
     contracts: dict[str, Contract] = field(default_factory=dict)
     batches: dict[tuple[str, UnixSeconds], MeterBatch] = field(default_factory=dict)
     read_from: int = 0
+    forgotten: dict[UnixSeconds, dict[str, ChipSeconds]] = field(default_factory=dict)
     meter_sequence: dict[str, int] = field(default_factory=dict)
     outages: dict[str, ReportOutage] = field(default_factory=dict)
+    dispatch: Dispatch = field(default_factory=Dispatch)
     delivered: dict[tuple[str, int], tuple[DeliveredHour, ...]] = field(default_factory=dict)
     postings: dict[str, Postings] = field(default_factory=dict)
     statements: dict[str, Statement] = field(default_factory=dict)

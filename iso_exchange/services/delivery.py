@@ -12,10 +12,13 @@ from iso_exchange.clock import MICROSECONDS
 from iso_exchange.commands import ReportOutage
 from iso_exchange.convert import views
 from iso_exchange.convert.views import Surroundings, Viewer
+from iso_exchange.convert.views.dispatch import contract_stage
+from iso_exchange.sequencer.dispatch_stage import standing_of
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import Auction, find_auction
 from iso_exchange.services.access import Caller, Context
 from iso_exchange.services.backend import NO_ENTRY, Backend, Pulse
+from iso_exchange.services.dispatch_events import DISPATCH_KINDS, dispatch_events
 from iso_exchange.services.errors import not_taken, refuse
 from iso_exchange.services.events import concerned, events_of
 from iso_exchange.services.pages import cut, page_of
@@ -80,10 +83,11 @@ class DeliveryService(DeliveryServiceServicer):
         async for entry in self._backend.journal.follow(start):
             if entry is not None:
                 next_index = entry.index + 1
+                found = events_of(self._backend.state, caller.participant_id, entry)
+                if entry.kind in DISPATCH_KINDS:
+                    found = await dispatch_events(self._backend, caller, entry)
                 events = [
-                    event
-                    for event in events_of(self._backend.state, caller.participant_id, entry)
-                    if not request.kinds or event.kind in request.kinds
+                    event for event in found if not request.kinds or event.kind in request.kinds
                 ]
                 if events:
                     pulse.beat()
@@ -151,8 +155,13 @@ class DeliveryService(DeliveryServiceServicer):
         )
 
     def _stage(self, contract: Contract) -> contract_pb2.ContractState.ValueType:
-        auction = self._auction(contract)
-        return views.stage_of(contract, auction, self._now()).state
+        stage = self._dispatched(contract)
+        return (stage or views.stage_of(contract, self._auction(contract), self._now())).state
+
+    def _dispatched(self, contract: Contract) -> views.Stage | None:
+        """Stage that instructions and receipts say, None where time alone decides."""
+        standing = standing_of(self._backend.state, contract, self._now())
+        return None if standing is None else contract_stage(standing)
 
     def _now(self) -> UnixSeconds:
         return UnixSeconds(self._backend.clock.now_us() // MICROSECONDS)
@@ -190,4 +199,5 @@ class DeliveryService(DeliveryServiceServicer):
             viewer=views.viewer_of(contract, caller.participant_id) or Viewer.AUDITOR,
             now=self._now(),
             entry_index=self._backend.journal.stage(contract.auction_id).result_entry_index,
+            dispatched=self._dispatched(contract),
         )

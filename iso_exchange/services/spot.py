@@ -14,9 +14,10 @@ from iso_exchange.commands import (
     HaltSpotMarket,
     OpenSpotMarket,
     ResumeSpotMarket,
+    ReturnHours,
     SetWebhook,
 )
-from iso_exchange.convert import views
+from iso_exchange.convert import body_of, views
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.publication import PricesDocument
 from iso_exchange.sequencer.refusals import Code
@@ -197,6 +198,37 @@ class SpotService(SpotServiceServicer):
         )
         return spot_service_pb2.ListNoticesResponse(
             notices=[views.notice_view(notice) for notice in found],
+            next_page_token=token,
+            ledger_size=self._backend.size,
+        )
+
+    async def ReturnHours(
+        self, request: spot_service_pb2.ReturnHoursRequest, context: Context
+    ) -> spot_service_pb2.ReturnHoursResponse:
+        """Give hours of an own contract back."""
+        caller = self._backend.caller(context)
+        command, receipt = await self._backend.mutations.one(caller, request, ReturnHours)
+        return spot_service_pb2.ReturnHoursResponse(
+            receipt=receipt, hour_return=spot_pb2.HourReturn.FromString(body_of(command))
+        )
+
+    async def ListReturns(
+        self, request: spot_service_pb2.ListReturnsRequest, context: Context
+    ) -> spot_service_pb2.ListReturnsResponse:
+        """What is given back of own contracts."""
+        caller = self._backend.caller(context)
+        market = self._known(request.market_id)
+        found, token = cut(
+            page_of(request),
+            (
+                record
+                for record in market.returns.values()
+                if record.owner_id == caller.participant_id
+            ),
+            lambda record: (record.contract_id,),
+        )
+        return spot_service_pb2.ListReturnsResponse(
+            returns=[views.returned_view(market, record) for record in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )

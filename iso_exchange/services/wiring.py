@@ -12,6 +12,8 @@ from iso_exchange.api.v1 import (
     clock_service_pb2_grpc,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
+    dispatch_service_pb2,
+    dispatch_service_pb2_grpc,
     entitlement_service_pb2,
     entitlement_service_pb2_grpc,
     ledger_service_pb2,
@@ -32,6 +34,7 @@ from iso_exchange.services.auctions import AuctionService
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.clock import ClockService
 from iso_exchange.services.delivery import DeliveryService
+from iso_exchange.services.dispatch import DispatchService
 from iso_exchange.services.entitlements import EntitlementService
 from iso_exchange.services.ledger import LedgerService
 from iso_exchange.services.market import MarketService
@@ -46,6 +49,7 @@ SERVICE_NAMES: Final = tuple(
         auction_service_pb2,
         clock_service_pb2,
         delivery_service_pb2,
+        dispatch_service_pb2,
         entitlement_service_pb2,
         ledger_service_pb2,
         market_service_pb2,
@@ -68,6 +72,10 @@ def registrations(backend: Backend) -> tuple[Registration, ...]:
         partial(
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
             DeliveryService(backend),
+        ),
+        partial(
+            dispatch_service_pb2_grpc.add_DispatchServiceServicer_to_server,
+            DispatchService(backend),
         ),
         partial(
             entitlement_service_pb2_grpc.add_EntitlementServiceServicer_to_server,

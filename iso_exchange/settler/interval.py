@@ -42,6 +42,7 @@ def settle_interval(
     earlier: Iterable[DeliveredHour],
     results: Sequence[SpotResult] = (),
     upheld: Mapping[tuple[str, UnixSeconds], ChipSeconds] | None = None,
+    passed: Mapping[tuple[str, int], int] | None = None,
 ) -> SettledInterval:
     """Settle one delivery interval of an auction from its readings.
 
@@ -53,6 +54,7 @@ def settle_interval(
         results: Spot results of the auction; those of the interval move its positions.
         upheld: Healthy chip-seconds that a decision put in the place of the meter's, by contract
             and metering interval.
+        passed: What settled runs made of returned chips (``SpotMarket.passed``).
     """
     by_pool: dict[str, list[MeterBatch]] = defaultdict(list)
     for batch in batches:
@@ -64,6 +66,7 @@ def settle_interval(
     pools |= {move.pool_id for result in moved for move in result.replacements}
     readings = {pool_id: read_pool(pool_id, interval, by_pool[pool_id]) for pool_id in pools}
     _put_in(readings, contracts, interval, upheld or {})
+    _pass_on(readings, {item.contract_id: item.pool_id for item in contracts}, moved, passed or {})
 
     def rate(contract: Contract, quantity: ChipSeconds) -> Tflop:
         chip = table.get(contract.chip_class)
@@ -111,6 +114,25 @@ def _put_in(
             if healthy is not None:
                 by_contract = readings[contract.pool_id].healthy.setdefault(cell.start, {})
                 by_contract[contract.contract_id] = healthy
+
+
+def _pass_on(
+    readings: Mapping[str, PoolReadings],
+    pools: Mapping[str, str],
+    results: Iterable[SpotResult],
+    passed: Mapping[tuple[str, int], int],
+) -> None:
+    """Of returned chips that a run sold, put in what the run was settled with."""
+    for result in results:
+        for item in result.returns:
+            healthy = passed.get((item.sold_to, result.interval.start))
+            if healthy is None:
+                continue
+            rows = readings[pools[item.contract_id]].healthy.setdefault(result.interval.start, {})
+            if healthy < 0:
+                rows.pop(item.sold_to, None)
+            else:
+                rows[item.sold_to] = ChipSeconds(healthy)
 
 
 def readings_complete(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from clearing.types import Interval
 from iso_exchange.sequencer.after_auction import batches_of
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, State
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
@@ -47,6 +48,7 @@ def recomputed(state: State, auction: Auction, start: int) -> SettledInterval:
         earlier=hours_of(state, auction, but=start),
         results=auction.spot,
         upheld=state.upheld,
+        passed=passed_of(state),
     )
 
 
@@ -96,8 +98,11 @@ def rebates(state: State, auction: Auction) -> Postings:
 
 
 def pool_surplus(state: State, period: Interval) -> Postings:
-    """What ``pool`` holds above its ceiling, per chip-second delivered in a month."""
-    delivered: dict[str, int] = defaultdict(int)
+    """What ``pool`` holds above its ceiling, per chip-second delivered in a month.
+
+    Runs that left the state count with what was kept of them.
+    """
+    delivered: dict[str, int] = defaultdict(int, state.forgotten.get(period.start, {}))
     for (_, start), hours in state.delivered.items():
         if period.start <= start < period.end:
             for hour in hours:

@@ -33,10 +33,12 @@ from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import Earned
+from iso_exchange.sequencer.spot_moves import cells_due, unposted
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, pool_surplus, rebates
-from iso_exchange.settler.spot import SpotFiles, publish_spot
+from iso_exchange.settler.spot import SpotFiles, publish_spot, spot_step
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
@@ -93,6 +95,8 @@ class Settler:
         if self._spot is not None:
             done = await self._spot.step(self._sequencer, self._signer)
         done = await self._rebate_pool() or done
+        for auction in list(state.auctions.values()):
+            done = await self._post_moves(auction) or done
         for auction in (*state.auctions.values(), *state.runs.values()):
             for start in sorted(auction.due):
                 done = await self._correct(auction, start) or done
@@ -111,6 +115,18 @@ class Settler:
         """Put one spot result into the log; see ``iso_exchange.settler.spot``."""
         return await publish_spot(self._sequencer, self._signer, result)
 
+    async def _post_moves(self, auction: Auction) -> bool:
+        """Post what published runs say of an auction's contracts, all that is due in one go."""
+        now = self._clock.now_us() // MICROSECONDS
+        due = list(cells_due(self._sequencer.state, auction, now))
+        if not due:
+            return False
+        await self._signer.submit_all(
+            self._sequencer,
+            [spot_step(self._sequencer.state, self._signer, result) for result in due],
+        )
+        return True
+
     async def _settle_next(self, auction: Auction) -> bool:
         interval = next(
             (item for item in delivery_intervals(auction) if item.start not in auction.settled),
@@ -119,6 +135,8 @@ class Settler:
         if interval is None or not self._due(auction, interval):
             return False
         state = self._sequencer.state
+        if unposted(state, auction, interval, self._clock.now_us() // MICROSECONDS):
+            return False  # a run of it is not published yet
         assert auction.assignment is not None  # a published auction has its contracts
         table = state.chip_table()
         assert table is not None  # pools exist only after a chip table
@@ -132,6 +150,7 @@ class Settler:
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
+            passed=passed_of(state),
         )
         delivered = make_document("DELIVERED", codec.encode(settled.delivered))
         postings = make_document("POSTINGS", codec.encode(settled.postings))

@@ -15,10 +15,12 @@ from clearing import codec
 from iso_exchange.money_commands import PublishSpot
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.state import State
 from iso_exchange.signer import ServiceSigner, make_document
 from settlement.errors import SettlementError
 from settlement.postings.spot_holds import spot_postings
 from settlement.spot.result import SpotResult, check_result
+from settlement.storage.store import Document
 
 log = structlog.get_logger("spot")
 
@@ -35,7 +37,21 @@ async def publish_spot(
         SettlementError: ``SPOT_MOVE_INVALID``.
         KeyError: no such auction, or it has no contracts yet.
     """
-    auction = sequencer.state.auctions[result.auction_id]
+    command, documents = spot_step(sequencer.state, signer, result)
+    answer = await sequencer.submit(signer.submission(command, *documents))
+    return answer if isinstance(answer, Rejected) else None
+
+
+def spot_step(
+    state: State, signer: ServiceSigner, result: SpotResult
+) -> tuple[PublishSpot, tuple[Document, ...]]:
+    """The command that publishes a spot result, with its documents.
+
+    Raises:
+        SettlementError: ``SPOT_MOVE_INVALID``.
+        KeyError: no such auction, or it has no contracts yet.
+    """
+    auction = state.auctions[result.auction_id]
     if auction.assignment is None:
         raise KeyError(result.auction_id)
     check_result(result, auction.assignment.contracts)
@@ -51,8 +67,7 @@ async def publish_spot(
         spot_sha256=digests[0],
         postings_sha256=digests[1],
     )
-    answer = await sequencer.submit(signer.submission(command, *documents))
-    return answer if isinstance(answer, Rejected) else None
+    return command, documents
 
 
 class SpotFiles:

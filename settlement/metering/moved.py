@@ -3,7 +3,8 @@
 Without moves ``billable.metered_hour`` says the same, more quickly. With them a metering
 interval has less to deliver (reclaimed, withdrawn), or is served by others: their meter
 says so, in their pool where that is another one. What others serve counts first, up to
-what they were called for; the supplier delivered the rest.
+what they were called for; the supplier delivered the rest. Of what was returned to a spot market
+and sold on, the row of the run's contract speaks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from settlement.metering.billable import (
     ServedInterval,
     metering_intervals,
 )
-from settlement.spot.result import Replacement, SpotResult
+from settlement.spot.result import Replacement, Return, SpotResult
 from settlement.types import Contract, DeliveredHour, ServedPart
 
 
@@ -32,6 +33,7 @@ from settlement.types import Contract, DeliveredHour, ServedPart
 class _Cell:
     reclaimed: int = 0
     withdrawn: int = 0
+    returned: list[Return] = field(default_factory=list)
     replaced: list[Replacement] = field(default_factory=list)
 
 
@@ -48,6 +50,8 @@ def moves_of(results: Sequence[SpotResult]) -> Moves:
             found[reclaim.contract_id, start].reclaimed += reclaim.quantity
         for withdrawal in result.withdrawals:
             found[withdrawal.contract_id, start].withdrawn += withdrawal.quantity
+        for given in result.returns:
+            found[given.contract_id, start].returned.append(given)
         for item in result.replacements:
             found[item.contract_id, start].replaced.append(item)
     for cell in found.values():
@@ -117,17 +121,43 @@ class _Hour:
         self.position += held
         self.reclaimed += moved.reclaimed
         self.withdrawn += moved.withdrawn
-        left = held - moved.reclaimed - moved.withdrawn
-        if left == 0:
-            return
+        lost, unread = self._returned(cell, moved.returned)
+        returned = sum(item.quantity for item in moved.returned)
+        left = held - moved.reclaimed - moved.withdrawn - returned
+        if left:
+            failed, gap = self._own(cell, left, moved)
+            lost, unread = lost + failed, unread + gap
+        if unread:
+            self.gaps.append(FailedInterval(interval=cell, failed=ChipSeconds(unread)))
+            self._find(MeterFindingCode.METER_GAP, cell)
+        if lost:
+            self.failures.append(FailedInterval(interval=cell, failed=ChipSeconds(lost)))
+
+    def _returned(self, cell: Interval, returned: Sequence[Return]) -> tuple[int, int]:
+        """What a market has: chip-seconds that it lost, and those that nobody read."""
+        lost = unread = 0
+        for item in returned:
+            healthy: int | None = item.quantity
+            if item.sold_to:
+                healthy = self._read(self.contract.pool_id, cell, item.sold_to)
+            if healthy is None:
+                unread += item.quantity
+                continue
+            passed = min(item.quantity, healthy)
+            self.withdrawn += passed
+            lost += item.quantity - passed
+        return lost, unread
+
+    def _own(self, cell: Interval, left: int, moved: _Cell) -> tuple[int, int]:
+        """What stayed with the contract: chip-seconds that failed, and those without a reading."""
+        unread = 0
         pool_id = self.contract.pool_id
         healthy = {
             name: self._read(name, cell) for name in {pool_id, *(m.pool_id for m in moved.replaced)}
         }
         own = left - sum(item.quantity for item in moved.replaced if item.pool_id != pool_id)
         if own > 0 and healthy[pool_id] is None:
-            self.gaps.append(FailedInterval(interval=cell, failed=ChipSeconds(own)))
-            self._find(MeterFindingCode.METER_GAP, cell)
+            unread = own
             left, own = left - own, 0
         known = {name: found or 0 for name, found in healthy.items()}
         done = 0
@@ -145,13 +175,13 @@ class _Hour:
             self._find(MeterFindingCode.ABOVE_POSITION, cell)
         done += min(most, known[pool_id])
         self.delivered += done
-        if done < left:
-            self.failures.append(FailedInterval(interval=cell, failed=ChipSeconds(left - done)))
+        return left - done, unread
 
-    def _read(self, pool_id: str, cell: Interval) -> int | None:
+    def _read(self, pool_id: str, cell: Interval, contract_id: str = "") -> int | None:
         if pool_id not in self.readings:
             return None
-        return self.readings[pool_id].healthy.get(cell.start, {}).get(self.contract.contract_id)
+        rows = self.readings[pool_id].healthy.get(cell.start, {})
+        return rows.get(contract_id or self.contract.contract_id)
 
     def _find(self, code: MeterFindingCode, cell: Interval) -> None:
         finding = MeterFinding(

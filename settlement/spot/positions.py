@@ -63,7 +63,7 @@ def spot_result(
     return SpotResult(
         auction_id=day_ahead.auction_id,
         interval=cell,
-        prices=_prices(book, outcome, cell),
+        prices=prices_of(book, outcome, 0, cell),
         reclaims=tuple(reclaims),
         withdrawals=tuple(withdrawals),
         purchases=tuple(purchases),
@@ -192,12 +192,25 @@ def _supply(
     ]
 
 
-def _prices(book: Book, outcome: Outcome, cell: Interval) -> tuple[IntervalPrice, ...]:
-    """Prices of the first interval, without surcharge and fee."""
+def prices_of(
+    book: Book, outcome: Outcome, place: int, cell: Interval, *, provisional: bool = False
+) -> tuple[IntervalPrice, ...]:
+    """Prices that an auction cleared in one of its intervals, without surcharge and fee.
+
+    Args:
+        book: That was cleared.
+        outcome: Its outcome.
+        place: The interval's position in the book.
+        cell: Metering interval, inside that interval, that the prices are given for.
+        provisional: They stand in for prices that are not there.
+
+    Returns:
+        By pool; pools in which nothing was traded have no price.
+    """
     sites = {pool.pool_id: pool.site_id for pool in book.pools}
     charges: dict[str, list[BackupCharge]] = defaultdict(list)
     for item in outcome.backup_prices:
-        if item.interval == 0:
+        if item.interval == place:
             charges[item.site_id].append(BackupCharge(pool_id=item.pool_id, price=item.price))
     return tuple(
         IntervalPrice(
@@ -208,8 +221,9 @@ def _prices(book: Book, outcome: Outcome, cell: Interval) -> tuple[IntervalPrice
             cover=price.node_cover,
             availability=price.availability,
             recall_discount=price.recall_discount,
+            provisional=provisional,
             backups=tuple(sorted(charges[sites[price.pool_id]], key=lambda charge: charge.pool_id)),
         )
         for price in sorted(outcome.prices, key=lambda price: price.pool_id)
-        if price.interval == 0 and not price.indicative
+        if price.interval == place and not price.indicative
     )

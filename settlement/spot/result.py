@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clearing.shapes import LATER
 from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd, MicroUsdPerChipHour, chip_seconds
 from settlement.assignment import IntervalPrice
@@ -126,6 +127,23 @@ class LinkMove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """Chips that a buyer returned to a spot market, whose runs pay for what they sell (R3).
+
+    Nothing is received for them here. What was sold on is delivered as far as the meter says of
+    the run's contract; the rest is a failure of this contract's supplier, who owes the buyer
+    what the buyer owes the run.
+
+    Attributes:
+        sold_to: Contract of the run that has them; empty for what no run sold.
+    """
+
+    contract_id: str
+    quantity: ChipSeconds
+    sold_to: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpotResult:
     """Prices and moves of one auction's contracts in one metering interval.
 
@@ -147,6 +165,7 @@ class SpotResult:
     replacements: tuple[Replacement, ...] = ()
     derates: tuple[Derate, ...] = ()
     links: tuple[LinkMove, ...] = ()
+    returns: tuple[Return, ...] = field(default=(), metadata=LATER)
 
     @property
     def contracts(self) -> tuple[Contract, ...]:
@@ -222,7 +241,13 @@ def check_result(result: SpotResult, contracts: Iterable[Contract]) -> None:
 
 
 def _moved_contracts(result: SpotResult) -> Iterator[tuple[str, int]]:
-    for moves in (result.reclaims, result.withdrawals, result.replacements, result.derates):
+    for moves in (
+        result.reclaims,
+        result.withdrawals,
+        result.returns,
+        result.replacements,
+        result.derates,
+    ):
         for item in moves:
             yield item.contract_id, item.quantity
 

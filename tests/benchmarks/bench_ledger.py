@@ -222,9 +222,9 @@ def _audit(size: AuditSize) -> Iterator[Row]:
     signed, replayed = report.step(Step.SIGNATURES), report.step(Step.REPLAY)
     if report.not_checkable or {signed.checked, replayed.checked} != {report.entries - batches}:
         raise InvariantError(f"the audit left entries unchecked: {report.not_checkable}")
-    spent = after.user + after.system - before.user - before.system
-    beside = (
-        after.children_user + after.children_system - before.children_user - before.children_system
+    spent = (after.user - before.user) + (after.system - before.system)
+    beside = (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
     )
     note = (
         f"{report.entries:,} entries in {seconds:.1f} s; every entry signed, "

@@ -99,6 +99,7 @@ class GridSpec:
         committed_ppm: Share of offers with a commitment (start-up, no-load, least quantity).
         strict: STRICT_UNIFORM instead of MAKE_WHOLE; there are no commitments then.
         site_cover: A tenth of firm gangs take SITE cover.
+        flat: A step bid says the same in all its intervals, in one segment.
     """
 
     name: str
@@ -117,6 +118,7 @@ class GridSpec:
     committed_ppm: int = 0
     strict: bool = False
     site_cover: bool = True
+    flat: bool = False
     seed: int = 0
 
     @property
@@ -409,7 +411,7 @@ def _step_bids(draws: _Draws, gangs: tuple[BlockBid, ...]) -> tuple[StepBid, ...
                 segments=tuple(
                     Segment(
                         first=t,
-                        stop=t + 1,
+                        stop=t + (spread if spec.flat else 1),
                         steps=(
                             Step(
                                 price=MicroUsdPerChipHour(
@@ -425,7 +427,7 @@ def _step_bids(draws: _Draws, gangs: tuple[BlockBid, ...]) -> tuple[StepBid, ...
                             ),
                         ),
                     )
-                    for t in range(first, first + spread)
+                    for t in range(first, first + (1 if spec.flat else spread))
                 ),
                 service_class=ServiceClass.INTERRUPTIBLE if interruptible else ServiceClass.FIRM,
                 cover=Cover.NONE if interruptible else Cover.NODE,
@@ -465,6 +467,8 @@ SPOT: Final = GridSpec(
     duration_s=300,
     seed=3,
 )
+STANDING: Final = replace(SPOT, name="standing", flat=True, site_cover=False)
+"""Standing orders of a spot market, each with one price; see ``tests.benchmarks.spot_runs``."""
 
 THIN: Final = tuple(
     GridSpec(
@@ -553,7 +557,7 @@ GROWTH: Final = _growth()
 SPECS: Final = {
     spec.name: spec
     for spec in (
-        *(TINY, SMALL, MEDIUM, LARGE, SPOT),
+        *(TINY, SMALL, MEDIUM, LARGE, SPOT, STANDING),
         *THIN,
         *STRICT,
         *(spec for specs in GROWTH.values() for spec in specs),

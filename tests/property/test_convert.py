@@ -20,12 +20,14 @@ from clearing.types import (
     Step,
     Tariff,
 )
-from clearing.units import MicroUsd
+from clearing.units import MicroUsd, UnixSeconds
 from iso_exchange.commands import (
+    AcknowledgeBatch,
     BidConditions,
     BlockBidTerms,
     CancelAllOrders,
     CancelOrder,
+    ChipSegment,
     CloseSpotMarket,
     CreateAuction,
     HaltAuction,
@@ -48,10 +50,13 @@ from iso_exchange.commands import (
     ReportOutage,
     ResumeAuction,
     ResumeSpotMarket,
+    ReturnHours,
     RevokeKey,
     Role,
     RotateKey,
+    SetAccessKey,
     SetWebhook,
+    SignReceipt,
     StepBidTerms,
     SubmitOrder,
     SubmitReadings,
@@ -61,6 +66,7 @@ from iso_exchange.commands import (
 )
 from iso_exchange.convert import body_of, command_from, enums, payload_of
 from iso_exchange.convert.bodies import CONVERTERS
+from iso_exchange.dispatch_commands import ReceiptKind
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import (
     CounterReading,
@@ -217,6 +223,22 @@ TARIFFS = st.builds(
     stop_loss_ppm=NUMBERS,
     withhold_gap_ppm=PPM,
 )
+
+
+@st.composite
+def receipts(draw: st.DrawFn) -> SignReceipt:
+    """Either kind, each with the fields that it has."""
+    handed_over = draw(st.booleans())
+    return SignReceipt(
+        header=draw(HEADERS),
+        pool_id=draw(REFERENCES),
+        sequence=draw(st.integers(1, 2**63 - 1)),
+        kind=ReceiptKind.HANDED_OVER if handed_over else ReceiptKind.CANNOT,
+        nodes=tuple(sorted(draw(st.sets(st.integers(0, 20_000), min_size=1, max_size=4)))),
+        sealed_access=draw(st.binary(max_size=64)) if handed_over else b"",
+        until=UnixSeconds(0 if handed_over else draw(INSTANTS)),
+        reason="" if handed_over else draw(st.one_of(st.just(""), TEXTS)),
+    )
 
 
 def about_market(kind: type) -> st.SearchStrategy[Any]:
@@ -378,6 +400,7 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         seed_anchor=HEX64,
         chain_length=ANY_NUMBERS,
         tariff=TARIFFS,
+        ready_within_s=ANY_NUMBERS,
     ),
     HaltSpotMarket: about_market(HaltSpotMarket),
     ResumeSpotMarket: about_market(ResumeSpotMarket),
@@ -440,6 +463,13 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         nodes=distinct(REFERENCES),
         reason=TEXTS,
     ),
+    AcknowledgeBatch: st.builds(
+        AcknowledgeBatch, header=HEADERS, batch_index=st.integers(0, 2**63 - 1)
+    ),
+    SignReceipt: receipts(),
+    SetAccessKey: st.builds(
+        SetAccessKey, header=HEADERS, public_key=st.binary(min_size=32, max_size=32)
+    ),
     DisputeHour: st.builds(
         DisputeHour,
         header=HEADERS,
@@ -477,6 +507,17 @@ STRATEGIES: dict[type, st.SearchStrategy[Any]] = {
         period=INTERVALS,
         chips=ANY_NUMBERS,
         purpose=TEXTS,
+    ),
+    ReturnHours: st.builds(
+        ReturnHours,
+        header=HEADERS,
+        return_id=IDENTIFIERS,
+        contract_id=REFERENCES,
+        market_id=REFERENCES,
+        segments=st.lists(
+            st.builds(ChipSegment, start=INSTANTS, end=INSTANTS, chips=st.integers(1, 10**6)),
+            max_size=3,
+        ).map(tuple),
     ),
 }
 PROTOBUF_KINDS = tuple(

@@ -75,6 +75,8 @@ _LARGE: Final = _Effort(
     last=(0.001,),
 )
 _LARGE_ALTERNATIVES: Final = 200_000
+_SETTLED_WITHIN: Final = 30.0
+"""Temperatures within which the prices of what is left are right, but for a few."""
 
 
 def choose(model: Model, spec: AuctionSpec) -> Choice:
@@ -135,6 +137,7 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         row_duals=hint_duals,
         hint=hint,
         hint_duals=hint_duals,
+        hint_error=_SETTLED_WITHIN * tau,
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )

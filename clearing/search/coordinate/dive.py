@@ -35,6 +35,9 @@ GRID: Final = 19
 
 _MIDDLE: Final = GRID // 2
 
+_SURE: Final = 20.0
+"""Temperatures from its last price at which a basket takes all or nothing."""
+
 
 class Local(NamedTuple):
     """Imbalance at places and what it costs.
@@ -140,6 +143,7 @@ def _measure_baskets(
         first = baskets.start[basket]
         stop = baskets.start[basket + 1]
         soft = tau * baskets.scale[basket]
+        amount = baskets.step_curve.amount[baskets.step_curve.start[basket + 1] + basket]
         low = np.inf
         for arc in range(first, stop):
             low = min(low, arc_price(baskets, arc, answer.tables.price, x, count))
@@ -157,8 +161,14 @@ def _measure_baskets(
                     least = price + soft * math.log(max(mass, 1e-300)) if share > 0.0 else low
                     others = least - soft * math.log(1.0 - mass)
             weight = own if stop - first > 1 else 1.0
+            full, none = _ends(baskets, basket, others, soft)
             for point in range(GRID):
                 at = price + local.offset[point] * places.ref[place]
+                if at > none:
+                    break
+                if at < full:
+                    local.reach[place * GRID + point] -= weight * amount
+                    continue
                 part = 1.0
                 least = at
                 if stop - first > 1:
@@ -174,6 +184,19 @@ def _measure_baskets(
                     if gain > -40.0:
                         chips += baskets.work_rate[cell] / (1.0 + math.exp(-gain))
                 local.reach[place * GRID + point] -= weight * part * chips
+
+
+@inner
+def _ends(baskets: Baskets, basket: int, others: float, soft: float) -> tuple[float, float]:
+    """Prices of an arc below which the basket takes all it can there, and above which nothing."""
+    curve = baskets.step_curve
+    first = curve.start[basket]
+    stop = curve.start[basket + 1]
+    if first == stop or baskets.work_start[basket] < baskets.work_start[basket + 1]:
+        return -np.inf, np.inf
+    low = min(others, -curve.price[stop - 1])
+    high = min(others, -curve.price[first])
+    return low - _SURE * soft, high + _SURE * soft
 
 
 @inner

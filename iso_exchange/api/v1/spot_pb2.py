@@ -24,34 +24,39 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from iso_exchange.api.v1 import auction_pb2 as iso__exchange_dot_api_dot_v1_dot_auction__pb2
+from iso_exchange.api.v1 import entitlement_pb2 as iso__exchange_dot_api_dot_v1_dot_entitlement__pb2
 from iso_exchange.api.v1 import header_pb2 as iso__exchange_dot_api_dot_v1_dot_header__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiso_exchange/api/v1/spot.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!iso_exchange/api/v1/auction.proto\x1a iso_exchange/api/v1/header.proto\"\xbd\x04\n\x0eSpotMarketSpec\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x34\n\x10\x66irst_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10interval_seconds\x18\x04 \x01(\x03\x12\x18\n\x10look_ahead_count\x18\x05 \x01(\x03\x12\x19\n\x11gate_lead_seconds\x18\x06 \x01(\x03\x12+\n#price_floor_micro_usd_per_chip_hour\x18\x07 \x01(\x03\x12)\n!price_cap_micro_usd_per_chip_hour\x18\x08 \x01(\x03\x12$\n\x1ctick_micro_usd_per_chip_hour\x18\t \x01(\x03\x12,\n$operator_fee_micro_usd_per_chip_hour\x18\n \x01(\x03\x12\x36\n\x0cpricing_rule\x18\x0b \x01(\x0e\x32 .iso_exchange.api.v1.PricingRule\x12*\n\"tie_credit_micro_usd_per_chip_hour\x18\x0c \x01(\x03\x12\x13\n\x0bseed_anchor\x18\r \x01(\x0c\x12\x14\n\x0c\x63hain_length\x18\x0e \x01(\x03\x12+\n\x06tariff\x18\x0f \x01(\x0b\x32\x1b.iso_exchange.api.v1.Tariff\"Z\n\x08SpotHalt\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\\\n\nSpotResume\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"[\n\tSpotClose\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xa2\x02\n\nSpotMarket\x12\x31\n\x04spec\x18\x01 \x01(\x0b\x32#.iso_exchange.api.v1.SpotMarketSpec\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.iso_exchange.api.v1.SpotMarketState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x33\n\x0flast_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrevealed_seed\x18\x06 \x01(\x0c\x12\x1b\n\x13published_run_count\x18\x07 \x01(\x03\"\xe6\x01\n\x07SpotRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.iso_exchange.api.v1.AuctionState\x12\x13\n\x0border_count\x18\x04 \x01(\x03\x12\x11\n\tbook_root\x18\x05 \x01(\x0c\x12\x15\n\rprices_sha256\x18\x06 \x01(\x0c\x12\x19\n\x11\x63\x65rtified_gap_ppb\x18\x07 \x01(\x03\x12\x0f\n\x07renewed\x18\x08 \x01(\x08\"\xa3\x01\n\x0cSpotPosition\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x05 \x01(\x03\"\xcf\x01\n\nSpotNotice\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x12\n\nchip_count\x18\x03 \x01(\x03\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0erun_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x13\n\x0bresponsible\x18\x07 \x01(\t\"O\n\x13WebhookRegistration\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x0b\n\x03url\x18\x02 \x01(\t*\x8c\x01\n\x0fSpotMarketState\x12!\n\x1dSPOT_MARKET_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SPOT_MARKET_STATE_OPEN\x10\x01\x12\x1c\n\x18SPOT_MARKET_STATE_HALTED\x10\x02\x12\x1c\n\x18SPOT_MARKET_STATE_CLOSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiso_exchange/api/v1/spot.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!iso_exchange/api/v1/auction.proto\x1a%iso_exchange/api/v1/entitlement.proto\x1a iso_exchange/api/v1/header.proto\"\xdb\x04\n\x0eSpotMarketSpec\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x34\n\x10\x66irst_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10interval_seconds\x18\x04 \x01(\x03\x12\x18\n\x10look_ahead_count\x18\x05 \x01(\x03\x12\x19\n\x11gate_lead_seconds\x18\x06 \x01(\x03\x12+\n#price_floor_micro_usd_per_chip_hour\x18\x07 \x01(\x03\x12)\n!price_cap_micro_usd_per_chip_hour\x18\x08 \x01(\x03\x12$\n\x1ctick_micro_usd_per_chip_hour\x18\t \x01(\x03\x12,\n$operator_fee_micro_usd_per_chip_hour\x18\n \x01(\x03\x12\x36\n\x0cpricing_rule\x18\x0b \x01(\x0e\x32 .iso_exchange.api.v1.PricingRule\x12*\n\"tie_credit_micro_usd_per_chip_hour\x18\x0c \x01(\x03\x12\x13\n\x0bseed_anchor\x18\r \x01(\x0c\x12\x14\n\x0c\x63hain_length\x18\x0e \x01(\x03\x12+\n\x06tariff\x18\x0f \x01(\x0b\x32\x1b.iso_exchange.api.v1.Tariff\x12\x1c\n\x14ready_within_seconds\x18\x10 \x01(\x03\"Z\n\x08SpotHalt\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\\\n\nSpotResume\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"[\n\tSpotClose\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xa2\x02\n\nSpotMarket\x12\x31\n\x04spec\x18\x01 \x01(\x0b\x32#.iso_exchange.api.v1.SpotMarketSpec\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.iso_exchange.api.v1.SpotMarketState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x33\n\x0flast_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrevealed_seed\x18\x06 \x01(\x0c\x12\x1b\n\x13published_run_count\x18\x07 \x01(\x03\"\xe6\x01\n\x07SpotRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.iso_exchange.api.v1.AuctionState\x12\x13\n\x0border_count\x18\x04 \x01(\x03\x12\x11\n\tbook_root\x18\x05 \x01(\x0c\x12\x15\n\rprices_sha256\x18\x06 \x01(\x0c\x12\x19\n\x11\x63\x65rtified_gap_ppb\x18\x07 \x01(\x03\x12\x0f\n\x07renewed\x18\x08 \x01(\x08\"\xa3\x01\n\x0cSpotPosition\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchip_count\x18\x05 \x01(\x03\"\xcf\x01\n\nSpotNotice\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x12\n\nchip_count\x18\x03 \x01(\x03\x12\x31\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0erun_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x13\n\x0bresponsible\x18\x07 \x01(\t\"\xa8\x01\n\nHourReturn\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x11\n\treturn_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x03 \x01(\t\x12\x11\n\tmarket_id\x18\x04 \x01(\t\x12\x32\n\x08segments\x18\x05 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\"\xb5\x01\n\rReturnedHours\x12\x11\n\treturn_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12\x32\n\x08segments\x18\x04 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\x12\x37\n\rsold_segments\x18\x05 \x03(\x0b\x32 .iso_exchange.api.v1.ChipSegment\"O\n\x13WebhookRegistration\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.iso_exchange.api.v1.Header\x12\x0b\n\x03url\x18\x02 \x01(\t*\x8c\x01\n\x0fSpotMarketState\x12!\n\x1dSPOT_MARKET_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SPOT_MARKET_STATE_OPEN\x10\x01\x12\x1c\n\x18SPOT_MARKET_STATE_HALTED\x10\x02\x12\x1c\n\x18SPOT_MARKET_STATE_CLOSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.spot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SPOTMARKETSTATE']._serialized_start=1996
-  _globals['_SPOTMARKETSTATE']._serialized_end=2136
-  _globals['_SPOTMARKETSPEC']._serialized_start=158
-  _globals['_SPOTMARKETSPEC']._serialized_end=731
-  _globals['_SPOTHALT']._serialized_start=733
-  _globals['_SPOTHALT']._serialized_end=823
-  _globals['_SPOTRESUME']._serialized_start=825
-  _globals['_SPOTRESUME']._serialized_end=917
-  _globals['_SPOTCLOSE']._serialized_start=919
-  _globals['_SPOTCLOSE']._serialized_end=1010
-  _globals['_SPOTMARKET']._serialized_start=1013
-  _globals['_SPOTMARKET']._serialized_end=1303
-  _globals['_SPOTRUN']._serialized_start=1306
-  _globals['_SPOTRUN']._serialized_end=1536
-  _globals['_SPOTPOSITION']._serialized_start=1539
-  _globals['_SPOTPOSITION']._serialized_end=1702
-  _globals['_SPOTNOTICE']._serialized_start=1705
-  _globals['_SPOTNOTICE']._serialized_end=1912
-  _globals['_WEBHOOKREGISTRATION']._serialized_start=1914
-  _globals['_WEBHOOKREGISTRATION']._serialized_end=1993
+  _globals['_SPOTMARKETSTATE']._serialized_start=2420
+  _globals['_SPOTMARKETSTATE']._serialized_end=2560
+  _globals['_SPOTMARKETSPEC']._serialized_start=197
+  _globals['_SPOTMARKETSPEC']._serialized_end=800
+  _globals['_SPOTHALT']._serialized_start=802
+  _globals['_SPOTHALT']._serialized_end=892
+  _globals['_SPOTRESUME']._serialized_start=894
+  _globals['_SPOTRESUME']._serialized_end=986
+  _globals['_SPOTCLOSE']._serialized_start=988
+  _globals['_SPOTCLOSE']._serialized_end=1079
+  _globals['_SPOTMARKET']._serialized_start=1082
+  _globals['_SPOTMARKET']._serialized_end=1372
+  _globals['_SPOTRUN']._serialized_start=1375
+  _globals['_SPOTRUN']._serialized_end=1605
+  _globals['_SPOTPOSITION']._serialized_start=1608
+  _globals['_SPOTPOSITION']._serialized_end=1771
+  _globals['_SPOTNOTICE']._serialized_start=1774
+  _globals['_SPOTNOTICE']._serialized_end=1981
+  _globals['_HOURRETURN']._serialized_start=1984
+  _globals['_HOURRETURN']._serialized_end=2152
+  _globals['_RETURNEDHOURS']._serialized_start=2155
+  _globals['_RETURNEDHOURS']._serialized_end=2336
+  _globals['_WEBHOOKREGISTRATION']._serialized_start=2338
+  _globals['_WEBHOOKREGISTRATION']._serialized_end=2417
 # @@protoc_insertion_point(module_scope)

@@ -3,11 +3,14 @@
 isort:skip_file
 The spot market: opened once, cleared in runs with a look-ahead."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from iso_exchange.api.v1 import auction_pb2 as _auction_pb2
+from iso_exchange.api.v1 import entitlement_pb2 as _entitlement_pb2
 from iso_exchange.api.v1 import header_pb2 as _header_pb2
 import builtins as _builtins
 import sys
@@ -71,6 +74,7 @@ class SpotMarketSpec(_message.Message):
     SEED_ANCHOR_FIELD_NUMBER: _builtins.int
     CHAIN_LENGTH_FIELD_NUMBER: _builtins.int
     TARIFF_FIELD_NUMBER: _builtins.int
+    READY_WITHIN_SECONDS_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """Identifier, 1 to 64 characters of a-z, 0-9, "-", "_" and "."; never used twice, nor by an auction. Required."""
     interval_seconds: _builtins.int
@@ -99,6 +103,10 @@ class SpotMarketSpec(_message.Message):
     """
     chain_length: _builtins.int
     """Seeds in the chain: the most runs that can be published, 1 to 4,000,000. Required."""
+    ready_within_seconds: _builtins.int
+    """Suppliers are instructed which nodes serve which order, and hand nodes over at most this long after a start,
+    seconds, 0 to 3,600; usually 120. Afterwards the nodes count as out of service. Default 0: they are not instructed.
+    """
     @_builtins.property
     def header(self) -> _header_pb2.Header:
         """Who signs, for which exchange, under which request id. Required."""
@@ -131,10 +139,11 @@ class SpotMarketSpec(_message.Message):
         seed_anchor: _builtins.bytes = ...,
         chain_length: _builtins.int = ...,
         tariff: _auction_pb2.Tariff | None = ...,
+        ready_within_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_start_time", b"first_start_time", "header", b"header", "tariff", b"tariff"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_length", b"chain_length", "first_start_time", b"first_start_time", "gate_lead_seconds", b"gate_lead_seconds", "header", b"header", "interval_seconds", b"interval_seconds", "look_ahead_count", b"look_ahead_count", "market_id", b"market_id", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "price_cap_micro_usd_per_chip_hour", b"price_cap_micro_usd_per_chip_hour", "price_floor_micro_usd_per_chip_hour", b"price_floor_micro_usd_per_chip_hour", "pricing_rule", b"pricing_rule", "seed_anchor", b"seed_anchor", "tariff", b"tariff", "tick_micro_usd_per_chip_hour", b"tick_micro_usd_per_chip_hour", "tie_credit_micro_usd_per_chip_hour", b"tie_credit_micro_usd_per_chip_hour"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_length", b"chain_length", "first_start_time", b"first_start_time", "gate_lead_seconds", b"gate_lead_seconds", "header", b"header", "interval_seconds", b"interval_seconds", "look_ahead_count", b"look_ahead_count", "market_id", b"market_id", "operator_fee_micro_usd_per_chip_hour", b"operator_fee_micro_usd_per_chip_hour", "price_cap_micro_usd_per_chip_hour", b"price_cap_micro_usd_per_chip_hour", "price_floor_micro_usd_per_chip_hour", b"price_floor_micro_usd_per_chip_hour", "pricing_rule", b"pricing_rule", "ready_within_seconds", b"ready_within_seconds", "seed_anchor", b"seed_anchor", "tariff", b"tariff", "tick_micro_usd_per_chip_hour", b"tick_micro_usd_per_chip_hour", "tie_credit_micro_usd_per_chip_hour", b"tie_credit_micro_usd_per_chip_hour"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,6 +446,95 @@ class SpotNotice(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SpotNotice: _TypeAlias = SpotNotice  # noqa: Y015
+
+@_typing.final
+class HourReturn(_message.Message):
+    """HourReturn is the signed body that gives hours of a contract back to a spot market. Signed by the contract's buyer;
+    confidential to it. Payload type application/vnd.iso-exchange.hour-return.v1+protobuf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    RETURN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    return_id: _builtins.str
+    """Identifier, 1 to 64 characters of a-z, 0-9, "-", "_" and "."; of one contract in a market. Required."""
+    contract_id: _builtins.str
+    """Own contract of a published auction, firm, interruptible or base load. Required."""
+    market_id: _builtins.str
+    """Spot market that sells them, from its next gate on. Required."""
+    @_builtins.property
+    def header(self) -> _header_pb2.Header:
+        """Who signs, for which exchange, under which request id. Required."""
+
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[_entitlement_pb2.ChipSegment]:
+        """Chips given back by time, on interval boundaries of the market, whole nodes, at most what the contract
+        delivers. They take the place of what was given back of the contract before; none takes everything back that
+        no run sold. Default: none.
+        """
+
+    def __init__(
+        self,
+        *,
+        header: _header_pb2.Header | None = ...,
+        return_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        market_id: _builtins.str = ...,
+        segments: _abc.Iterable[_entitlement_pb2.ChipSegment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "header", b"header", "market_id", b"market_id", "return_id", b"return_id", "segments", b"segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HourReturn: _TypeAlias = HourReturn  # noqa: Y015
+
+@_typing.final
+class ReturnedHours(_message.Message):
+    """ReturnedHours is what is given back of one contract, and what of it is sold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETURN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    SOLD_SEGMENTS_FIELD_NUMBER: _builtins.int
+    return_id: _builtins.str
+    """Identifier."""
+    contract_id: _builtins.str
+    """Own contract."""
+    pool_id: _builtins.str
+    """Pool."""
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[_entitlement_pb2.ChipSegment]:
+        """Chips given back by time."""
+
+    @_builtins.property
+    def sold_segments(self) -> _containers.RepeatedCompositeFieldContainer[_entitlement_pb2.ChipSegment]:
+        """Chips that runs sold so far, by time, of intervals that are not over."""
+
+    def __init__(
+        self,
+        *,
+        return_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+        segments: _abc.Iterable[_entitlement_pb2.ChipSegment] | None = ...,
+        sold_segments: _abc.Iterable[_entitlement_pb2.ChipSegment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "pool_id", b"pool_id", "return_id", b"return_id", "segments", b"segments", "sold_segments", b"sold_segments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnedHours: _TypeAlias = ReturnedHours  # noqa: Y015
 
 @_typing.final
 class WebhookRegistration(_message.Message):

@@ -727,3 +727,129 @@ class SetWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetWebhookResponse: _TypeAlias = SetWebhookResponse  # noqa: Y015
+
+@_typing.final
+class ReturnHoursRequest(_message.Message):
+    """Request of ReturnHours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, 1 to 128 characters, unique per signer; equal to the header's. Required. The same
+    key with the same envelope returns the first answer; with another envelope it is ALREADY_EXISTS.
+    """
+    envelope: _builtins.bytes
+    """Exact bytes of one DSSE v1 JSON envelope over an HourReturn body, at most 32 KiB, with payload type
+    application/vnd.iso-exchange.hour-return.v1+protobuf. Required.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        envelope: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnHoursRequest: _TypeAlias = ReturnHoursRequest  # noqa: Y015
+
+@_typing.final
+class ReturnHoursResponse(_message.Message):
+    """Response of ReturnHours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    HOUR_RETURN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.Receipt:
+        """Proof of acceptance: where the envelope stands in the log."""
+
+    @_builtins.property
+    def hour_return(self) -> _spot_pb2.HourReturn:
+        """What was signed."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _receipt_pb2.Receipt | None = ...,
+        hour_return: _spot_pb2.HourReturn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hour_return", b"hour_return", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hour_return", b"hour_return", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnHoursResponse: _TypeAlias = ReturnHoursResponse  # noqa: Y015
+
+@_typing.final
+class ListReturnsRequest(_message.Message):
+    """Request of ListReturns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most items to return, 0 to 1,000. Default 0: 100. Larger values are taken as 1,000; negative
+    ones are INVALID_ARGUMENT.
+    """
+    page_token: _builtins.str
+    """Empty for the first page, then next_page_token of the page before with every other field
+    unchanged; anything else is INVALID_ARGUMENT.
+    """
+    market_id: _builtins.str
+    """Market. Required."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        market_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReturnsRequest: _TypeAlias = ListReturnsRequest  # noqa: Y015
+
+@_typing.final
+class ListReturnsResponse(_message.Message):
+    """Response of ListReturns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETURNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LEDGER_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    ledger_size: _builtins.int
+    """Number of log entries that this response reflects, >= 0."""
+    @_builtins.property
+    def returns(self) -> _containers.RepeatedCompositeFieldContainer[_spot_pb2.ReturnedHours]:
+        """What is given back, by contract."""
+
+    def __init__(
+        self,
+        *,
+        returns: _abc.Iterable[_spot_pb2.ReturnedHours] | None = ...,
+        next_page_token: _builtins.str = ...,
+        ledger_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledger_size", b"ledger_size", "next_page_token", b"next_page_token", "returns", b"returns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReturnsResponse: _TypeAlias = ListReturnsResponse  # noqa: Y015

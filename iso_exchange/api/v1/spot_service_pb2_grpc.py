@@ -87,6 +87,16 @@ class SpotServiceStub:
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
                 response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
                 _registered_method=True)
+        self.ReturnHours = channel.unary_unary(
+                '/iso_exchange.api.v1.SpotService/ReturnHours',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursResponse.FromString,
+                _registered_method=True)
+        self.ListReturns = channel.unary_unary(
+                '/iso_exchange.api.v1.SpotService/ListReturns',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsResponse.FromString,
+                _registered_method=True)
         self.SetWebhook = channel.unary_unary(
                 '/iso_exchange.api.v1.SpotService/SetWebhook',
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.SetWebhookRequest.SerializeToString,
@@ -171,6 +181,21 @@ class SpotServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReturnHours(self, request, context):
+        """Gives hours of an own contract back: runs sell them, and their prices are earned. FAILED_PRECONDITION unless the
+        contract's auction is published and not settled, NOT_FOUND when there is no such contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReturns(self, request, context):
+        """Lists what is given back of own contracts, by contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetWebhook(self, request, context):
         """Says where own notices are posted to, beside the event stream: each as the DSSE envelope that is in the log,
         signed by the exchange, at least once. INVALID_ARGUMENT when the address cannot be posted to.
@@ -231,6 +256,16 @@ def add_SpotServiceServicer_to_server(servicer, server):
                     servicer.ListNotices,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.FromString,
                     response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.SerializeToString,
+            ),
+            'ReturnHours': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnHours,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursResponse.SerializeToString,
+            ),
+            'ListReturns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReturns,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsResponse.SerializeToString,
             ),
             'SetWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.SetWebhook,
@@ -511,6 +546,60 @@ class SpotService:
             '/iso_exchange.api.v1.SpotService/ListNotices',
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnHours(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SpotService/ReturnHours',
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ReturnHoursResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReturns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SpotService/ListReturns',
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListReturnsResponse.FromString,
             options,
             channel_credentials,
             insecure,

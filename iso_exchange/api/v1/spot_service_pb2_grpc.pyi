@@ -41,6 +41,12 @@ class SpotServiceStub:
     """Lists own positions that are not over, by order, pool and start."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ListNoticesRequest, _spot_service_pb2.ListNoticesResponse]
     """Lists notices in force for own orders, by deadline."""
+    ReturnHours: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ReturnHoursRequest, _spot_service_pb2.ReturnHoursResponse]
+    """Gives hours of an own contract back: runs sell them, and their prices are earned. FAILED_PRECONDITION unless the
+    contract's auction is published and not settled, NOT_FOUND when there is no such contract.
+    """
+    ListReturns: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ListReturnsRequest, _spot_service_pb2.ListReturnsResponse]
+    """Lists what is given back of own contracts, by contract."""
     SetWebhook: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.SetWebhookRequest, _spot_service_pb2.SetWebhookResponse]
     """Says where own notices are posted to, beside the event stream: each as the DSSE envelope that is in the log,
     signed by the exchange, at least once. INVALID_ARGUMENT when the address cannot be posted to.
@@ -133,6 +139,24 @@ class SpotServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_spot_service_pb2.ListNoticesRequest, _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]],
     ) -> _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]:
         """Lists notices in force for own orders, by deadline."""
+
+    @_abc_1.abstractmethod
+    def ReturnHours(
+        self,
+        request: _spot_service_pb2.ReturnHoursRequest,
+        context: _aio.ServicerContext[_spot_service_pb2.ReturnHoursRequest, _abc.Awaitable[_spot_service_pb2.ReturnHoursResponse]],
+    ) -> _abc.Awaitable[_spot_service_pb2.ReturnHoursResponse]:
+        """Gives hours of an own contract back: runs sell them, and their prices are earned. FAILED_PRECONDITION unless the
+        contract's auction is published and not settled, NOT_FOUND when there is no such contract.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReturns(
+        self,
+        request: _spot_service_pb2.ListReturnsRequest,
+        context: _aio.ServicerContext[_spot_service_pb2.ListReturnsRequest, _abc.Awaitable[_spot_service_pb2.ListReturnsResponse]],
+    ) -> _abc.Awaitable[_spot_service_pb2.ListReturnsResponse]:
+        """Lists what is given back of own contracts, by contract."""
 
     @_abc_1.abstractmethod
     def SetWebhook(

@@ -28,12 +28,12 @@ class Job:
     firm: bool
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Run:
     """A job and how far it is.
 
     Attributes:
-        left_s: Seconds of run time still to do, restarts included.
+        left_s: Seconds of run time still to do at its last start, restarts included.
         started_s: Start of its present run; meaningless while it waits.
         first_start_s: Start of its first run, or None.
         restarts: Runs after the first.
@@ -49,6 +49,11 @@ class Run:
     restart_s: int = 0
     version: int = 0
 
+    @property
+    def end_s(self) -> int:
+        """When its present run ends, undisturbed."""
+        return self.started_s + self.left_s
+
     def loss(self, now_s: int) -> int:
         """Chip-seconds since its start: what stopping it without a checkpoint would cost."""
         return self.job.chips * (now_s - self.started_s)
@@ -62,7 +67,9 @@ class Node:
         free: Idle chips.
         base: Base load: held for ever, without a bid.
         runs: What runs on it, by job id; a gang appears on each of its nodes.
-        drain_s: When it is taken away, or None: nothing new starts on it meanwhile.
+        gang: It belongs to a gang that runs.
+        drain_s: When the exchange takes it away, or None: nothing new starts on it meanwhile.
+        leaving: The lab gives it back: nothing new starts on it.
     """
 
     pool_id: str
@@ -70,4 +77,20 @@ class Node:
     free: int
     base: bool = False
     runs: dict[str, Run] = field(default_factory=dict)
+    gang: bool = False
     drain_s: int | None = None
+    leaving: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a job smaller than a node may start on it, where there is room."""
+        return not (self.gang or self.leaving or self.drain_s is not None)
+
+    @property
+    def yielding(self) -> int:
+        """Chips that firm work may have: idle ones and those of interruptible jobs."""
+        return self.free + sum(run.job.chips for run in self.runs.values() if not run.job.firm)
+
+    def end_s(self, *, firm: bool = False) -> int:
+        """When the last of its jobs ends, of firm ones if so asked; 0 where nothing runs."""
+        return max((run.end_s for run in self.runs.values() if run.job.firm or not firm), default=0)

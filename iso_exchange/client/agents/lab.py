@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
+from iso_exchange.client.agents import packing
 from iso_exchange.client.agents.jobs import Job, Node, Run
 
 GANG: Final = "gang"
@@ -96,6 +98,7 @@ class Lab:
         self._gang_nodes: dict[str, list[Node]] = {}
         self._nodes: list[Node] = []
         self._base: dict[str, list[Node]] = {}
+        self._places: dict[str, Node] = {}
         self._ends: list[tuple[int, str, int, Run]] = []
         self.set_base(base)
 
@@ -125,7 +128,8 @@ class Lab:
         self._pass(until_s)
 
     def wishes(self) -> Iterator[Wish]:
-        """Bids for the next gate."""
+        """Bids for the next gate; nodes that are not worth their price are left for it."""
+        self._give_back()
         yield from self._single_wishes(firm=True)
         yield from self._single_wishes(firm=False)
         yield from self._gang_wishes()
@@ -140,10 +144,9 @@ class Lab:
                     for pool_id, nodes in pools.items():
                         wanted[pool_id] = wanted.get(pool_id, 0) + nodes
             self._hold(wanted, firm=firm)
-        for job_id in list(self._gang_nodes):
-            if self._gang_nodes[job_id][0].base:
-                continue
-            if not positions.get(f"{GANG}/{job_id}"):
+        for job_id, (first, *_) in list(self._gang_nodes.items()):
+            # What is not renewed stops; what was moved to another pool starts again there.
+            if not first.base and first.pool_id not in positions.get(f"{GANG}/{job_id}", {}):
                 self._stop_gang(job_id)
         for key, pools in positions.items():
             job_id = key.removeprefix(f"{GANG}/")
@@ -153,7 +156,11 @@ class Lab:
 
     def notice(self, pool_id: str, nodes: int, deadline_s: int) -> None:
         """That many interruptible nodes of a pool go at a deadline: nothing new starts there."""
-        held = [node for node in self._nodes if node.pool_id == pool_id and not node.firm]
+        held = [
+            node
+            for node in self._nodes
+            if node.pool_id == pool_id and not (node.firm or node.leaving)
+        ]
         for node in self._least_loss(held)[:nodes]:
             node.drain_s = deadline_s
 
@@ -241,65 +248,119 @@ class Lab:
 
     def _fill(self) -> None:
         """Start waiting jobs on held nodes: best fit, first come first served, backfilling."""
-        if self._base and self._fill_base_with_gangs():
-            return
+        kept = self._start_gangs_on_base()
         for firm in (True, False):
-            queue = self._singles[firm]
-            if not queue:
-                continue
-            open_nodes = [
-                node
-                for node in self._all_nodes()
-                if node.free and node.drain_s is None and (node.firm or not firm)
-            ]
-            if not open_nodes:
-                continue
-            waiting: deque[Run] = deque()
-            most = max(node.free for node in open_nodes)
-            while queue and most:
-                run = queue.popleft()
-                if run.job.chips > most:
-                    waiting.append(run)
-                    continue
-                fitting = [node for node in open_nodes if node.free >= run.job.chips]
-                # Interruptible work fills firm nodes last: it may have to leave them.
-                node = min(fitting, key=lambda node: (node.firm and not firm, node.free))
-                self._start(run, [node])
-                most = max(node.free for node in open_nodes)
-            waiting.extend(queue)
-            self._singles[firm] = waiting
+            if self._singles[firm]:
+                self._fill_singles(kept, firm=firm)
 
-    def _fill_base_with_gangs(self) -> bool:
-        """Start gangs on idle base load; True where one waits so long that others let it pass."""
+    def _fill_singles(self, kept: AbstractSet[Node], *, firm: bool) -> None:
+        nodes = [node for node in self._all_nodes() if node.is_open and node not in kept]
+        waiting: deque[Run] = deque()
+        # The least size that is known not to fit.
+        hopeless = 1 + sum(self._room(node, firm=firm) for node in nodes if node.firm or not firm)
+        queue = self._singles[firm]
+        self._singles[firm] = deque()
+        while queue:
+            run = queue.popleft()
+            if run.job.chips >= hopeless or not self._start_single(run, nodes):
+                hopeless = min(hopeless, run.job.chips)
+                waiting.append(run)
+            if hopeless <= 1:
+                break
+        waiting.extend(queue)
+        # Interruptible jobs that gave way to firm ones stand before those that wait.
+        self._singles[firm].extend(waiting)
+
+    def _room(self, node: Node, *, firm: bool) -> int:
+        return node.yielding if firm else node.free
+
+    def _start_single(self, run: Run, nodes: Sequence[Node]) -> bool:
+        """Start a job where it fits, where others can move away, or where others give way."""
+        node = packing.best_fit(run, nodes, {node: node.free for node in nodes})
+        if node is None:
+            found = packing.room_for(run, nodes)
+            if found is not None:
+                node, moves = found
+                self._move(moves)
+        if node is None and run.job.firm:
+            node = self._made_to_yield(run, nodes)
+        if node is None:
+            return False
+        self._start(run, [node])
+        return True
+
+    def _made_to_yield(self, run: Run, nodes: Sequence[Node]) -> Node | None:
+        """A firm node on which interruptible jobs give way to a firm one, least loss first."""
+        fitting = [node for node in nodes if node.yielding >= run.job.chips]
+        node = min(fitting, key=lambda node: node.yielding, default=None)
+        if node is None:
+            return None
+        loose = [other for other in node.runs.values() if not other.job.firm]
+        for other in sorted(loose, key=lambda other: other.loss(self.now_s)):
+            if node.free >= run.job.chips:
+                break
+            self._suspend(other)
+        return node
+
+    def _start_gangs_on_base(self) -> AbstractSet[Node]:
+        """Start gangs on base load; base nodes that are kept free for one that waits so long."""
+        kept: set[Node] = set()
         for job_id, run in self._gangs.items():
             if job_id in self._gang_nodes:
                 continue
             count = self._size(run.job.chips)
             for nodes in self._base.values():
-                idle = [node for node in nodes if not node.runs]
-                if len(idle) >= count:
-                    self._gang_nodes[job_id] = idle[:count]
-                    self._start(run, idle[:count])
+                if len(nodes) < count:
+                    continue
+                if self._start_gang_here(run, nodes, count):
                     break
                 late = self.now_s - run.job.submit_s > self.policy.gang_turn_s
-                if late and len(nodes) >= count:
-                    return True
-        return False
+                if late and not kept:
+                    kept.update(sorted(nodes, key=lambda node: node.end_s())[:count])
+        return kept
+
+    def _start_gang_here(self, run: Run, nodes: Sequence[Node], count: int) -> bool:
+        """Start a gang on the emptiest base nodes, where what runs there can move or give way."""
+        firm = run.job.firm
+        mine = sorted(
+            (node for node in nodes if not node.gang),
+            key=lambda node: (-self._room(node, firm=firm), -node.free),
+        )[:count]
+        if len(mine) < count:
+            return False
+        others = [node for node in self._all_nodes() if node.is_open and node not in mine]
+        runs = [other for node in mine for other in node.runs.values()]
+        stay = [other for other in runs if other.job.firm or not firm]
+        free = {node: node.free for node in others if node.free}
+        moves = packing.placed(stay, list(free), free) if stay else ()
+        if moves is None:
+            return False
+        self._move(moves)
+        for other in runs:
+            if other not in stay:
+                self._suspend(other)
+        self._gang_nodes[run.job.job_id] = mine
+        self._start(run, mine)
+        return True
 
     def _start(self, run: Run, nodes: list[Node]) -> None:
         run.version += 1
         run.started_s = self.now_s
         if run.first_start_s is None:
             run.first_start_s = self.now_s
-        share = run.job.chips if len(nodes) == 1 else self.policy.chips_per_node
-        left = run.job.chips
+        job = run.job
+        gang = job.job_id in self._gangs
+        left = job.chips
         for node in nodes:
-            part = min(share, left)
-            node.runs[run.job.job_id] = run
+            part = min(self.policy.chips_per_node, left)
+            node.runs[job.job_id] = run
             node.free -= part
+            node.gang = gang
             left -= part
-        self.running_chips += run.job.chips
-        heapq.heappush(self._ends, (self.now_s + run.left_s, run.job.job_id, run.version, run))
+        if not gang:
+            self._places[job.job_id] = nodes[0]
+        self.running_chips += job.chips
+        heapq.heappush(self._ends, (run.end_s, job.job_id, run.version, run))
 
     def _leave(self, job_id: str, run: Run) -> None:
         """A run ends or stops: free what it held."""
@@ -308,17 +369,20 @@ class Lab:
         if job_id in self._gang_nodes:
             # Its nodes go on as single ones: the lab holds them until the interval ends.
             for node in self._gang_nodes.pop(job_id):
-                node.runs.pop(job_id)
-                node.free = self.policy.chips_per_node
+                self._empty(node, job_id)
                 if not node.base:
                     self._nodes.append(node)
             del self._gangs[job_id]
             return
-        for node in self._all_nodes():
-            if job_id in node.runs:
-                del node.runs[job_id]
-                node.free += run.job.chips
-                return
+        node = self._places.pop(job_id)
+        del node.runs[job_id]
+        node.free += run.job.chips
+
+    def _empty(self, node: Node, job_id: str) -> None:
+        """A gang leaves one of its nodes."""
+        del node.runs[job_id]
+        node.gang = False
+        node.free = self.policy.chips_per_node
 
     def _requeue(self, run: Run) -> None:
         """Checkpoint: what was done stays done, the restart costs its time."""
@@ -326,24 +390,34 @@ class Lab:
         run.restarts += 1
         run.restart_s += self.policy.restart_s
 
-    def _vacate(self, node: Node) -> None:
-        for job_id, run in list(node.runs.items()):
-            self._leave(job_id, run)
+    def _move(self, moves: packing.Moves) -> None:
+        """Restart runs elsewhere at once."""
+        for run, _ in moves:
+            self._leave(run.job.job_id, run)
             self._requeue(run)
-            self._singles[run.job.firm].appendleft(run)
+        for run, node in moves:
+            self._start(run, [node])
+
+    def _suspend(self, run: Run) -> None:
+        """Stop a job that is smaller than a node; it is the next one in the queue."""
+        self._leave(run.job.job_id, run)
+        self._requeue(run)
+        self._singles[run.job.firm].appendleft(run)
 
     def _evict(self, node: Node) -> None:
         """Stop what runs on a node, gangs that reach beyond it included."""
-        for job_id in list(node.runs):
+        for job_id, run in list(node.runs.items()):
             if job_id in self._gang_nodes:
                 self._stop_gang(job_id)
-        self._vacate(node)
+            else:
+                self._suspend(run)
 
     def _least_loss(self, nodes: Iterable[Node]) -> list[Node]:
         chips = self.policy.chips_per_node
         return sorted(
             nodes,
             key=lambda node: (
+                not node.leaving,
                 node.drain_s is None,
                 any(run.job.firm for run in node.runs.values()),
                 chips - node.free,
@@ -359,7 +433,7 @@ class Lab:
         for pool_id, nodes in held.items():
             surplus = len(nodes) - wanted.get(pool_id, 0)
             for node in self._least_loss(nodes)[: max(0, surplus)]:
-                self._vacate(node)
+                self._evict(node)
                 self._nodes.remove(node)
         for pool_id, count in wanted.items():
             for _ in range(count - len(held.get(pool_id, ()))):
@@ -376,23 +450,50 @@ class Lab:
         self.running_chips -= run.job.chips
         run.version += 1
         for node in self._gang_nodes.pop(job_id):
-            del node.runs[job_id]
-            node.free = self.policy.chips_per_node
+            self._empty(node, job_id)
         self._requeue(run)
 
     def _size(self, chips: int) -> int:
         return -(-chips // self.policy.chips_per_node)
 
+    def _give_back(self) -> None:
+        """Choose nodes that are not bid for any more, and move what runs on them."""
+        for node in self._nodes:
+            if node.firm and node.is_open and not any(run.job.firm for run in node.runs.values()):
+                node.leaving = True
+        open_nodes = [node for node in self._all_nodes() if node.is_open]
+        free = {node: node.free for node in open_nodes if node.free}
+        for node in [node for node in self._nodes if node.leaving]:
+            for run in list(node.runs.values()):
+                self._move(packing.placed([run], list(free), free) or ())
+        for node, moves in packing.closing(open_nodes):
+            self._move(moves)
+            node.leaving = True
+
     def _single_wishes(self, *, firm: bool) -> Iterator[Wish]:
         policy = self.policy
         limit = policy.firm_limit if firm else policy.interruptible_limit
         prefix = _prefix(firm=firm)
+        waiting = list(self._singles[firm])
+        # What is bid for now begins when a notice would end.
+        from_s = self.now_s + (0 if firm else policy.notice_s)
+        if not firm:
+            left = (node for node in self._nodes if node.firm and node.leaving)
+            waiting.extend(run for node in left for run in node.runs.values())
+        used = packing.filled(waiting, policy.chips_per_node)
         held: dict[str, int] = {}
+        ending: list[Node] = []
         for node in self._nodes:
-            if node.firm == firm and (
-                node.runs if not firm else any(run.job.firm for run in node.runs.values())
-            ):
+            if node.firm != firm or node.leaving:
+                continue
+            if node.end_s(firm=firm) > from_s:
                 held[node.pool_id] = held.get(node.pool_id, 0) + 1
+            else:
+                ending.append(node)
+        # Nodes that fall idle meanwhile are kept for jobs that wait, the fullest first.
+        for node in ending[: len(used)]:
+            held[node.pool_id] = held.get(node.pool_id, 0) + 1
+        used = used[len(ending) :]
         for pool_id, nodes in held.items():
             yield Wish(
                 key=f"{prefix}{pool_id}",
@@ -402,31 +503,16 @@ class Lab:
                 limit=limit + policy.renewal_premium,
                 running=True,
             )
-        new = self._packed(self._singles[firm])
-        if not firm:
-            new = min(new, policy.wanted_max)
+        full = [chips for chips in used if firm or chips == policy.chips_per_node]
+        partly = used[len(full) :]
+        new = len(full) if firm else min(len(full), policy.wanted_max)
         if new:
             yield Wish(key=f"{prefix}new", firm=firm, pool_id="", nodes=new, limit=limit)
-
-    def _packed(self, queue: Iterable[Run]) -> int:
-        """Nodes that a queue fills: first fit by size."""
-        chips = self.policy.chips_per_node
-        counts: dict[int, int] = {}
-        for run in queue:
-            counts[run.job.chips] = counts.get(run.job.chips, 0) + 1
-        free: list[int] = []
-        for size in sorted(counts, reverse=True):
-            left = counts[size]
-            for index, room in enumerate(free):
-                some = min(left, room // size)
-                free[index] -= some * size
-                left -= some
-            per_node = chips // size
-            while left > 0:
-                some = min(left, per_node)
-                free.append(chips - some * size)
-                left -= some
-        return len(free)
+        if partly:
+            # A node that is partly used is worth less, but no less than half.
+            share = sum(partly) + len(partly) * policy.chips_per_node
+            part = limit * share // (2 * len(partly) * policy.chips_per_node)
+            yield Wish(key=f"{prefix}part", firm=firm, pool_id="", nodes=len(partly), limit=part)
 
     def _gang_wishes(self) -> Iterator[Wish]:
         policy = self.policy

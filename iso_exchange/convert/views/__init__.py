@@ -15,6 +15,7 @@ from iso_exchange.convert.views.auctions import (
     result_view,
 )
 from iso_exchange.convert.views.contracts import (
+    Stage,
     Surroundings,
     Viewer,
     contract_view,
@@ -66,11 +67,13 @@ from iso_exchange.convert.views.spot import (
     market_view,
     notice_view,
     position_views,
+    returned_view,
     run_view,
 )
 
 __all__ = [
     "Results",
+    "Stage",
     "Surroundings",
     "Viewer",
     "auction_prices",
@@ -111,6 +114,7 @@ __all__ = [
     "resource_view",
     "result_view",
     "results_of",
+    "returned_view",
     "run_view",
     "site_view",
     "stage_of",

@@ -101,6 +101,7 @@ def contract_view(
     viewer: Viewer,
     now: UnixSeconds,
     entry_index: int | None = None,
+    dispatched: Stage | None = None,
 ) -> contract_pb2.Contract:
     """A contract as one of its parties, or an auditor, may see it.
 
@@ -110,8 +111,9 @@ def contract_view(
         viewer: Who looks.
         now: Time of the exchange.
         entry_index: Log entry of the award, None where it is not at hand.
+        dispatched: Stage that instructions and receipts say; None where time alone decides.
     """
-    stage = stage_of(contract, around.auction, now)
+    stage = dispatched or stage_of(contract, around.auction, now)
     most = Chips(max(hour.chips for hour in contract.hours))
     return contract_pb2.Contract(
         contract_id=contract.contract_id,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from iso_exchange.api.v1 import spot_pb2
+from iso_exchange.api.v1 import entitlement_pb2, spot_pb2
 from iso_exchange.commands import Notice
 from iso_exchange.convert.fields import timestamp
 from iso_exchange.convert.spot import write_spot_market
 from iso_exchange.convert.views.auctions import AUCTION_STATES
-from iso_exchange.sequencer.spot_market import MarketState, RunRecord, SpotMarket
+from iso_exchange.sequencer.spot_market import MarketState, Returned, RunRecord, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
 
 MARKET_STATES: Final[dict[MarketState, spot_pb2.SpotMarketState.ValueType]] = {
@@ -75,6 +75,34 @@ def position_views(market: SpotMarket, order_id: str) -> Iterator[spot_pb2.SpotP
             if not goes_on:
                 begin = number
             before = number
+
+
+def returned_view(market: SpotMarket, record: Returned) -> spot_pb2.ReturnedHours:
+    """What is given back of a contract, and what of it runs sold that is not over."""
+    sold = market.supplied.get(record.pool_id, {}).get(record.offer_id, {})
+    return spot_pb2.ReturnedHours(
+        return_id=record.return_id,
+        contract_id=record.contract_id,
+        pool_id=record.pool_id,
+        segments=[
+            _chip_segment(market, part.first, part.stop, part.steps[0].chips)
+            for part in record.segments
+        ],
+        sold_segments=[
+            _chip_segment(market, number, number + 1, chips)
+            for number, chips in sorted(sold.items())
+        ],
+    )
+
+
+def _chip_segment(
+    market: SpotMarket, first: int, stop: int, chips: int
+) -> entitlement_pb2.ChipSegment:
+    return entitlement_pb2.ChipSegment(
+        start_time=timestamp(first * market.seconds),
+        end_time=timestamp(stop * market.seconds),
+        chip_count=chips,
+    )
 
 
 def notice_view(notice: Notice) -> spot_pb2.SpotNotice:

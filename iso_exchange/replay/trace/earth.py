@@ -125,13 +125,3 @@ def curve_bound(demand: CurveDemand, chips: int) -> Fraction:
     rows = [np.asarray(row[first:last], dtype=np.int64) for row in demand.curves.values()]
     total = np.sum(rows, axis=0)
     return Fraction(int(np.minimum(total, chips).sum()), chips * (last - first))
-
-
-def silo_curves(demand: CurveDemand, silo_nodes: Mapping[str, int]) -> tuple[int, ...]:
-    """Chip-seconds per hour of the window that each cluster serves on its own nodes."""
-    first, last = demand.window.start_s // MINUTE_S, demand.window.end_s // MINUTE_S
-    total = np.zeros(last - first, dtype=np.int64)
-    for name, row in demand.curves.items():
-        own = np.asarray(row[first:last], dtype=np.int64)
-        total += np.minimum(own, silo_nodes[name] * CHIPS_PER_NODE)
-    return tuple(int(part) for part in total.reshape(-1, 60).sum(axis=1) * MINUTE_S)

@@ -8,10 +8,10 @@ from fractions import Fraction
 from html import escape
 from typing import Final
 
-from iso_exchange.replay.trace.bound import SiloResult
 from iso_exchange.replay.trace.figures import Figures, Reach, shown
 from iso_exchange.replay.trace.layout import Layout
 from iso_exchange.replay.trace.plots import Line, bars, heat_map, lines
+from iso_exchange.replay.trace.silo import SiloResult
 
 MICRO: Final = 1_000_000
 GRID_COLOUR: Final = "#0b5c8a"
@@ -146,7 +146,7 @@ def _plots(summary: Summary) -> Iterator[str]:
     figures = summary.figures
     ticks = _days(figures)
     yield "<h2>Allocation over time</h2>"
-    silo = [100 * used / (summary.silo.chips * 3600) for used in summary.silo.chip_seconds]
+    silo = [100 * share for share in summary.silo.hours]
     grid = [100 * float(hour.allocation) for hour in figures.hours]
     yield lines(
         [

@@ -41,14 +41,13 @@ from iso_exchange.replay.stage import Stage, StageError
 from iso_exchange.replay.trace import faults, setup
 from iso_exchange.replay.trace.asks import asks_of
 from iso_exchange.replay.trace.base_load import base_plan
-from iso_exchange.replay.trace.bound import SiloResult, fluid_bound, silo_queue
+from iso_exchange.replay.trace.bound import fluid_bound
 from iso_exchange.replay.trace.drive import AnyLab, Replay, drive
 from iso_exchange.replay.trace.earth import (
     CurveDemand,
     curve_bound,
     curve_demand,
     read_curves,
-    silo_curves,
 )
 from iso_exchange.replay.trace.exchange_market import ExchangeMarket, MarketError
 from iso_exchange.replay.trace.figures import Figures, Reach, figures_of, reaches, shown
@@ -62,6 +61,7 @@ from iso_exchange.replay.trace.regime import (
     demand_of,
     window_of,
 )
+from iso_exchange.replay.trace.silo import silo_curves, silo_queue
 from iso_exchange.replay.traces import (
     SILO_PERCENT,
     TRACE_DAYS,
@@ -361,11 +361,10 @@ def sum_up(
     if isinstance(demand, Demand):
         bound = fluid_bound([job for _, job in demand.jobs], layout.chips, demand.window)
         alone = Policy(firm_limit=1, interruptible_limit=1)
-        silo = silo_queue(demand.jobs, dict(layout.silo_nodes), alone, demand.window)
+        silo = silo_queue(demand.jobs, layout, plan.faults, alone, demand.window)
     else:
         bound = curve_bound(demand, layout.chips)
-        served = silo_curves(demand, layout.silo_nodes)
-        silo = SiloResult(chip_seconds=served, chips=layout.chips)
+        silo = silo_curves(demand, layout, plan.faults)
     figures = figures_of(
         options.regime,
         demand.window,
@@ -442,7 +441,7 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
     table = Table(title=summary.title)
     for column in ("", "grid", "silos"):
         table.add_column(column, justify="left" if not column else "right")
-    silo_hours = sorted(used / (summary.silo.chips * 3_600) for used in summary.silo.chip_seconds)
+    silo_hours = sorted(summary.silo.hours)
     low = sum(share < 0.94 for share in silo_hours)  # noqa: PLR2004 - 94 % is a major outage
     rows = (
         ("load", shown(figures.load), ""),

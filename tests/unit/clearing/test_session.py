@@ -41,6 +41,18 @@ def test_only_orders_that_changed_are_read() -> None:
     assert len(session.unseen(canonical(book)).step_bids) == 1
 
 
+def test_documents_are_those_of_the_codec_and_check_nothing() -> None:
+    session, book = Session(), canonical(random_book(3))
+    for given in (book, canonical(with_bid(book, participant_id="other"))):
+        assert session.encode(given) == codec.encode(given)
+        assert session.encode(given) == codec.encode(given)
+        assert session.unseen(given) == given
+    wrong = with_bid(book, notice_s=True)
+    session.encode(wrong)
+    with pytest.raises(BookError, match="BAD_TYPE"):
+        clear(wrong, SEED, session=session)
+
+
 def test_changed_order_is_checked_like_any_other() -> None:
     session, book = Session(), random_book(3)
     clear(book, SEED, session=session)

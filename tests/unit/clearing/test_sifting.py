@@ -13,7 +13,8 @@ from clearing.model import build, fix
 from clearing.program import Builder, Program
 from clearing.reading import read_market
 from clearing.search import coordinate, sifting
-from clearing.search.sifting import Start, solve_by_parts
+from clearing.search.doubt import Start
+from clearing.search.sifting import solve_by_parts
 from clearing.solver import solve_linear
 from tests.benchmarks.grid_books import SPECS, TIE_SEED, generate
 

@@ -34,6 +34,7 @@ from iso_exchange import commands as c
 from iso_exchange import money_commands as m
 from iso_exchange.convert import command_from
 from iso_exchange.convert.bodies import CONVERTERS
+from iso_exchange.dispatch_commands import ReceiptKind
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Rejected
 from settlement.types import MeterBatch, Reading
@@ -199,6 +200,7 @@ COMMANDS: tuple[c.Command, ...] = (
         seed_anchor=KEY.hex(),
         chain_length=100_000,
         tariff=Tariff(),
+        ready_within_s=Seconds(120),
     ),
     c.HaltSpotMarket(header=HEADER, market_id="spot-1", reason="a fault"),
     c.ResumeSpotMarket(header=HEADER, market_id="spot-1", reason="mended"),
@@ -276,6 +278,17 @@ COMMANDS: tuple[c.Command, ...] = (
         nodes=("n-1",),
         reason="cooling",
     ),
+    c.AcknowledgeBatch(header=HEADER, batch_index=7),
+    c.SignReceipt(
+        header=HEADER,
+        pool_id="no-1-h100",
+        sequence=3,
+        kind=ReceiptKind.CANNOT,
+        nodes=(1, 2),
+        until=END,
+        reason="no power",
+    ),
+    c.SetAccessKey(header=HEADER, public_key=KEY),
     m.DisputeHour(
         header=HEADER,
         dispute_id="d-1",
@@ -303,6 +316,13 @@ COMMANDS: tuple[c.Command, ...] = (
         period=Interval(start=START, end=END),
         chips=Chips(8),
         purpose="teaching",
+    ),
+    c.ReturnHours(
+        header=HEADER,
+        return_id="ret-1",
+        contract_id="da-1/bid-1/no-1-h100/offer-1",
+        market_id="spot",
+        segments=(c.ChipSegment(start=START, end=END, chips=Chips(8)),),
     ),
 )
 SAMPLES: dict[type, c.Command] = {type(command): command for command in COMMANDS}

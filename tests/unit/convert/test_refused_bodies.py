@@ -12,12 +12,15 @@ from clearing.types import Cover, PricingRule, ServiceClass, Tariff
 from iso_exchange import commands as c
 from iso_exchange.convert import BodyError, body_of, command_from, payload_of
 from iso_exchange.convert.bodies import CONVERTERS, NOT_TAKEN_YET
+from iso_exchange.dispatch_commands import ReceiptKind
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from tests.unit.convert.samples import (
     BLOCK_BID,
     COMMANDS,
     CONDITIONS,
+    HEADER,
+    KEY,
     OFFER,
     SAMPLES,
     SEGMENTS,
@@ -30,6 +33,16 @@ from tests.unit.convert.samples import (
 )
 
 Spoil = Callable[[Any], object]
+
+CANNOT = SAMPLES[c.SignReceipt]
+HANDED_OVER = c.SignReceipt(
+    header=HEADER,
+    pool_id="no-1-h100",
+    sequence=3,
+    kind=ReceiptKind.HANDED_OVER,
+    nodes=(1, 2),
+    sealed_access=b"sealed",
+)
 
 
 def put(path: str, value: object) -> Spoil:
@@ -243,6 +256,12 @@ TARIFF = "power_shortfall_penalty_micro_usd_per_chip_hour"
             ),
             "step_bid.segments[0].steps",
         ),
+        (CANNOT, lambda message: message.node_ids.append("n0000"), "node_ids[2]"),
+        (CANNOT, lambda message: message.node_ids.append("n7"), "node_ids[2]"),
+        (CANNOT, lambda message: message.ClearField("node_ids"), "node_ids"),
+        (CANNOT, put("kind", 0), "kind"),
+        (HANDED_OVER, put("sealed_access", bytes(9_000)), "sealed_access"),
+        (c.SetAccessKey(header=HEADER, public_key=KEY), put("public_key", b"1"), "public_key"),
         (
             BATCH,
             lambda message: message.contracts.append(message.contracts[0]),

@@ -321,3 +321,22 @@ def test_work_that_runs_keeps_its_place_for_its_restart_cost(
     assert bool(run.notices) is not stays
     run_at(world, at(2))
     assert bool(positions(world, "new")) is not stays
+
+
+def test_a_gang_does_not_begin_on_chips_that_are_bound_to_others() -> None:
+    """It is worth more in one interval than a node of theirs is at the cap."""
+    world = opened(price_cap=10 * USD)
+    offer(world)
+    world.must(steps_terms(world, "runs", chips=40))
+    run_at(world, at(0))
+    world.must(gang_terms(world, "gang", chips=32, limit=9 * USD, notice_s=None))
+    run = run_at(world, at(1))
+    assert run.outcome is not None
+    gang = next(award for award in run.outcome.awards if award.order_id == "gang")
+    assert gang.first == 0, "the engine lets it in on bound chips"
+    assert positions(world, "gang") == {}
+    assert positions(world, "runs") == {0: 40, 1: 40, 2: 32}
+    assert sum(notice.chips for notice in run.notices) == 8
+    run_at(world, at(2))
+    assert positions(world, "gang")[2] == 32
+    assert positions(world, "runs")[2] == 32

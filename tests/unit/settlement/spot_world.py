@@ -161,6 +161,11 @@ def meter(
             left = chips * cell.duration_s
             if moved is not None:
                 left -= moved.reclaimed + moved.withdrawn
+                for given in moved.returned:
+                    left -= given.quantity
+                    passed = healthy.get((item.pool_id, given.sold_to, index), given.quantity)
+                    if given.sold_to and passed != UNREAD:
+                        read[item.pool_id][cell.start][given.sold_to] = ChipSeconds(passed)
                 for part in moved.replaced:
                     if part.pool_id != item.pool_id:
                         found = read[part.pool_id][cell.start].get(item.contract_id, 0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from hypothesis import given, settings
@@ -27,8 +29,11 @@ def test_small_jobs_are_packed_into_whole_nodes() -> None:
     some = lab()
     for place, chips in enumerate((4, 4, 2, 1, 1, 5)):
         some.submit(job(f"j{place}", chips, 100))
-    assert wishes(some)["idle/new"].nodes == 3
-    some.take({"idle/new": {"p": 3}})
+    # 4 + 4, 5 + 2 + 1, and a node for one chip, which is worth less.
+    found = {key: wish.nodes for key, wish in wishes(some).items()}
+    assert found == {"idle/new": 2, "idle/part": 1}
+    assert wishes(some)["idle/part"].limit < wishes(some)["idle/new"].limit
+    some.take({"idle/new": {"p": 2}, "idle/part": {"p": 1}})
     assert some.running_chips == 17
     assert some.waiting == 0
 
@@ -117,8 +122,10 @@ def test_base_load_runs_firm_work_first_and_needs_no_bid() -> None:
     some.submit(job("idle", 8, 100, firm=False))
     assert some.running_chips == 8
     some.submit(job("firm", 8, 100, firm=True))
-    assert wishes(some)["firm/new"].nodes == 1
+    assert wishes(some)["idle/new"].nodes == 1
     assert some.held_nodes == 1
+    some.advance(100)
+    assert [run.job.job_id for run in some.done] == ["firm"]
 
 
 def test_a_waiting_gang_bids_more_in_time() -> None:
@@ -134,6 +141,20 @@ steps = st.lists(
     min_size=1,
     max_size=25,
 )
+
+
+def with_notice(given: Sequence[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Positions of the last round, and of interruptible nodes the most of all rounds."""
+    held: dict[str, int] = {}
+    for positions in given:
+        total: dict[str, int] = {}
+        for key, pools in positions.items():
+            if key.startswith("idle/"):
+                for pool_id, nodes in pools.items():
+                    total[pool_id] = total.get(pool_id, 0) + nodes
+        held = {name: max(held.get(name, 0), total.get(name, 0)) for name in {*held, *total}}
+    firm = {key: dict(pools) for key, pools in given[-1].items() if not key.startswith("idle/")}
+    return {**firm, "idle/p": held}
 
 
 @settings(max_examples=60, deadline=None)
@@ -155,9 +176,12 @@ def test_work_is_neither_lost_nor_done_twice(
                 positions[wish.key] = {wish.pool_id or "p": nodes}
         some.take(positions)
         assert 0 <= some.running_chips <= 8 * some.held_nodes
-    # Given all it asks for, everything ends, and was run for its work and its restarts exactly.
+    # Given all it asks for, and interruptible nodes for as long as a notice, everything ends,
+    # and was run for its work and its restarts exactly.
+    given: deque[dict[str, dict[str, int]]] = deque(maxlen=1 + POLICY.notice_s // 60)
     for _ in range(400):
-        some.take({wish.key: {wish.pool_id or "p": wish.nodes} for wish in some.wishes()})
+        given.append({wish.key: {wish.pool_id or "p": wish.nodes} for wish in some.wishes()})
+        some.take(with_notice(given))
         now += 60
         some.advance(now)
         if len(some.done) == len(rows):

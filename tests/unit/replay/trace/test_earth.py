@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from iso_exchange.replay.errors import DataError
-from iso_exchange.replay.trace.earth import curve_bound, curve_demand, read_curves, silo_curves
+from iso_exchange.replay.trace.earth import curve_bound, curve_demand, read_curves
+from iso_exchange.replay.trace.faults import Faults
+from iso_exchange.replay.trace.layout import Layout, PoolPlan
 from iso_exchange.replay.trace.regime import Regime, Window
+from iso_exchange.replay.trace.silo import silo_curves
 
 
 def write(directory: Path, rows: list[tuple[int, str, int, int, int, int]]) -> Path:
@@ -59,7 +62,12 @@ def test_bound_and_silos_by_hand() -> None:
     assert demand.mean_chips == demand.capacity_chips == 20
     assert curve_bound(demand, 16) == Fraction(1)
     assert curve_bound(demand, 32) == Fraction(40, 64)
-    assert silo_curves(demand, {"a": 1, "b": 1}) == (8 * 3600, 8 * 3600)
+    pool = PoolPlan(pool_id="p", site_id="s", chip_class="x", nodes=2)
+    layout = Layout(pools=(pool,), silo_nodes={"a": 1, "b": 1})
+    none = Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
+    found = silo_curves(demand, layout, none)
+    assert found.chip_seconds == (8 * 3600, 8 * 3600)
+    assert found.allocation == Fraction(1, 2)
     saturated = curve_demand(curves, Regime.SATURATED, window)
     # The second half comes on top of the first.
     assert saturated.curves["a"][:1] == [24]

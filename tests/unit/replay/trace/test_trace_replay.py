@@ -14,12 +14,13 @@ from iso_exchange.client.agents.jobs import Job
 from iso_exchange.client.agents.lab import Lab, Policy, Wish
 from iso_exchange.replay.errors import DataError
 from iso_exchange.replay.trace import faults
-from iso_exchange.replay.trace.bound import fluid_bound, silo_queue
+from iso_exchange.replay.trace.bound import fluid_bound
 from iso_exchange.replay.trace.drive import Cleared, drive
 from iso_exchange.replay.trace.figures import Hour, figures_of, reaches
 from iso_exchange.replay.trace.layout import Layout, PoolPlan, largest_remainder, layout_of
 from iso_exchange.replay.trace.page import Money, Summary, duration, page
 from iso_exchange.replay.trace.regime import DAY_S, Regime, Window, demand_of
+from iso_exchange.replay.trace.silo import SiloFaults, silo_queue
 from iso_exchange.replay.traces import TraceJob
 
 POLICY = Policy(firm_limit=9_000_000, interruptible_limit=3_000_000)
@@ -102,18 +103,47 @@ def test_fluid_bound_by_hand() -> None:
     assert fluid_bound(jobs, 10, window) == Fraction(5 * 600 + 10 * 600 + 3000, 15_000)
 
 
+def silos(**nodes: int) -> Layout:
+    """One pool, and silos with its nodes."""
+    pool = PoolPlan(pool_id="p", site_id="s", chip_class="x", nodes=sum(nodes.values()))
+    return Layout(pools=(pool,), silo_nodes=nodes)
+
+
+NONE = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
+
+
 def test_a_silo_cannot_use_what_is_idle_next_door() -> None:
     jobs = [("a", job("one", 8, 7200)), ("a", job("two", 8, 7200))]
     window = Window(start_s=0, end_s=14_400)
-    apart = silo_queue(jobs, {"a": 1, "b": 1}, POLICY, window)
+    apart = silo_queue(jobs, silos(a=1, b=1), NONE, POLICY, window)
     assert apart.chip_seconds == (28_800, 28_800, 28_800, 28_800)
     assert apart.allocation == Fraction(1, 2)
 
 
 def test_a_gang_runs_in_a_silo_that_holds_it() -> None:
     window = Window(start_s=0, end_s=7_200)
-    found = silo_queue([("a", job("gang", 16, 3600))], {"a": 2}, POLICY, window)
+    found = silo_queue([("a", job("gang", 16, 3600))], silos(a=2), NONE, POLICY, window)
     assert found.chip_seconds == (57_600, 0)
+
+
+def test_silos_have_the_faults_of_the_grid() -> None:
+    """Node 1 of the grid is the node of b; it fails half an hour into the second hour."""
+    broken = faults.Faults(
+        failures=(faults.Failure(at_s=5400, pool_id="p", rank=1),),
+        site_id="",
+        outage_start_s=0,
+        outage_end_s=0,
+    )
+    layout = silos(a=1, b=1)
+    assert SiloFaults(layout, broken).down(5400) == {}
+    assert SiloFaults(layout, broken).down(5700) == {"b": 1}
+    window = Window(start_s=0, end_s=7_200)
+    jobs = [(name, job("one", 8, 7200)) for name in "ab"]
+    found = silo_queue(jobs, layout, broken, POLICY, window)
+    assert found.chip_seconds == (57_600, 28_800 + 14_400)
+    assert found.in_service == (57_600, 57_600 - 8 * 1500)
+    lost = faults.Faults(failures=(), site_id="s", outage_start_s=3600, outage_end_s=7200)
+    assert silo_queue(jobs, layout, lost, POLICY, window).chip_seconds == (57_600, 0)
 
 
 ONE_POOL = Layout(
@@ -122,11 +152,15 @@ ONE_POOL = Layout(
 
 
 class Generous:
-    """A market that gives everybody what it asks for, in order, while nodes last."""
+    """A market that gives everybody what it asks for, in order, while nodes last.
+
+    What is interruptible is given for one interval more, its notice.
+    """
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
         self.bids: dict[str, Sequence[Wish]] = {}
+        self.bound: dict[str, int] = {}
 
     async def post(self, lab: str, wishes: Sequence[Wish]) -> None:
         self.bids[lab] = wishes
@@ -139,8 +173,14 @@ class Generous:
         left = self.nodes
         positions: dict[str, dict[str, dict[str, int]]] = {}
         for lab, wishes in self.bids.items():
+            wanted = sum(wish.nodes for wish in wishes if wish.key.startswith("idle/"))
+            bound = min(left, max(wanted, self.bound.get(lab, 0)))
+            self.bound[lab] = min(left, wanted)
+            if bound:
+                positions.setdefault(lab, {})["idle/p"] = {"p": bound}
+                left -= bound
             for wish in wishes:
-                given = min(left, wish.nodes)
+                given = 0 if wish.key.startswith("idle/") else min(left, wish.nodes)
                 if given and (given == wish.nodes or not wish.gang):
                     positions.setdefault(lab, {})[wish.key] = {"p": given}
                     left -= given
@@ -155,15 +195,12 @@ def run(jobs: list[tuple[str, Job]], faults_: faults.Faults, end_s: int) -> dict
     return asyncio.run(drive(Generous(2), ONE_POOL, labs, jobs, faults_, end_s)).hours
 
 
-NONE = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
-
-
 def test_the_drive_counts_chips_that_run_a_job() -> None:
     # Submitted a second after a gate: it starts with the next interval.
     hours = run([("a", job("one", 4, 600, 10))], NONE, 3600)
     assert hours[0].running == 4 * 600
     assert hours[0].in_service == 2 * 8 * 3600
-    # Its node is held for the two intervals in which it runs.
+    # Its node is held for the two intervals in which it runs, and not for its notice.
     assert hours[0].awarded == 8 * 600
 
 
@@ -228,7 +265,7 @@ def test_the_page_is_whole_and_escapes_names() -> None:
         load=Fraction(7, 10),
         bound=Fraction(1),
     )
-    silo = silo_queue([("a", job("one", 8, 7200))], {"a": 2}, POLICY, window)
+    silo = silo_queue([("a", job("one", 8, 7200))], silos(a=2), NONE, POLICY, window)
     text = page(
         Summary(
             title="<ITP> & light",

@@ -1,0 +1,1 @@
+"""The dispatcher: instructs suppliers after each run, and keeps the timers of what they owe."""
