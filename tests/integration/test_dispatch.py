@@ -24,7 +24,14 @@ from iso_exchange.audit.verify import verify
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.client.access_key import access_key
 from iso_exchange.client.agents.supplier import Provisioned, answers
-from iso_exchange.commands import OfferTerms, ReportOutage, SetAccessKey, SignReceipt, StepBidTerms
+from iso_exchange.commands import (
+    OfferTerms,
+    ReportOutage,
+    SetAccessKey,
+    SetWebhook,
+    SignReceipt,
+    StepBidTerms,
+)
 from iso_exchange.config import Config
 from iso_exchange.dispatch_commands import ReceiptKind, node_name
 from iso_exchange.dispatcher import dispatcher
@@ -39,6 +46,7 @@ from tests.integration.test_spot import (
     POOL,
     STEP,
     USD,
+    Receiver,
     at,
     checked,
     conditions,
@@ -304,9 +312,12 @@ def lie(due: dispatch.Due) -> dispatch.Due:
 async def test_a_failed_node_calls_cover_and_everybody_is_told(
     tmp_path: Path, database_url: str
 ) -> None:
-    config = configuration(tmp_path / "data", database_url)
+    config = replace(configuration(tmp_path / "data", database_url), webhook_loopback=True)
+    receiver = Receiver()
     async with open_market(config) as market:
         exchange = market.exchange
+        url = f"http://127.0.0.1:{receiver.port}/instructions"
+        await market.supplier.send(SetWebhook(header=BLANK_HEADER, url=url))
         opening = replace(await spot_market(market.operator), ready_within_s=Seconds(READY))
         await market.operator.send(opening)
         await market.operator.send(deposit("other"))
@@ -324,6 +335,9 @@ async def test_a_failed_node_calls_cover_and_everybody_is_told(
         await market.other.send(order("other", "soft", soft))
         await market.operator.advance_time(at(0))
         batch, cursor = await next_batch(market.supplier, 0)
+        await until(lambda: bool(receiver.posts))
+        assert receiver.posts[0][0] == str(batch.batch_entry_index)
+        receiver.stop()
         for command in answers(batch, handed_over, BLANK_HEADER):
             await market.supplier.send(command)
         row = exchange.sequencer.state.dispatch.rows[POOL]
