@@ -20,6 +20,8 @@ contracts and readings follow the market's rules). Here is what a bookkeeper ask
                  every asset sums to zero; pots empty when their hour is settled
     statements   exactly what moved the account since its last one, and what may be paid out
     communities  published totals are the sum of the surcharges posted and of the delivery
+    allocation   awarded and idle chips are all chips; the alarm's levels follow from the runs, and
+                 every change of its level was put on record
 
 Exit code 0: nothing wrong. 1: something is, and the one line says where and what. 2: no bundle.
 A public bundle opens nothing: its accounts are not checkable, and the summary says so.
@@ -28,8 +30,8 @@ Numbers are whole: micro-USD, chip-seconds, seconds. Not looked at: second signa
 lines and timestamps (the tree under them is); the log before a log that continues another; keys
 of small order. Not worked out again, which `iso audit verify` does: what hours, corrections,
 rebates and the holds of spot results amount to (they are applied as posted, between the parties
-that they name); which standing orders a spot run leaves out; notices; readings that an upheld
-dispute replaces.
+that they name); which standing orders a spot run leaves out; notices; what held chips idle;
+readings that an upheld dispute replaces.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ CENT = 10_000
 ED25519 = 1
 SAFE_INTEGER = 2**53 - 1
 INTERRUPTIBLE = 2
+LEVELS = ("NORMAL", "WARNING", "MAJOR_OUTAGE")
 SUPPLIER, BUYER, METER, OPERATOR = 1, 2, 3, 5
 ROLES = {"supplier": 1, "buyer": 2, "meter": 3, "operator": 5, "exchange": 7}
 ANYBODY = (1, 2, 3, 4, 5, 6, 7)
@@ -71,7 +74,10 @@ for _line in """
 public json operator log-closure=LOG_CLOSED
 public json exchange log-key-rotation=LOG_KEY_ROTATED predecessor=PREDECESSOR book-root=BOOK_ROOT
 public json exchange run-gate=RUN_GATE auction-prices=AUCTION_PRICES auction-failed=AUCTION_FAILED
+public json exchange credit-gate=CREDIT_GATE credit-round=CREDIT_ROUND
+public protobuf buyer credits-book=CREDITS_OPENED credits-close=CREDITS_CLOSED
 public json exchange book-release=BOOK_RELEASED community-total=COMMUNITY_TOTAL
+public json exchange allocation=ALLOCATION
 public protobuf anybody key-rotation=KEY_ROTATED
 public protobuf supplier+operator grant=GRANT
 public protobuf operator participant=PARTICIPANT key-revocation=KEY_REVOKED root-key=ROOT_KEY
@@ -92,6 +98,9 @@ closed protobuf supplier+buyer dispute=DISPUTE
 closed protobuf supplier+operator outage-report=OUTAGE
 closed protobuf buyer entitlement=ENTITLEMENT nomination=NOMINATION hour-return=RETURN
 closed protobuf buyer release=RELEASE recall=RECALL
+closed protobuf buyer credit-grant=CREDIT_GRANT credit-bid=CREDIT_BID
+closed protobuf buyer credit-bid-cancellation=CREDIT_BID_CANCELLED
+closed json exchange credit-result=CREDIT_RESULT credit-expiry=CREDIT_EXPIRY
 closed protobuf meter meter-batch=METER_BATCH
 closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 """.strip().split("\n"):
@@ -102,6 +111,7 @@ closed protobuf operator deposit=DEPOSIT dispute-decision=DISPUTE_DECISION
 REGISTRY = {
     *("PARTICIPANT", "KEY_REVOKED", "KEY_ROTATED", "ROOT_KEY", "LOG_KEY_ROTATED", "LOG_CLOSED"),
     *("METER", "SITE", "AUCTION_SPEC", "AUCTION_PRICES", "SPOT_MARKET", "RUN_GATE", "SPOT_CLOSED"),
+    *("CREDITS_OPENED", "CREDITS_CLOSED", "CREDIT_GATE", "CREDIT_ROUND", "ALLOCATION"),
 }
 """Kinds that mean something without openings."""
 CRASHES = (
@@ -597,6 +607,8 @@ class Walk:
         # Spot markets, and up to which entry their orders are opened; gates of their runs.
         self.markets: dict[str, Fields] = {}
         self.open_to: dict[str, int] = {}
+        self.labs: dict[str, str] = {}
+        self.bids: dict[tuple[str, str], tuple[int, bytes]] = {}
         self.gates: dict[str, int] = {}
         self.frozen: dict[str, dict[str, tuple[int, bytes]]] = {}
         # Orders that runs bound, by interval numbers; the first one of each gang that began.
@@ -616,6 +628,10 @@ class Walk:
         self.delivered, self.surcharges, self.closings = (
             defaultdict[tuple[str, str], int](int) for _ in range(3)
         )
+        # Of spot markets: level of the allocation alarm, calmer runs in a row, worst of those; and
+        # runs whose change of the level is on record before their hour.
+        self.alarms: dict[str, tuple[int, int, int]] = {}
+        self.alarmed: dict[str, set[int]] = defaultdict(set)
         self.accounts = Accounts()
 
     def run(self, leaves: list[bytes]) -> None:
@@ -878,6 +894,63 @@ class Walk:
             self.seeds[market] = bytes.fromhex(seed)
             self.open_to[market] = max(self.open_to.get(market, -1), self.gates[name])
 
+    def on_allocation(self, body: Json, *_: Any) -> None:
+        made = canonical_json(self.bundle.document(body["allocation_sha256"]))
+        market, hour = body["market_id"], body["interval"]
+        same = all(made[key] == body[key] for key in ("market_id", "interval", "hourly"))
+        demand(same, "is not of the market and interval of its document")
+        total: dict[str, int] = defaultdict(int)
+        idle: dict[str, int] = defaultdict(int)
+        for row in made["pools"]:
+            for key in ("capacity", "awarded", "delivered"):
+                total[key] += int(row[key])
+            for share in row["idle"]:
+                idle[share["reason"]] += int(share["quantity"])
+        kept = idle.get("OUTAGE", 0) + idle.get("NOT_OFFERED", 0)
+        total["in_service"] = total["capacity"] - kept
+        demand(total["awarded"] + sum(idle.values()) == total["capacity"], "chips are missing")
+        if not body["hourly"]:
+            total["delivered"] = -1
+        said = {item["reason"]: int(item["quantity"]) for item in body["idle"]}
+        demand(said == dict(idle), f"says {said} idle, the pools give {dict(idle)}")
+        for key, value in total.items():
+            demand(int(body[key]) == value, f"says {key} {body[key]}, the pools give {value}")
+        demand(int(body["run_count"]) == len(made["runs"]), "counts other runs")
+        for key in ("in_service", "awarded"):
+            found = sum(int(run[key]) for run in made["runs"])
+            demand(found == total[key], f"{key} of its runs are {found}, not {total[key]}")
+        self.follow_alarm(market, made, body["level"])
+        self.counts["allocations"] += 1
+        if body["hourly"]:
+            self.alarmed[market] = {at for at in self.alarmed[market] if at >= hour["end"]}
+
+    def follow_alarm(self, market: str, made: Json, level: str) -> None:
+        """Levels follow from the runs; those of an alarm from the hours and runs before it."""
+        if not made["hourly"]:
+            (run,) = made["runs"]
+            demand(run["start"] not in self.alarmed[market], "this alarm is on record")
+            demand(run["alarm"] == level, "has another level than its run")
+            self.alarmed[market].add(run["start"])
+            return
+        at, calm, worst = self.alarms.get(market, (0, 0, 0))
+        for run in made["runs"]:
+            demand(f"{market}/{run['start']}" in self.gates, "a run of it had no gate")
+            awarded, service = 100 * int(run["awarded"]), int(run["in_service"])
+            found = 2 if awarded < 94 * service else 1 if awarded < 95 * service else 0
+            before = at
+            if found >= at:
+                at, calm, worst = found, 0, 0
+            else:
+                calm, worst = calm + 1, max(found, worst) if calm else found
+                if calm == 3:
+                    at, calm, worst = worst, 0, 0
+            named = LEVELS.index(run["level"]), LEVELS.index(run["alarm"])
+            demand(named == (found, at), f"the level of run {run['start']} does not follow")
+            on_record = run["start"] in self.alarmed[market]
+            demand(on_record == (at != before), f"the alarm of run {run['start']} is not on record")
+        demand(LEVELS.index(level) == at, "has another level than its last run")
+        self.alarms[market] = (at, calm, worst)
+
     def on_deposit(self, body: Fields, *_: Any) -> None:
         name, to = f"deposit/{text(body, 4)}", f"p:{text(body, 2)}:collateral"
         self.apply(transfer_of(name, "bank", to, whole(body, 3), "DEPOSIT", "POSTED"))
@@ -912,6 +985,9 @@ class Walk:
     def on_nomination(self, body: Fields, index: int, leaf: bytes) -> None:
         self.nominations[text(body, 4), text(body, 3)] = (text(body, 2), index, leaf)
 
+    def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
+
     def on_release(self, body: Fields, index: int, leaf: bytes) -> None:
         self.releases[text(body, 2)] = text(body, 4), text(body, 3)
         self.on_recall({3: body[2]}, index, leaf)
@@ -920,8 +996,53 @@ class Walk:
         name = text(body, 3)
         self.nominations[self.releases[name]] = (name, index, leaf)
 
-    def on_return(self, body: Fields, index: int, leaf: bytes) -> None:
-        self.nominations[text(body, 4), text(body, 3)] = ("return:" + text(body, 2), index, leaf)
+    def on_credits_opened(self, body: Fields, index: int, *_: Any) -> None:
+        name = "credits/" + text(body, 2)
+        self.labs[name] = text(protobuf(body[1][-1]), 2)
+        if index < self.sealed_from:
+            self.open_to[name] = -1
+
+    def on_credits_closed(self, body: Fields, index: int, *_: Any) -> None:
+        self.open_to["credits/" + text(body, 2)] = index
+
+    def on_credit_grant(self, body: Fields, *_: Any) -> None:
+        lab = text(protobuf(body[1][-1]), 2)
+        name, to = f"credit-grant/{lab}/{text(body, 2)}", f"team:{text(body, 3)}"
+        row = transfer_of(name, "treasury", to, whole(body, 4), "CREDIT_GRANT", "POSTED")
+        self.apply({**row, "asset": f"CREDIT:{lab}"})
+
+    def on_credit_bid(self, body: Fields, index: int, leaf: bytes) -> None:
+        self.bids["credits/" + text(body, 3), text(body, 2)] = (index, leaf)
+
+    def on_credit_gate(self, body: Json, index: int, *_: Any) -> None:
+        name = f"credits/{body['book_id']}/{body['start']}"
+        self.gates[name], self.roots[name] = index, (body["bid_count"], body["book_root"])
+
+    def on_credit_round(self, body: Json, *_: Any) -> None:
+        name = f"credits/{body['book_id']}"
+        gate = self.gates[f"{name}/{body['start']}"]
+        self.open_to[name] = max(self.open_to.get(name, -1), gate)
+
+    def on_credit_result(self, body: Json, *_: Any) -> None:
+        book_name = f"credits/{body['book_id']}"
+        name, asset = f"{book_name}/{body['start']}", "CREDIT:" + self.labs[book_name]
+        book = canonical_json(self.bundle.document(body["book_sha256"]))
+        names = [bid["order_id"] for kind in ("step_bids", "block_bids") for bid in book[kind]]
+        self.has_root(name, [self.bids[book_name, key] for key in names], "such")
+        self.in_credits(body["postings_sha256"], f"credits/{name}", asset)
+
+    def on_credit_expiry(self, body: Json, *_: Any) -> None:
+        postings = canonical_json(self.bundle.document(body["postings_sha256"]))["postings_id"]
+        demand(postings.startswith("credit-expiry/"), f"{postings} is no expiry")
+        self.in_credits(body["postings_sha256"], postings, f"CREDIT:{body['organisation']}")
+
+    def in_credits(self, digest: str, postings_id: str, asset: str) -> None:
+        """Post credits: of one lab, and no team below zero."""
+        for transfer, _moved in self.document(digest, postings_id):
+            demand(transfer["asset"] == asset, f"{transfer['transfer_id']} is not in {asset}")
+            for account in (transfer["debit"], transfer["credit"]):
+                is_team = account.startswith("team:")
+                demand(not is_team or self.accounts.posted[account, asset] >= 0, "overspent")
 
     def on_meter_batch(self, body: Fields, *_: Any) -> None:
         rows = self.readings[text(body, 3), seconds(body, 4)] = {}
@@ -957,8 +1078,8 @@ class Walk:
             demand(contract["contract_id"] not in self.contracts, "a contract stands twice")
             self.contracts[contract["contract_id"]] = contract
         self.document(body["postings_sha256"], f"award/{name}")
+        self.due[name] = len(assignment["intervals"])  # of a strip its hours
         if name in self.gates:
-            self.due[name] = len(assignment["intervals"])
             self.bind(name, canonical_json(book), assignment["contracts"])
         else:
             self.no_order_holds(name)

@@ -37,6 +37,7 @@ from iso_exchange.base_load_commands import Release as Release  # noqa: PLC0414
 from iso_exchange.base_load_commands import TimedSegment as TimedSegment  # noqa: PLC0414
 from iso_exchange.dispatch_commands import AcknowledgeBatch as AcknowledgeBatch  # noqa: PLC0414
 from iso_exchange.dispatch_commands import DeclareTimeout as DeclareTimeout  # noqa: PLC0414
+from iso_exchange.dispatch_commands import DispatchCommand as DispatchCommand  # noqa: PLC0414
 from iso_exchange.dispatch_commands import InstructSuppliers as InstructSuppliers  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SetAccessKey as SetAccessKey  # noqa: PLC0414
 from iso_exchange.dispatch_commands import SignReceipt as SignReceipt  # noqa: PLC0414
@@ -58,6 +59,7 @@ from iso_exchange.spot_commands import Notice as Notice  # noqa: PLC0414
 from iso_exchange.spot_commands import OpenSpotMarket as OpenSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import ResumeSpotMarket as ResumeSpotMarket  # noqa: PLC0414
 from iso_exchange.spot_commands import SetWebhook as SetWebhook  # noqa: PLC0414
+from iso_exchange.spot_commands import SpotCommand as SpotCommand  # noqa: PLC0414
 from settlement.types import MeterBatch
 
 # Registry ---------------------------------------------------------------------------
@@ -481,8 +483,8 @@ class SettleHour:
     Attributes:
         postings_sha256: Hex digest of the postings document.
         delivered_sha256: Hex digest of the delivered-hours document it was computed from.
-        batch_count: Meter batches of the interval that it was computed from; -1 in entries of
-            before it was stated.
+        batch_count: Meter batches of the interval that it was computed from; -1: not stated.
+        pool_balance: Posted stop-loss pool that it was computed with, micro-USD; -1: not stated.
     """
 
     header: Header
@@ -491,6 +493,7 @@ class SettleHour:
     postings_sha256: str
     delivered_sha256: str
     batch_count: int = field(default=-1, metadata=LATER)
+    pool_balance: int = field(default=-1, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -554,11 +557,6 @@ Command = (
     | CreateAuction
     | HaltAuction
     | ResumeAuction
-    | OpenSpotMarket
-    | HaltSpotMarket
-    | ResumeSpotMarket
-    | CloseSpotMarket
-    | SetWebhook
     | SubmitOrder
     | CancelOrder
     | RegisterEntitlement
@@ -567,14 +565,7 @@ Command = (
     | Recall
     | SubmitReadings
     | ReportOutage
-    | InstructSuppliers
-    | AcknowledgeBatch
-    | SignReceipt
-    | DeclareTimeout
-    | SetAccessKey
     | CloseAuction
-    | CloseRun
-    | GiveNotices
     | PublishResult
     | PublishPrices
     | NotifyAward
@@ -590,5 +581,7 @@ Command = (
     | money_commands.DisputeHour
     | money_commands.DecideDispute
     | money_commands.RegisterGrant
+    | DispatchCommand
     | ProductCommand
+    | SpotCommand
 )

@@ -16,15 +16,33 @@ from iso_exchange.commands import (
     PublishResult,
     Recall,
     Release,
+    ReturnHours,
     SubmitOrder,
 )
+from iso_exchange.credit_commands import BidCredits, CancelCreditBid, PublishCreditRound
 from iso_exchange.kinds import ENTRY_KINDS
 
 SEALED_KINDS: Final = frozenset(
     ENTRY_KINDS[kind].name
-    for kind in (SubmitOrder, CancelOrder, Nominate, Release, Recall, PublishResult)
+    for kind in (
+        SubmitOrder,
+        CancelOrder,
+        Nominate,
+        Release,
+        Recall,
+        ReturnHours,
+        PublishResult,
+        BidCredits,
+        CancelCreditBid,
+        PublishCreditRound,
+    )
 )
 """Entry kinds that open to others only once the prices of their auction are published."""
+
+
+def credits_name(book_id: str) -> str:
+    """Name of a credits book among auctions; none of them has a slash after its first part."""
+    return f"credits/{book_id}"
 
 
 def sealing_auction(command: Command, auction_of_order: Callable[[str], str]) -> str | None:
@@ -40,5 +58,9 @@ def sealing_auction(command: Command, auction_of_order: Callable[[str], str]) ->
             return auction_of_order(command.release_id)
         case SubmitOrder() | Nominate() | Release() | PublishResult():
             return command.auction_id
+        case ReturnHours():
+            return command.market_id
+        case BidCredits() | CancelCreditBid() | PublishCreditRound():
+            return credits_name(command.book_id)
         case _:
             return None

@@ -56,6 +56,17 @@ from iso_exchange.commands import (
     SubmitReadings,
     SuspendParticipant,
 )
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCreditRound,
+    CloseCredits,
+    DiscloseCreditRound,
+    ExpireCredits,
+    GrantCredits,
+    OpenCredits,
+    PublishCreditRound,
+)
 from iso_exchange.money_commands import (
     CorrectHour,
     DecideDispute,
@@ -65,6 +76,7 @@ from iso_exchange.money_commands import (
     RebateRents,
     RegisterGrant,
 )
+from iso_exchange.spot_commands import ReportAllocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,7 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         (PublishPrices, "AUCTION_PRICES", _json("auction-prices"), True, _EXCHANGE),
         (NotifyAward, "AWARD", _json("award"), False, _EXCHANGE),
         (GiveNotices, "NOTICE", _json("notice"), False, _EXCHANGE),
+        (ReportAllocation, "ALLOCATION", _json("allocation"), True, _EXCHANGE),
         (FailAuction, "AUCTION_FAILED", _json("auction-failed"), True, _EXCHANGE),
         (SettleHour, "POSTINGS", _json("postings"), False, _EXCHANGE),
         (IssueStatement, "STATEMENT", _json("statement"), False, _EXCHANGE),
@@ -183,6 +196,21 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
             _OPERATOR,
         ),
         (RegisterGrant, "GRANT", _protobuf("grant"), True, (Role.SUPPLIER, Role.OPERATOR)),
+        (OpenCredits, "CREDITS_OPENED", _protobuf("credits-book"), True, (Role.BUYER,)),
+        (CloseCredits, "CREDITS_CLOSED", _protobuf("credits-close"), True, (Role.BUYER,)),
+        (GrantCredits, "CREDIT_GRANT", _protobuf("credit-grant"), False, (Role.BUYER,)),
+        (BidCredits, "CREDIT_BID", _protobuf("credit-bid"), False, (Role.BUYER,)),
+        (
+            CancelCreditBid,
+            "CREDIT_BID_CANCELLED",
+            _protobuf("credit-bid-cancellation"),
+            False,
+            (Role.BUYER,),
+        ),
+        (CloseCreditRound, "CREDIT_GATE", _json("credit-gate"), True, _EXCHANGE),
+        (PublishCreditRound, "CREDIT_RESULT", _json("credit-result"), False, _EXCHANGE),
+        (DiscloseCreditRound, "CREDIT_ROUND", _json("credit-round"), True, _EXCHANGE),
+        (ExpireCredits, "CREDIT_EXPIRY", _json("credit-expiry"), False, _EXCHANGE),
     )
 }
 """How each command is logged; total over ``Command`` (checked by a test)."""

@@ -1,4 +1,4 @@
-"""Commands of products beside the auctions' own: hours returned to spot.
+"""Commands of products beside the auctions' own: hours returned to spot; credits.
 
 Part of ``iso_exchange.commands``, which names them all.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clearing.units import Chips, UnixSeconds
+from iso_exchange.credit_commands import CreditCommand
 from iso_exchange.header import Header
 
 
@@ -38,4 +39,4 @@ class ReturnHours:
     segments: tuple[ChipSegment, ...]
 
 
-ProductCommand = ReturnHours
+ProductCommand = ReturnHours | CreditCommand

@@ -7,6 +7,7 @@ interval, curves are sums over all orders of a chip class.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from clearing.outcome import (
     SupplyRun,
 )
 from clearing.shapes import LATER
-from clearing.types import BlockBid, Book, Interval, ServiceClass, StepBid, WorkBid
+from clearing.types import BlockBid, Book, Interval, Segment, ServiceClass, WorkBid
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, PriceSeconds
 from iso_exchange.sequencer.spot_market import BOUND_PREFIX
 from settlement.assignment import Assignment
@@ -141,7 +142,7 @@ def prices_document(book: Book, outcome: Outcome, *, provisional: bool = False) 
         intervals=book.spec.intervals,
         prices=outcome.prices,
         volumes=volumes(book, outcome),
-        curves=tuple(_curve(book, index) for index in range(len(book.spec.intervals))),
+        curves=curves(book),
         totals=Totals(
             buyers=cash.buyers,
             suppliers=cash.suppliers,
@@ -220,49 +221,63 @@ def award_notice(outcome: Outcome, assignment: Assignment, participant_id: str) 
     )
 
 
-def _curve(book: Book, interval: int) -> Curve:
-    """Steps of one interval; what only stands for earlier runs' positions is left out."""
-    supply: dict[MicroUsdPerChipHour, int] = defaultdict(int)
-    demand: dict[MicroUsdPerChipHour, int] = defaultdict(int)
+def curves(book: Book) -> tuple[Curve, ...]:
+    """Anonymised curves; what only stands for earlier runs' positions is left out."""
+    length = len(book.spec.intervals)
+    supply: _Levels = {}
+    demand: _Levels = {}
     for offer in book.offers:
-        if offer.order_id.startswith(BOUND_PREFIX):
-            continue
-        for segment in offer.segments:
-            if segment.first <= interval < segment.stop:
-                for step in segment.steps:
-                    supply[step.price] += step.chips
-    bids: tuple[StepBid | BlockBid | WorkBid, ...] = (
-        *book.step_bids,
-        *book.block_bids,
-        *book.work_bids,
+        if not offer.order_id.startswith(BOUND_PREFIX):
+            _add_segments(supply, offer.segments, length)
+    for bid in book.step_bids:
+        if not bid.order_id.startswith(BOUND_PREFIX):
+            _add_segments(demand, bid.segments, length)
+    others: tuple[BlockBid | WorkBid, ...] = (*book.block_bids, *book.work_bids)
+    for other in others:
+        for place in range(length):
+            for price, chips in _wanted(other, place):
+                _add(demand, price, place, place + 1, chips, length)
+    offered, wanted = _by_interval(supply, length), _by_interval(demand, length)
+    return tuple(
+        Curve(interval=place, supply=offered[place], demand=wanted[place][::-1])
+        for place in range(length)
     )
-    for bid in bids:
-        if bid.order_id.startswith(BOUND_PREFIX):
-            continue
-        for price, chips in _wanted(bid, interval):
-            demand[price] += chips
-    return Curve(
-        interval=interval,
-        supply=tuple(
-            CurvePoint(price=price, chips=Chips(supply[price])) for price in sorted(supply)
-        ),
-        demand=tuple(
-            CurvePoint(price=price, chips=Chips(demand[price]))
-            for price in sorted(demand, reverse=True)
-        ),
-    )
+
+
+_Levels = dict[MicroUsdPerChipHour, list[int]]
+"""By price, how much more chips each interval has than the one before; one more at the end."""
+
+
+def _add_segments(levels: _Levels, segments: tuple[Segment, ...], length: int) -> None:
+    for segment in segments:
+        for step in segment.steps:
+            _add(levels, step.price, segment.first, segment.stop, step.chips, length)
+
+
+def _add(
+    levels: _Levels, price: MicroUsdPerChipHour, first: int, stop: int, chips: int, length: int
+) -> None:
+    row = levels.get(price)
+    if row is None:
+        row = levels[price] = [0] * (length + 1)
+    row[first] += chips
+    row[stop] -= chips
+
+
+def _by_interval(levels: _Levels, length: int) -> list[tuple[CurvePoint, ...]]:
+    """Points of each interval, by ascending price."""
+    points: list[list[CurvePoint]] = [[] for _ in range(length)]
+    for price in sorted(levels):
+        # The last sum is of what goes beyond the last interval: nothing.
+        for place, chips in enumerate(itertools.accumulate(levels[price][:length])):
+            if chips:
+                points[place].append(CurvePoint(price=price, chips=Chips(chips)))
+    return [tuple(found) for found in points]
 
 
 def _wanted(
-    bid: StepBid | BlockBid | WorkBid, interval: int
+    bid: BlockBid | WorkBid, interval: int
 ) -> tuple[tuple[MicroUsdPerChipHour, Chips], ...]:
-    if isinstance(bid, StepBid):
-        return tuple(
-            (step.price, step.chips)
-            for segment in bid.segments
-            if segment.first <= interval < segment.stop
-            for step in segment.steps
-        )
     if isinstance(bid, BlockBid):
         # Positions of its run that this interval can be, over all its starts.
         first = max(0, interval - bid.latest_start)

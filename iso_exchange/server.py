@@ -24,6 +24,7 @@ import structlog
 from iso_exchange import config as configuration
 from iso_exchange import rotation
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.credits import CreditAuctioneer
 from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
@@ -55,6 +56,7 @@ from iso_exchange.sequencer.sequencer import LogKeyError, Sequencer, StoppedErro
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.mutations import Mutations
 from iso_exchange.services.wiring import SERVICE_NAMES, registrations
+from iso_exchange.settler.allocation import AllocationReporter
 from iso_exchange.settler.settler import Settler
 from iso_exchange.storage.embedded import Embedded, EmbeddedError
 from iso_exchange.storage.migrate import MigrationError, migrate
@@ -291,6 +293,9 @@ class Exchange:
         spot_auctioneer = SpotAuctioneer(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        credit_auctioneer = CreditAuctioneer(
+            sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
+        )
         settler = Settler(
             sequencer=self._sequencer,
             secrets=self._secrets,
@@ -301,6 +306,13 @@ class Exchange:
         dispatcher = Dispatcher(
             sequencer=self._sequencer, secrets=self._secrets, clock=clock, origin=config.origin
         )
+        reporter = AllocationReporter(
+            sequencer=self._sequencer,
+            store=store,
+            secrets=self._secrets,
+            clock=clock,
+            origin=config.origin,
+        )
         webhooks = Webhooks(
             sequencer=self._sequencer,
             store=store,
@@ -310,8 +322,10 @@ class Exchange:
         self._spawn("webhooks", webhooks.run())
         self._spawn("auctioneer", auctioneer.run())
         self._spawn("spot auctioneer", spot_auctioneer.run())
+        self._spawn("credits auctioneer", credit_auctioneer.run())
         self._spawn("dispatcher", dispatcher.run())
         self._spawn("settler", settler.run())
+        self._spawn("allocation", reporter.run())
 
     async def _start_servers(
         self, store: LedgerStore, clock: Clock, publisher: Publication, journal: Journal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -23,6 +24,13 @@ IDLE_SECONDS = 0.2
 """How long a service with nothing to do waits before it looks again."""
 
 log = structlog.get_logger("services")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Document):
+    """A document with what it says, so that the state machine need not read it again."""
+
+    value: object = field(compare=False, repr=False)
 
 
 class ServiceSigner:
@@ -51,6 +59,11 @@ class ServiceSigner:
             envelope=envelope.sign(ENTRY_KINDS[type(command)].payload_type, payload, [self._key]),
             body_sha256=hashlib.sha256(payload).digest(),
             documents=documents,
+            values={
+                document.sha256: document.value
+                for document in documents
+                if isinstance(document, Written)
+            },
         )
 
     async def submit(self, sequencer: Sequencer, command: Command, *documents: Document) -> None:
@@ -106,3 +119,30 @@ def make_document(
         owners=tuple(sorted(owners)),
         body=body,
     )
+
+
+def with_value(document: Document, value: object) -> Written:
+    """A document with what it says, which has to be what reading its body gives."""
+    return Written(
+        sha256=document.sha256,
+        kind=document.kind,
+        public=document.public,
+        owners=document.owners,
+        body=document.body,
+        value=value,
+    )
+
+
+def read_back(kind: str, body: bytes, type_: type[codec.T]) -> Written:
+    """A document that ``codec.encode`` wrote in another process of this exchange, with its value.
+
+    It is canonical, having been written here: ``codec.decode`` would write it once more to see.
+    """
+    with codec.collector_paused():
+        (value,) = codec.read([codec.parse(body)], type_)
+    return with_value(make_document(kind, body), value)
+
+
+def written(kind: str, value: object, *, owners: tuple[str, ...] = ()) -> Written:
+    """Content-addressed document of a value: its canonical JSON."""
+    return with_value(make_document(kind, codec.encode(value), owners=owners), value)

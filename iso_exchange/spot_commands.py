@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clearing.shapes import LATER
-from clearing.types import PricingRule, Tariff
-from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
+from clearing.types import Interval, PricingRule, Tariff
+from clearing.units import ChipSeconds, MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange.header import Header
 
 
@@ -117,12 +117,64 @@ class GiveNotices:
     Attributes:
         run_id: Published run that decided it.
         notices: All that it changed for the participant.
+        pool_id: Pool in which the dispatcher reclaims between runs; empty for a run's notices.
+            ``run_id`` then names the interval that is dispatched.
+        at: Moment of such a message; 0 for a run's.
     """
 
     header: Header
     run_id: str
     participant_id: str
     notices: tuple[Notice, ...]
+    pool_id: str = field(default="", metadata=LATER)
+    at: UnixSeconds = field(default=UnixSeconds(0), metadata=LATER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleChips:
+    """Idle chip-seconds that one reason held.
+
+    Attributes:
+        reason: Name of ``iso_exchange.sequencer.allocation_demand.Idle``.
+    """
+
+    reason: str
+    quantity: ChipSeconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportAllocation:
+    """How much of a market's capacity carried work, and what held the rest idle.
+
+    One for each hour that runs delivered in, when it is metered; and one at once for a run that
+    changes the level of the alarm. Quantities are chip-seconds over all pools of the market:
+    ``capacity`` = ``awarded`` + all of ``idle``.
+
+    Attributes:
+        interval: The hour, or interval 0 of the run.
+        hourly: Which of the two it is.
+        run_count: Runs that cleared an interval of it; the quantities are of these intervals.
+        level: Of the alarm after them: ``NORMAL``, ``WARNING`` or ``MAJOR_OUTAGE``.
+        in_service: Capacity without what is down or offered by nobody.
+        awarded: Of positions, as far as chips in service carry them.
+        delivered: Metered of the same positions; -1 where it is not metered yet.
+        idle: By reason, what is zero is left out.
+        allocation_sha256: Hex digest of the public document with pools and runs
+            (``iso_exchange.sequencer.allocation_record.AllocationDocument``).
+    """
+
+    header: Header
+    market_id: str
+    interval: Interval
+    hourly: bool
+    run_count: int
+    level: str
+    capacity: ChipSeconds
+    in_service: ChipSeconds
+    awarded: ChipSeconds
+    delivered: ChipSeconds
+    idle: tuple[IdleChips, ...]
+    allocation_sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +183,16 @@ class SetWebhook:
 
     header: Header
     url: str
+
+
+SpotCommand = (
+    OpenSpotMarket
+    | HaltSpotMarket
+    | ResumeSpotMarket
+    | CloseSpotMarket
+    | SetWebhook
+    | CloseRun
+    | GiveNotices
+    | ReportAllocation
+)
+"""Any of these."""

@@ -11,16 +11,22 @@ then goes back to the treasury, the oldest grant first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from clearing.units import UnixSeconds
+from clearing.types import Interval
+from clearing.units import ChipSeconds, Tflop, UnixSeconds
+from settlement.assignment import Assignment
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
+from settlement.metering.billable import MeteredHour
+from settlement.postings import terms
+from settlement.postings.award import award_postings
+from settlement.postings.hour import contract_hours, hour_postings
 from settlement.storage.store import Balance
-from settlement.types import Phase, Postings, Transfer, TransferCode
+from settlement.types import DeliveredHour, Phase, Postings, Transfer, TransferCode
 
 USD_CODES: Final = frozenset(
     {TransferCode.SURCHARGE, TransferCode.FEE, TransferCode.SURCHARGE_DIFFERENCE}
@@ -129,6 +135,88 @@ def in_credits(postings: Postings, organisation: str) -> Postings:
         postings,
         transfers=tuple(_moved(transfer, organisation) for transfer in postings.transfers),
     )
+
+
+def round_postings(assignment: Assignment, organisation: str) -> Postings:
+    """What a round of a lab's market costs its teams, all of it at once.
+
+    Auction money is final (SETTLEMENT R0), and there is no other in credits: what is delivered is
+    metered and billed once, to the lab. What rounding leaves goes to the treasury.
+
+    Args:
+        assignment: Buyers are teams, the supplier is the lab; no surcharge, no fee.
+        organisation: The lab.
+
+    Returns:
+        Postings ``credits/<auction>``.
+    """
+    transfers = list(award_postings(assignment, {}).transfers)
+    earlier: list[DeliveredHour] = []
+    in_pool = 0
+    for interval in assignment.intervals:
+        metered = _in_full(assignment, interval)
+        hour = hour_postings(
+            assignment, interval, metered, pool_balance=in_pool, earlier=tuple(earlier)
+        )
+        earlier.extend(item.delivered for item in metered)
+        transfers.extend(hour.transfers)
+        in_pool += _net(hour.transfers).get(accounts.POOL, 0)
+    made = in_credits(
+        Postings(postings_id=f"credits/{assignment.auction_id}", transfers=tuple(transfers)),
+        organisation,
+    )
+    if in_pool == 0:
+        return made
+    swept = Transfer(
+        transfer_id=f"credit-residual/{assignment.auction_id}",
+        asset=asset_of(organisation),
+        debit=accounts.POOL,
+        credit=accounts.TREASURY,
+        amount=in_pool,
+        phase=Phase.POSTED,
+        code=TransferCode.RESIDUAL,
+    )
+    return replace(made, transfers=(*made.transfers, swept))
+
+
+def spent_of(postings: Postings) -> Mapping[str, int]:
+    """Micro-credits that each team spends by a round's postings, >= 0, by team."""
+    found: dict[str, int] = {}
+    for account, amount in _net(postings.transfers).items():
+        parsed = accounts.parse(account)
+        if parsed.kind is AccountKind.TEAM:
+            found[parsed.parts[0]] = -amount
+    return found
+
+
+def _in_full(assignment: Assignment, interval: Interval) -> list[MeteredHour]:
+    """Every contract of an interval, as if it were delivered; its compute is the lab's own."""
+    return [
+        MeteredHour(
+            delivered=DeliveredHour(
+                contract_id=contract.contract_id,
+                interval=interval,
+                position=terms.position(hour),
+                delivered=terms.position(hour),
+                failed=ChipSeconds(0),
+                gap=ChipSeconds(0),
+                compute=Tflop(0),
+            ),
+            failures=(),
+            findings=(),
+        )
+        for contract, hour in contract_hours(assignment, interval)
+    ]
+
+
+def _net(transfers: Iterable[Transfer]) -> dict[str, int]:
+    """What transfers move, by account; holds move nothing."""
+    found: dict[str, int] = {}
+    for item in transfers:
+        if item.phase in (Phase.POSTED, Phase.POST_PENDING):
+            found[item.debit] = found.get(item.debit, 0) - item.amount
+            found[item.credit] = found.get(item.credit, 0) + item.amount
+    return found
 
 
 def overspent(balances: Iterable[Balance]) -> tuple[str, ...]:

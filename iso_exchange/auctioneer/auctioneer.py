@@ -116,7 +116,7 @@ class Auctioneer:
         state = self._sequencer.state
         name = auction.spec.auction_id
         count, root = auction.frozen or book_root(state, auction)
-        book = codec.encode(auction.book or build_book(state, auction))
+        book = auction.written_book() if auction.book else codec.encode(build_book(state, auction))
         commitment = proofs.commit(self._secrets.book_salt(name), book)
         await self._signer.submit(
             self._sequencer,
@@ -144,7 +144,7 @@ class Auctioneer:
                 ),
             )
             return
-        await self._publish_result(name, attempt, result)
+        await self._publish_result(auction, attempt, result)
         self._measure(started, name, result)
 
     async def _result(self, auction: Auction) -> Cleared | Failed:
@@ -159,8 +159,9 @@ class Auctioneer:
             "cleared", auction=name, gap_ppb=result.gap_ppb, seconds=time.monotonic() - started
         )
 
-    async def _publish_result(self, name: str, attempt: int, result: Cleared) -> None:
-        book = make_document("BOOK", result.book)
+    async def _publish_result(self, auction: Auction, attempt: int, result: Cleared) -> None:
+        name = auction.spec.auction_id
+        book = make_document("BOOK", auction.written_book())
         outcome = make_document("OUTCOME", result.outcome)
         assignment = make_document("ASSIGNMENT", result.assignment)
         postings = make_document("POSTINGS", result.postings)
@@ -247,13 +248,13 @@ class Auctioneer:
         log.info("book released", auction=name)
 
     async def _notify(self, auction: Auction) -> bool:
-        assert auction.outcome is not None
         assert auction.assignment is not None
         name = auction.spec.auction_id
         missing = sorted(self._concerned(auction) - auction.notified)
         if not missing:
             self._told.add(name)
         for participant_id in missing:
+            assert auction.outcome is not None  # published
             notice = make_document(
                 "AWARD",
                 codec.encode(award_notice(auction.outcome, auction.assignment, participant_id)),

@@ -15,6 +15,7 @@ import structlog
 
 from clearing.units import UnixSeconds
 from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.auctioneer.handover import Missed, Sender, work_on
 from iso_exchange.auctioneer.work import Cleared, Failed, renew, warm
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
@@ -28,12 +29,16 @@ from iso_exchange.commands import (
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.seed_chain import SeedChain
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot import notices_of, renewal_of
+from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
-from iso_exchange.signer import IDLE_SECONDS, make_document
+from iso_exchange.signer import IDLE_SECONDS, make_document, read_back, with_value
+from settlement.assignment import Assignment
 from settlement.storage.store import Document
+from settlement.types import Postings
 
 SECONDS_LEAST: Final = 0.001
 LOOK_SECONDS: Final = 0.05
@@ -52,6 +57,7 @@ class SpotAuctioneer(Auctioneer):
         self._chains: dict[str, SeedChain] = {}
         self._renewed: set[str] = set()
         self._is_warm = False
+        self._senders: dict[str, Sender] = {}
 
     async def step(self) -> bool:
         """Close the gates that are due, then do the next step of every run."""
@@ -111,13 +117,24 @@ class SpotAuctioneer(Auctioneer):
 
     async def _in_time(self, auction: Auction, begins: int) -> Cleared | Failed:
         """The worker's result, unless the run's interval begins before it is there."""
-        task = asyncio.ensure_future(super()._result(auction))
+        task = asyncio.ensure_future(self._cleared(auction))
         while not task.done():
             if self._clock.now_us() >= begins * MICROSECONDS:
                 task.cancel()
                 return Failed(reason="the result was not there in time")
             await asyncio.wait({task}, timeout=LOOK_SECONDS)
         return task.result()
+
+    async def _cleared(self, auction: Auction) -> Cleared | Failed:
+        """The worker's result; it is sent what changed since the run before."""
+        sender = self._senders.setdefault(auction.market_id, Sender(auction.market_id))
+        job, loop = self._job(auction), asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._workers, work_on, sender.pack(job))
+        if isinstance(result, Missed):
+            sender.reset()
+            result = await loop.run_in_executor(self._workers, work_on, sender.pack(job))
+        assert not isinstance(result, Missed)  # it was sent everything
+        return result
 
     async def _warm_up(self) -> None:
         """Start the worker before the first gate needs it: a process and its libraries."""
@@ -134,17 +151,16 @@ class SpotAuctioneer(Auctioneer):
             self._chains[name] = self._secrets.seed_chain(name, market.opened.chain_length)
         return self._chains[name]
 
-    async def _publish_result(self, name: str, attempt: int, result: Cleared) -> None:
+    async def _publish_result(self, auction: Auction, attempt: int, result: Cleared) -> None:
         """Result, prices and notices in one submission."""
+        name = auction.spec.auction_id
+        outcome = LateOutcome(book_sha256=result.book_sha256, seed=result.seed, body=result.outcome)
         named = [
-            make_document(kind, body)
-            for kind, body in (
-                ("BOOK", result.book),
-                ("OUTCOME", result.outcome),
-                ("ASSIGNMENT", result.assignment),
-                ("POSTINGS", result.postings),
-                ("STOPS", result.stops),
-            )
+            make_document("BOOK", auction.written_book()),
+            with_value(make_document("OUTCOME", result.outcome), outcome),
+            read_back("ASSIGNMENT", result.assignment, Assignment),
+            read_back("POSTINGS", result.postings, Postings),
+            read_back("STOPS", result.stops, Stops),
         ]
         digests = [document.sha256.hex() for document in named]
         prices = make_document("PRICES", result.prices, public=True)

@@ -13,6 +13,7 @@ from clearing import codec
 from clearing.auction import clear
 from clearing.errors import BookError, GapError, RefusedResultError, SolverError
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -60,13 +61,16 @@ class Cleared:
     """Encoded documents of a result that the verifier accepted.
 
     Attributes:
+        book_sha256: Hex digest of the book that was cleared.
+        seed: Hex tie seed.
         gap_ppb: Certified gap.
         prices: What everybody may see.
         notices: What each participant concerned is told, by participant.
         stops: Of a spot run: what it does not renew; empty otherwise.
     """
 
-    book: bytes
+    book_sha256: str
+    seed: str
     outcome: bytes
     assignment: bytes
     postings: bytes
@@ -83,10 +87,15 @@ class Failed:
     reason: str
 
 
-def work(job: Job) -> Cleared | Failed:
-    """Clear one auction. A bug (``InvariantError``) is raised, not returned."""
+def work(job: Job, session: Session | None = None) -> Cleared | Failed:
+    """Clear one auction. A bug (``InvariantError``) is raised, not returned.
+
+    Args:
+        job: What to clear.
+        session: Of the runs of a market before this one.
+    """
     try:
-        outcome = clear(job.book, job.seed)
+        outcome = clear(job.book, job.seed, session=session)
     except (BookError, SolverError, RefusedResultError, GapError) as error:
         return Failed(reason=str(error))
     return _assigned(job, outcome)
@@ -159,7 +168,8 @@ def _assigned(job: Job, outcome: Outcome, *, provisional: bool = False) -> Clear
     except SettlementError as error:
         return Failed(reason=f"the result cannot be settled: {error}")
     cleared = Cleared(
-        book=codec.encode(job.book),
+        book_sha256=outcome.book_sha256,
+        seed=outcome.seed,
         outcome=codec.encode(outcome),
         assignment=codec.encode(assignment),
         postings=codec.encode(award_postings(assignment, job.order_holds)),

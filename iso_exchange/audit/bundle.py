@@ -26,12 +26,14 @@ from iso_exchange.commands import (
     ReleaseBook,
     SettleHour,
 )
+from iso_exchange.credit_commands import ExpireCredits, PublishCreditRound
 from iso_exchange.money_commands import (
     CorrectHour,
     PublishSpot,
     RebatePool,
     RebateRents,
 )
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import tiles
 
 FORMAT: Final = "iso-exchange.audit-bundle.v1"
@@ -62,6 +64,9 @@ _DOCUMENT_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     RebatePool: ("postings_sha256",),
     IssueStatement: ("statement_sha256",),
     ReleaseBook: ("book_sha256", "outcome_sha256"),
+    ReportAllocation: ("allocation_sha256",),
+    PublishCreditRound: ("book_sha256", "outcome_sha256", "assignment_sha256", "postings_sha256"),
+    ExpireCredits: ("postings_sha256",),
     InstructSuppliers: ("batch_sha256",),
 }
 

@@ -41,10 +41,20 @@ from iso_exchange.commands import (
     PublishPrices,
     Recall,
     Release,
+    ReturnHours,
     RotateLogKey,
     SubmitOrder,
 )
-from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCreditRound,
+    CloseCredits,
+    DiscloseCreditRound,
+    OpenCredits,
+    PublishCreditRound,
+)
+from iso_exchange.disclosure import SEALED_KINDS, credits_name, sealing_auction
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.publisher.files import replace
 from iso_exchange.sequencer.refusals import Rejected
@@ -56,7 +66,17 @@ from settlement.storage.store import Entry, LedgerStore
 PAGE_COUNT: Final = 1_000
 ROTATION_KIND: Final = ENTRY_KINDS[RotateLogKey].name
 READ_KINDS: Final = SEALED_KINDS | {
-    ENTRY_KINDS[kind].name for kind in (PublishPrices, OpenSpotMarket, CloseSpotMarket, CloseRun)
+    ENTRY_KINDS[kind].name
+    for kind in (
+        PublishPrices,
+        OpenSpotMarket,
+        CloseSpotMarket,
+        CloseRun,
+        OpenCredits,
+        CloseCredits,
+        CloseCreditRound,
+        DiscloseCreditRound,
+    )
 }
 """Entries that are sealed, or that say what is open."""
 
@@ -212,11 +232,12 @@ async def _sealed_from(store: LedgerStore, size: int) -> int:
 
 @dataclass(slots=True)
 class _SealedInSpot:
-    """Which orders of spot markets are still sealed: those after the last published run's gate."""
+    """What is still sealed of spot markets and credits books: behind the last decided gate."""
 
     _orders: dict[str, list[int]] = field(default_factory=dict)
     _gates: dict[str, int] = field(default_factory=dict)
     _market_of: dict[str, str] = field(default_factory=dict)
+    _results: dict[str, int] = field(default_factory=dict)
 
     def take(self, command: Command, index: int) -> bool:
         """Whether an entry is an order of a market, or says where its orders are open."""
@@ -231,6 +252,22 @@ class _SealedInSpot:
                 market_id = command.auction_id.rpartition("/")[0]
                 self._open(market_id, self._gates.pop(command.auction_id))
                 return False
+            case ReturnHours():
+                self._orders[command.market_id].append(index)
+            case OpenCredits():
+                self._orders[credits_name(command.book_id)] = []
+            case CloseCreditRound():
+                self._gates[f"{credits_name(command.book_id)}/{command.start}"] = index
+            case DiscloseCreditRound():
+                name = credits_name(command.book_id)
+                self._open(name, self._gates.pop(f"{name}/{command.start}"))
+                self._results.pop(f"{name}/{command.start}", None)
+            case CloseCredits():
+                self._open(credits_name(command.book_id), index)
+            case BidCredits() | CancelCreditBid():
+                self._orders[credits_name(command.book_id)].append(index)
+            case PublishCreditRound():
+                self._results[f"{credits_name(command.book_id)}/{command.start}"] = index
             case SubmitOrder() | Nominate() | Release() if command.auction_id in self._orders:
                 self._orders[command.auction_id].append(index)
                 if isinstance(command, SubmitOrder):
@@ -246,8 +283,9 @@ class _SealedInSpot:
         return True
 
     def sealed(self) -> list[int]:
-        """First sealed entry of each market that has one."""
-        return [indexes[0] for indexes in self._orders.values() if indexes]
+        """First sealed entry of each market that has one, and results that are not disclosed."""
+        first = [indexes[0] for indexes in self._orders.values() if indexes]
+        return [*first, *self._results.values()]
 
     def _open(self, market_id: str, gate: int) -> None:
         self._orders[market_id] = [index for index in self._orders[market_id] if index > gate]

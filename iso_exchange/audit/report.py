@@ -26,7 +26,7 @@ class Step(Enum):
     REPLAY = "the rules accept every entry again, in order, each request once"
     BOOKS = "book roots and commitments hold exactly the orders of the log"
     CERTIFICATES = "every outcome passes the verifier: rules, prices, cash, welfare bound"
-    RESULTS = "prices and award notices follow from book and outcome"
+    RESULTS = "prices, award notices and allocation follow from book and outcome"
     CONTRACTS = "contracts and award postings follow from the outcome"
     HOURS = "delivered hours and postings follow from the readings"
     BALANCES = "debits equal credits, pots are empty, the laws of settlement hold"

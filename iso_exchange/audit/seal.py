@@ -20,6 +20,13 @@ from iso_exchange.commands import (
     OpenSpotMarket,
     PublishPrices,
 )
+from iso_exchange.credit_commands import (
+    CloseCreditRound,
+    CloseCredits,
+    DiscloseCreditRound,
+    OpenCredits,
+)
+from iso_exchange.disclosure import credits_name
 
 NAMES_SHOWN_MAX: Final = 3
 
@@ -86,6 +93,16 @@ class Seal:
             market_id = command.auction_id.rpartition("/")[0]
             gate = self._gates.pop(command.auction_id)
             self._opened[market_id] = max(self._opened.get(market_id, NOT_SEALED), gate)
+        elif isinstance(command, OpenCredits) and not self.reached:
+            self._opened[credits_name(command.book_id)] = NOT_SEALED
+        elif isinstance(command, CloseCredits):
+            self._opened[credits_name(command.book_id)] = index
+        elif isinstance(command, CloseCreditRound):
+            self._gates[f"{credits_name(command.book_id)}/{command.start}"] = index
+        elif isinstance(command, DiscloseCreditRound):
+            name = credits_name(command.book_id)
+            gate = self._gates.pop(f"{name}/{command.start}", NOT_SEALED)
+            self._opened[name] = max(self._opened.get(name, NOT_SEALED), gate)
         if isinstance(command, CreateAuction) and not self.reached:
             self._before.append(command.auction_id)
         elif isinstance(command, PublishPrices):

@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from clearing import codec
+from iso_exchange.audit.allocation import (
+    END_OF_LOG,
+    STATED,
+    AllocationAudit,
+    check_public_allocation,
+)
 from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
+from iso_exchange.audit.credits import IN_CREDITS, CreditAudit
 from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
 from iso_exchange.audit.money import MoneyAudit
@@ -54,11 +61,12 @@ from iso_exchange.commands import (
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.effects import MICROSECONDS, Accepted, Meta
 from iso_exchange.sequencer.leaves import BATCH_PAYLOAD_TYPE, BatchHeader
 from iso_exchange.sequencer.machine import apply
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.ledger import envelope, merkle, proofs
 from settlement.ledger.envelope import Envelope, Signature
 from settlement.ledger.errors import LedgerFormatError
@@ -171,6 +179,8 @@ class Walk:
         """
         self.results = ResultAudit(record=record)
         self.money = MoneyAudit(record=record)
+        self._allocation = AllocationAudit(record=record)
+        self.credits = CreditAudit(record=record)
         self.entries = 0
         self.timestamps: tuple[str, ...] = ()
         self.succession = Succession()
@@ -259,6 +269,9 @@ class Walk:
         if self._kind is BundleKind.PUBLIC:
             return
         self.money.finish(self._state)
+        with self._record.guard(Step.RESULTS, END_OF_LOG):
+            self._allocation.finish(self._state, self._time_us // MICROSECONDS)
+        self.credits.finish(self._state)
         with self._record.guard(Step.COMMITMENTS, "openings.jsonl"):
             extra = left_over if self._left_over is None else self._left_over
             if not isinstance(extra, int):
@@ -344,6 +357,8 @@ class Walk:
                 if auction is not None:
                     check_public_prices(self._record, auction.created, command, entry)
                     reveal(self._state, auction, command, entry)
+            elif isinstance(command, ReportAllocation):
+                check_public_allocation(self._record, command, entry)
             self._released.take(command, entry)
             return
         self._apply(command, entry)
@@ -435,6 +450,10 @@ class Walk:
         if self._kind is BundleKind.AUDITOR and kind not in UNJUDGED:
             self.results.before(self._state, command, entry)
             self.money.before(self._state, command, entry)
+            if kind in IN_CREDITS:
+                self.credits.before(self._state, command, entry)
+            if kind in STATED:
+                self._allocation.before(self._state, command, entry)
         answer: Accepted | Rejected | None = None
         try:
             answer = apply(self._state, command, self._meta(entry))
@@ -444,6 +463,8 @@ class Walk:
             if kind not in UNKEPT:
                 self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
+            if kind in IN_CREDITS:
+                self.credits.after(self._state, command, entry)
             if isinstance(command, RotateLogKey):
                 with self._record.guard(Step.BATCHES, entry.place):
                     self._log_keys.rotate(command)

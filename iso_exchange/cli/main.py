@@ -22,6 +22,7 @@ from iso_exchange.cli import (
     clock,
     community,
     contract,
+    credits,  # noqa: A004 - the noun, as the other modules
     dispatch,
     dispute,
     entitlement,
@@ -42,6 +43,7 @@ from iso_exchange.cli import (
     site,
     spot,
     statement,
+    strip,  # noqa: F401 - adds itself to the auctions
     watch,
     witness,
 )
@@ -108,6 +110,7 @@ for _name, _noun in (
     ("contract", contract.app),
     ("dispatch", dispatch.app),
     ("grant", grant.app),
+    ("credits", credits.app),
     ("outage", outage.app),
     ("dispute", dispute.app),
     ("readings", readings.app),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import typer
 
 from clearing.types import AuctionSpec, PricingRule, Tariff
 from clearing.units import MicroUsdPerChipHour, Seconds
-from iso_exchange.api.v1 import auction_pb2, spot_pb2
+from iso_exchange.api.v1 import allocation_pb2, auction_pb2, spot_pb2
 from iso_exchange.cli import output, values
 from iso_exchange.cli.session import (
     OPERATOR_ID,
@@ -27,6 +28,7 @@ from iso_exchange.commands import (
     ResumeSpotMarket,
     ReturnHours,
 )
+from iso_exchange.sequencer.allocation_demand import Idle
 
 app: Final = typer.Typer(
     no_args_is_help=True, help="Spot markets: open, runs, prices, positions, notices."
@@ -229,6 +231,76 @@ def price(
             rows,
         ),
         as_json=as_json,
+    )
+
+
+@app.command("allocation")
+def allocation(
+    context: typer.Context,
+    market: Market,
+    start: Since = "",
+    end: Until = "",
+    pools: Annotated[bool, typer.Option("--pools", help="Also by pool.")] = False,
+    limit: Limit = 24,
+    as_json: Json = False,
+) -> None:
+    """Show how much of the capacity in service carried work, and what held the rest idle."""
+    first = values.parse_time(start, "--from") if start else None
+    last = values.parse_time(end, "--to") if end else None
+    found = call(
+        context,
+        lambda client: client.allocations(
+            market, start=first, end=last, with_pools=pools, limit=limit
+        ),
+        as_json=as_json,
+    )
+    rows = []
+    for item in found:
+        level = output.enum_text(allocation_pb2.AllocationLevel.DESCRIPTOR, item.level)
+        metered = _percent(item.delivered_chip_seconds, item.in_service_chip_seconds)
+        rows.append(
+            (
+                output.interval_text(item.start_time, item.end_time),
+                level if item.hourly else f"{level} (alarm)",
+                _percent(item.awarded_chip_seconds, item.in_service_chip_seconds),
+                metered if item.hourly else "",
+                _held(item.idle, item.capacity_chip_seconds),
+            )
+        )
+        rows.extend(
+            ("", pool.pool_id, *_pool_shares(pool), _held(pool.idle, pool.capacity_chip_seconds))
+            for pool in item.pools
+        )
+    output.answer(
+        {"allocations": [output.plain(item) for item in found]},
+        output.table(("INTERVAL", "LEVEL", "AWARDED", "METERED", "IDLE, OF CAPACITY"), rows),
+        as_json=as_json,
+    )
+
+
+def _pool_shares(pool: allocation_pb2.PoolAllocation) -> tuple[str, str]:
+    missing = sum(
+        share.idle_chip_seconds
+        for share in pool.idle
+        if share.reason in {Idle.OUTAGE.value, Idle.NOT_OFFERED.value}
+    )
+    service = pool.capacity_chip_seconds - missing
+    metered = pool.delivered_chip_seconds
+    return _percent(pool.awarded_chip_seconds, service), _percent(metered, service)
+
+
+def _percent(part: int, whole: int) -> str:
+    """Two digits, rounded down; nothing where there is nothing in service."""
+    if not whole:
+        return ""
+    share = part * 10_000 // whole
+    return f"{share // 100}.{share % 100:02} %"
+
+
+def _held(idle: Iterable[allocation_pb2.IdleShare], capacity: int) -> str:
+    shares = sorted(idle, key=lambda share: -share.idle_chip_seconds)
+    return ", ".join(
+        f"{share.reason} {_percent(share.idle_chip_seconds, capacity)}" for share in shares
     )
 
 

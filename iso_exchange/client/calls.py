@@ -8,9 +8,10 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FileDescriptor
 
-from iso_exchange import commands, money_commands
+from iso_exchange import commands, credit_commands, money_commands
 from iso_exchange.api.v1 import (
     auction_service_pb2,
+    credits_service_pb2,
     delivery_service_pb2,
     dispatch_service_pb2,
     entitlement_service_pb2,
@@ -57,6 +58,11 @@ CALLS: Final[dict[type, str]] = {
     money_commands.DisputeHour: "SettlementService.DisputeHour",
     money_commands.DecideDispute: "SettlementService.DecideDispute",
     money_commands.RegisterGrant: "EntitlementService.GrantCapacity",
+    credit_commands.OpenCredits: "CreditService.OpenCredits",
+    credit_commands.CloseCredits: "CreditService.CloseCredits",
+    credit_commands.GrantCredits: "CreditService.GrantCredits",
+    credit_commands.BidCredits: "CreditService.BidCredits",
+    credit_commands.CancelCreditBid: "CreditService.CancelCreditBid",
 }
 """Call of each command that a participant, meter or operator may send."""
 
@@ -69,6 +75,7 @@ _FILES: Final[dict[str, FileDescriptor]] = {
     "DeliveryService": delivery_service_pb2.DESCRIPTOR,
     "DispatchService": dispatch_service_pb2.DESCRIPTOR,
     "SettlementService": settlement_service_pb2.DESCRIPTOR,
+    "CreditService": credits_service_pb2.DESCRIPTOR,
     "SpotService": spot_service_pb2.DESCRIPTOR,
 }
 

@@ -17,12 +17,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import (
+    allocation_pb2,
     auction_pb2,
     auction_service_pb2,
     auction_service_pb2_grpc,
     clock_service_pb2,
     clock_service_pb2_grpc,
     contract_pb2,
+    credits_pb2,
+    credits_service_pb2,
+    credits_service_pb2_grpc,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
     dispatch_pb2,
@@ -123,6 +127,7 @@ class Reads:
         self._registry = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._auctions = auction_service_pb2_grpc.AuctionServiceStub(channel)
         self._spot = spot_service_pb2_grpc.SpotServiceStub(channel)
+        self._credits = credits_service_pb2_grpc.CreditServiceStub(channel)
         self._market = market_service_pb2_grpc.MarketServiceStub(channel)
         self._entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(channel)
         self._delivery = delivery_service_pb2_grpc.DeliveryServiceStub(channel)
@@ -236,6 +241,26 @@ class Reads:
         )
         return await self._list(self._spot.ListRuns, request, lambda page: page.runs, limit)
 
+    async def allocations(
+        self,
+        market_id: str,
+        *,
+        start: UnixSeconds | None = None,
+        end: UnixSeconds | None = None,
+        with_pools: bool = False,
+        limit: int | None = None,
+    ) -> tuple[allocation_pb2.Allocation, ...]:
+        """Allocation of a spot market by the hour, and its alarms, latest first."""
+        request = allocation_pb2.ListAllocationsRequest(
+            market_id=market_id,
+            start_time=timestamp(start),
+            end_time=timestamp(end),
+            include_pools=with_pools,
+        )
+        return await self._list(
+            self._spot.ListAllocations, request, lambda page: page.allocations, limit
+        )
+
     async def run_prices(
         self,
         market_id: str,
@@ -270,6 +295,45 @@ class Reads:
         """Notices in force for own orders, by deadline."""
         request = spot_service_pb2.ListNoticesRequest(market_id=market_id)
         return await self._list(self._spot.ListNotices, request, lambda page: page.notices)
+
+    # Credits ------------------------------------------------------------------------
+
+    async def credits_books(self) -> tuple[credits_pb2.CreditsBookView, ...]:
+        """Credits books by identifier."""
+        request = credits_service_pb2.ListCreditsBooksRequest()
+        return await self._list(self._credits.ListCreditsBooks, request, lambda page: page.books)
+
+    async def credit_accounts(self) -> tuple[credits_pb2.CreditAccount, ...]:
+        """Own credits, and those of own teams."""
+        request = credits_service_pb2.ListCreditAccountsRequest()
+        return await self._list(
+            self._credits.ListCreditAccounts, request, lambda page: page.accounts
+        )
+
+    async def credit_bids(self, book_id: str) -> tuple[credits_pb2.CreditBid, ...]:
+        """Own standing bids of a book."""
+        request = credits_service_pb2.ListCreditBidsRequest(book_id=book_id)
+        return await self._list(self._credits.ListCreditBids, request, lambda page: page.bids)
+
+    async def credit_rounds(self, book_id: str) -> tuple[credits_pb2.CreditRound, ...]:
+        """Rounds of a book in the last seven days, latest first."""
+        request = credits_service_pb2.ListCreditRoundsRequest(book_id=book_id)
+        return await self._list(self._credits.ListCreditRounds, request, lambda page: page.rounds)
+
+    async def credit_allocations(
+        self,
+        book_id: str,
+        *,
+        start: UnixSeconds | None = None,
+        end: UnixSeconds | None = None,
+    ) -> tuple[credits_pb2.CreditAllocation, ...]:
+        """What published rounds gave, by time and bid."""
+        request = credits_service_pb2.ListCreditAllocationsRequest(
+            book_id=book_id, start_time=timestamp(start), end_time=timestamp(end)
+        )
+        return await self._list(
+            self._credits.ListCreditAllocations, request, lambda page: page.allocations
+        )
 
     # Orders -------------------------------------------------------------------------
 

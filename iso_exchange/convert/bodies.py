@@ -12,6 +12,7 @@ from clearing import codec
 from iso_exchange.api.v1 import (
     auction_pb2,
     chip_table_pb2,
+    credits_pb2,
     deposit_pb2,
     dispatch_pb2,
     dispute_pb2,
@@ -62,6 +63,7 @@ from iso_exchange.commands import (
 from iso_exchange.convert import (
     auctions,
     chip_tables,
+    credits,  # noqa: A004 - the noun, as the other modules
     deposits,
     dispatch,
     disputes,
@@ -76,6 +78,13 @@ from iso_exchange.convert import (
     spot,
 )
 from iso_exchange.convert.fields import BodyError, Reader, RefusedBodyError
+from iso_exchange.credit_commands import (
+    BidCredits,
+    CancelCreditBid,
+    CloseCredits,
+    GrantCredits,
+    OpenCredits,
+)
 from iso_exchange.kinds import COMMAND_BY_PAYLOAD_TYPE, ENTRY_KINDS
 from iso_exchange.money_commands import DecideDispute, DisputeHour, RegisterGrant
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -249,6 +258,31 @@ CONVERTERS: Final[dict[type, Converter]] = {
             disputes.write_dispute_decision,
         ),
         (RegisterGrant, entitlement_pb2.Grant, grants.read_grant, grants.write_grant),
+        (
+            OpenCredits,
+            credits_pb2.CreditsBook,
+            credits.read_credits_book,
+            credits.write_credits_book,
+        ),
+        (
+            CloseCredits,
+            credits_pb2.CreditsClose,
+            credits.read_credits_close,
+            credits.write_credits_close,
+        ),
+        (
+            GrantCredits,
+            credits_pb2.CreditGrant,
+            credits.read_credit_grant,
+            credits.write_credit_grant,
+        ),
+        (BidCredits, credits_pb2.CreditBid, credits.read_credit_bid, credits.write_credit_bid),
+        (
+            CancelCreditBid,
+            credits_pb2.CreditBidCancellation,
+            credits.read_credit_bid_cancellation,
+            credits.write_credit_bid_cancellation,
+        ),
     )
 }
 """Converter of every command that is signed as protobuf (checked by a test)."""

@@ -7,8 +7,9 @@ node keeps the others while it waits for another if it is covered, and stops oth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iso_exchange.dispatch.placement import SPARE, Load, Placement, place
 from iso_exchange.dispatch_commands import InstructionKind
@@ -101,18 +102,16 @@ def plan(before: Before, wants: Sequence[Want], failed: frozenset[int], spare: i
             break
         left.remove(broken)
     held = {node: name for node, name in placed.nodes.items() if name}
-    counts: dict[str, int] = {}
-    for name in held.values():
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter(held.values())
     short = {
         want.load_id: missing
         for want in left
-        if want.covered and (missing := want.nodes - counts.get(want.load_id, 0)) > 0
+        if want.covered and (missing := want.nodes - counts[want.load_id]) > 0
     }
     stopped = tuple(
         want.load_id
         for want in wants
-        if want.load_id not in short and counts.get(want.load_id, 0) < want.nodes
+        if want.load_id not in short and counts[want.load_id] < want.nodes
     )
     standing = frozenset(node for node, name in placed.nodes.items() if name == SPARE)
     steps, lost = _steps(before, placed, in_row, short)
@@ -146,35 +145,35 @@ def _placed(before: Before, wants: Sequence[Want], failed: frozenset[int], spare
         node: Load(load_id=name, buyer_id=buyer_id, nodes=1)
         for node, (name, buyer_id) in before.held.items()
     }
-    keep = frozenset(sorted(before.spare - failed - held.keys())[-spare:] if spare else ())
-    placed = place(before.row, held, loads, failed=failed | keep, spare=max(0, spare - len(keep)))
-    if not placed.short:
-        return Placement(
-            nodes={**placed.nodes, **dict.fromkeys(keep, SPARE)},
-            changes=placed.changes,
-            short=placed.short,
-        )
-    covered = {want.load_id for want in wants if want.covered}
-    fitting = [
-        Load(
-            load_id=load.load_id,
-            buyer_id=load.buyer_id,
-            nodes=load.nodes
-            - (0 if load.load_id in covered else placed.short.get(load.load_id, 0)),
-            gang=load.gang,
-        )
-        for load in loads
-    ]
-    return place(before.row, held, fitting, failed=failed, spare=spare)
+    keep = _standing(before.spare - failed - held.keys(), frozenset(), spare)
+    placed = place(before.row, held, loads, failed=failed | keep)
+    if placed.short:
+        covered = {want.load_id for want in wants if want.covered}
+        fitting = [
+            replace(load, nodes=load.nodes - placed.short.get(load.load_id, 0))
+            if load.load_id not in covered
+            else load
+            for load in loads
+        ]
+        reserved = frozenset() if covered & placed.short.keys() else keep
+        placed = place(before.row, held, fitting, failed=failed | reserved)
+    idle = frozenset(range(before.row)) - failed - {n for n, name in placed.nodes.items() if name}
+    standing = _standing(before.spare & idle, idle, spare)
+    return replace(placed, nodes={**placed.nodes, **dict.fromkeys(standing, SPARE)})
+
+
+def _standing(now: frozenset[int], idle: frozenset[int], count: int) -> frozenset[int]:
+    """Nodes that stand by: those that do, then idle ones from the end of the row."""
+    chosen = sorted(now)[-count:] if count else []
+    more = count - len(chosen)
+    return frozenset(chosen) | frozenset(sorted(idle - now)[-more:] if more else ())
 
 
 def _broken_gang(wants: Sequence[Want], placed: Placement) -> Want | None:
     """The last gang that got some of its nodes only, and waits for none."""
+    counts = Counter(placed.nodes.values())
     for want in reversed(wants):
-        if not want.gang or want.covered:
-            continue
-        got = sum(name == want.load_id for name in placed.nodes.values())
-        if 0 < got < want.nodes:
+        if want.gang and not want.covered and 0 < counts[want.load_id] < want.nodes:
             return want
     return None
 
@@ -194,38 +193,24 @@ def _steps(
             (carried if change.carried else fresh).setdefault(change.after, []).append(change.node)
         if change.before is not None and not change.carried:
             gone.setdefault(change.before, []).append(change.node)
-    stops, starts, lost = [], [], dict[str, tuple[int, ...]]()
-    for name in sorted({*gone, *fresh, *before.lost}):
-        waiting = [*before.lost.get(name, ()), *(n for n in gone.get(name, ()) if n in failed)]
-        new = fresh.get(name, [])
-        replaces = waiting[: len(new)]
-        left = waiting[len(replaces) :]
+    stops: list[Step] = []
+    passes: list[Step] = []
+    starts: list[Step] = []
+    lost: dict[str, tuple[int, ...]] = {}
+    for name in sorted({*gone, *fresh, *carried, *before.lost}):
+        out = [node for node in gone.get(name, ()) if node in failed]
+        # A node that is back in service is nobody's to be replaced: others may have it.
+        waiting = [node for node in before.lost.get(name, ()) if node in failed] + out
+        passing, left = _taken(name, carried.get(name, []), waiting, carried=True)
+        new, left = _taken(name, fresh.get(name, []), left, carried=False)
+        passes.extend(passing)
+        starts.extend(new)
         if left and name in short:
             lost[name] = tuple(left[: short[name]])
-        stop = [node for node in gone.get(name, ()) if node not in replaces]
+        replaced = {node for step in (*passing, *new) for node in step.replaces}
+        stop = tuple(node for node in gone.get(name, ()) if node not in replaced)
         if stop:
-            stops.append(Step(kind=InstructionKind.STOP, load_id=name, nodes=tuple(stop)))
-        if replaces:
-            starts.append(
-                Step(
-                    kind=InstructionKind.REPLACE,
-                    load_id=name,
-                    nodes=tuple(new[: len(replaces)]),
-                    replaces=tuple(replaces),
-                )
-            )
-        if new[len(replaces) :]:
-            starts.append(
-                Step(
-                    kind=InstructionKind.START,
-                    load_id=name,
-                    nodes=tuple(new[len(replaces) :]),
-                )
-            )
-    passes = [
-        Step(kind=InstructionKind.START, load_id=name, nodes=tuple(nodes), carried=True)
-        for name, nodes in sorted(carried.items())
-    ]
+            stops.append(Step(kind=InstructionKind.STOP, load_id=name, nodes=stop))
     released = before.spare - frozenset(n for n, name in placed.nodes.items() if name == SPARE)
     release = (
         [Step(kind=InstructionKind.RELEASE_SPARE, load_id="", nodes=tuple(sorted(released)))]
@@ -233,6 +218,34 @@ def _steps(
         else []
     )
     return (*stops, *release, *passes, *starts), lost
+
+
+def _taken(
+    name: str, nodes: list[int], waiting: list[int], *, carried: bool
+) -> tuple[list[Step], list[int]]:
+    """Instructions for nodes that a load gets, and which of its failed nodes still wait."""
+    count = min(len(nodes), len(waiting))
+    steps = []
+    if count:
+        steps.append(
+            Step(
+                kind=InstructionKind.REPLACE,
+                load_id=name,
+                nodes=tuple(nodes[:count]),
+                replaces=tuple(waiting[:count]),
+                carried=carried,
+            )
+        )
+    if nodes[count:]:
+        steps.append(
+            Step(
+                kind=InstructionKind.START,
+                load_id=name,
+                nodes=tuple(nodes[count:]),
+                carried=carried,
+            )
+        )
+    return steps, waiting[count:]
 
 
 def _spare_steps(before: frozenset[int], after: frozenset[int]) -> tuple[Step, ...]:

@@ -6,23 +6,21 @@ what fell due meanwhile and does it first. Runs never wait for it.
 
 from __future__ import annotations
 
-from typing import Final
-
 import structlog
 
 from clearing import codec
 from clearing.units import UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
-from iso_exchange.commands import Command, DeclareTimeout, InstructSuppliers
+from iso_exchange.commands import Command, DeclareTimeout, GiveNotices, InstructSuppliers
+from iso_exchange.dispatch_commands import REQUEST_DIGITS, cover_request
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.dispatch import batches, is_dispatched, moment_of
+from iso_exchange.sequencer.dispatch_reclaim import calls
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.storage.store import Document
-
-REQUEST_DIGITS: Final = 16
 
 log = structlog.get_logger("dispatcher")
 
@@ -113,11 +111,33 @@ class Dispatcher:
                 )
             )
         if not steps:
+            if await self._call_cover(market, start, at):
+                return True
             self._seen[name] = seen
             return False
         await self._signer.submit_all(self._sequencer, steps)
         metrics.instruction_batches.inc(len(steps))
         return True
+
+    async def _call_cover(self, market: SpotMarket, start: UnixSeconds, at: UnixSeconds) -> bool:
+        """Notices that covered work needs, one participant at a time."""
+        due = calls(self._sequencer.state, market, start, at)
+        for (pool_id, participant_id), notices in due.items():
+            run_id = market.run_id(start)
+            await self._signer.submit(
+                self._sequencer,
+                GiveNotices(
+                    header=self._signer.header(cover_request(run_id, pool_id, participant_id, at)),
+                    run_id=run_id,
+                    participant_id=participant_id,
+                    notices=notices,
+                    pool_id=pool_id,
+                    at=at,
+                ),
+            )
+            log.info("cover called", pool_id=pool_id, orders=len(notices))
+            return True
+        return False
 
     def _view(self, market: SpotMarket, start: UnixSeconds, at: UnixSeconds) -> Seen:
         """What would have to change for instructions to change."""

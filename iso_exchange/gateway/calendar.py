@@ -12,6 +12,7 @@ from typing import Final
 
 from iso_exchange.clock import MICROSECONDS, SimulatedClock
 from iso_exchange.publisher.files import replace
+from iso_exchange.sequencer.credit_state import CreditBook, RoundState
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
@@ -66,6 +67,12 @@ def _next_gate_us(sequencer: Sequencer, now_us: int, target_us: int) -> int:
         if market.state is MarketState.OPEN
         and now_us < (gate := _next_run_gate(market, now_us)) < target_us
     )
+    gates.extend(
+        gate
+        for book in sequencer.state.credit_books.values()
+        if (start := book.next_start(now_us // MICROSECONDS)) is not None
+        and now_us < (gate := book.gate(start) * MICROSECONDS) < target_us
+    )
     return min(gates, default=target_us)
 
 
@@ -88,6 +95,16 @@ def _gate_passed(market: SpotMarket, now_us: int) -> bool:
     return market.gate(market.next_start(now)) <= now
 
 
+def _round_waits(book: CreditBook, now_us: int) -> bool:
+    """Whether a round's gate has come and its result has not."""
+    now = now_us // MICROSECONDS
+    start = book.next_start(now)
+    due = start is not None and book.gate(start) <= now
+    return due or any(
+        decided.state in (RoundState.CLOSED, RoundState.CLEARED) for decided in book.rounds.values()
+    )
+
+
 async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:
     """Wait until no gate that was passed waits for its result."""
     while any(
@@ -97,7 +114,10 @@ async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:
             and auction.created.close_time * MICROSECONDS <= clock.now_us()
         )
         for auction in (*sequencer.state.auctions.values(), *sequencer.state.runs.values())
-    ) or any(_gate_passed(market, clock.now_us()) for market in sequencer.state.markets.values()):
+    ) or (
+        any(_gate_passed(market, clock.now_us()) for market in sequencer.state.markets.values())
+        or any(_round_waits(book, clock.now_us()) for book in sequencer.state.credit_books.values())
+    ):
         try:
             async with asyncio.timeout(LOOK_SECONDS), sequencer.changed:
                 await sequencer.changed.wait()

@@ -43,3 +43,21 @@ provisioning_timeouts = Counter(
     "iso_provisioning_timeouts_total", "Starts whose nodes were not handed over in time"
 )
 settled_hours = Counter("iso_settled_hours_total", "Delivery intervals settled")
+allocation = Gauge(
+    "iso_allocation_ratio",
+    "Chips that carry work over chips in service: awarded in a run, metered over an hour",
+    ["market", "measure"],
+)
+idle_share = Gauge(
+    "iso_allocation_idle_ratio",
+    "Share of a spot market's capacity that a reason held idle in the last run",
+    ["market", "reason"],
+)
+allocation_level = Gauge(
+    "iso_allocation_level",
+    "Level of the allocation alarm: 0 normal, 1 warning, 2 major outage",
+    ["market"],
+)
+allocation_alarms = Counter(
+    "iso_allocation_alarms_total", "Changes of the alarm's level on record", ["market", "level"]
+)

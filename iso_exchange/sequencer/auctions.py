@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 
-from clearing import codec
 from clearing.book import canonical
 from clearing.outcome import Outcome
 from clearing.types import (
@@ -31,11 +31,13 @@ from iso_exchange.commands import (
     RegisterEntitlement,
     ResumeAuction,
 )
+from iso_exchange.sequencer.allocation_record import note_result
 from iso_exchange.sequencer.base_load import cover_of
 from iso_exchange.sequencer.capacity import bought, carried_elsewhere, meets_any, sold
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.grants import is_left_to_spot
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot import bind_result, publish_run
 from iso_exchange.sequencer.spot_binding import Stops
@@ -48,6 +50,7 @@ from iso_exchange.sequencer.state import (
     grid_of,
     intervals_of,
 )
+from iso_exchange.sequencer.strips import refuse_strips, sells_strips
 from settlement.assignment import Assignment
 from settlement.ledger.merkle import Frontier
 from settlement.types import Postings
@@ -61,7 +64,8 @@ TIE_CREDIT_MAX = 100
 
 def create_auction(state: State, command: CreateAuction, meta: Meta) -> Accepted | Rejected:
     """Open an auction."""
-    refused = _refuse_spec(command, meta)
+    is_long = command.interval_seconds > INTERVAL_SECONDS_MAX
+    refused = (refuse_strips(command) if is_long else None) or _refuse_spec(command, meta)
     if refused:
         return refused
     if command.auction_id in state.auctions:
@@ -156,7 +160,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     auction = _in_state(state, command.auction_id, AuctionState.CLOSED, AuctionState.FAILED)
     if isinstance(auction, Rejected):
         return auction
-    outcome = document(meta, command.outcome_sha256, Outcome)
+    outcome = _outcome_of(meta, command.outcome_sha256)
     if isinstance(outcome, Rejected):
         return outcome
     assignment = document(meta, command.assignment_sha256, Assignment)
@@ -168,7 +172,7 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     stops = document(meta, command.stops_sha256, Stops) if auction.market_id else None
     if isinstance(stops, Rejected):
         return stops
-    book_digest = codec.digest(auction.book)
+    book_digest = hashlib.sha256(auction.written_book()).hexdigest()
     if not book_digest == command.book_sha256 == outcome.book_sha256:
         return Rejected(
             code=Code.WRONG_STATE,
@@ -181,22 +185,32 @@ def publish_result(state: State, command: PublishResult, meta: Meta) -> Accepted
     if isinstance(applied, Rejected):
         return applied
     state.postings[postings.postings_id] = postings
-    auction.outcome, auction.assignment = outcome, assignment
+    auction.result, auction.assignment, auction.book_text = outcome, assignment, b""
     auction.state = AuctionState.CLEARED
     for contract in assignment.contracts:
         state.contracts[contract.contract_id] = contract
     if stops is not None:
         auction.renewed = command.renewed
+        note_result(state, auction, command)
         bind_result(state, auction, assignment, stops, outcome.seed)
         return Accepted(transfers=applied)
-    auction.offered = sold(auction, outcome)
-    auction.bought = bought(auction, outcome)
+    auction.offered = sold(auction, outcome.read())
+    auction.bought = bought(auction, outcome.read())
     for order_id in auction.order_ids:
         order = state.orders[order_id]
         if order.state is OrderState.LOCKED:
             order.state = OrderState.DECIDED
             order.hold = None
     return Accepted(transfers=applied)
+
+
+def _outcome_of(meta: Meta, digest: str) -> LateOutcome | Rejected:
+    """The outcome that a result names: read, or from the service that wrote it."""
+    known = meta.values.get(bytes.fromhex(digest))
+    if isinstance(known, LateOutcome):
+        return known
+    outcome = document(meta, digest, Outcome)
+    return outcome if isinstance(outcome, Rejected) else LateOutcome.of(outcome)
 
 
 def publish_prices(state: State, command: PublishPrices, _: Meta) -> Accepted | Rejected:
@@ -272,6 +286,7 @@ def build_book(state: State, auction: Auction) -> Book:
         for entitlement in state.entitlements.values()
         if entitlement.entitlement_id not in named
         and entitlement.pool_id in auction.pool_ids
+        and not sells_strips(auction)
         and not is_left_to_spot(state, entitlement)
     ]
     return canonical(
@@ -331,6 +346,7 @@ def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
 
 def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
     last = command.first_interval_start
+    is_long = command.interval_seconds > INTERVAL_SECONDS_MAX
     checks = (
         (bool(command.auction_id), "auction_id", "give an identifier"),
         (meta.now < command.close_time, "close_time", "the gate closes in the future"),
@@ -340,18 +356,18 @@ def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
             "the gate closes before the first delivery interval",
         ),
         (
-            1 <= command.interval_count <= INTERVAL_COUNT_MAX,
+            is_long or 1 <= command.interval_count <= INTERVAL_COUNT_MAX,
             "interval_count",
             f"1 to {INTERVAL_COUNT_MAX} intervals",
         ),
         (
-            INTERVAL_SECONDS_MIN <= command.interval_seconds <= INTERVAL_SECONDS_MAX
+            command.interval_seconds >= INTERVAL_SECONDS_MIN
             and command.interval_seconds % INTERVAL_SECONDS_MIN == 0,
             "interval_seconds",
-            "intervals are multiples of 300 s, the metering interval, and at most a day",
+            "intervals are multiples of 300 s, the metering interval",
         ),
         (
-            command.first_interval_start % command.interval_seconds == 0,
+            is_long or command.first_interval_start % command.interval_seconds == 0,
             "first_interval_start_time",
             "intervals are aligned to UTC multiples of their length",
         ),

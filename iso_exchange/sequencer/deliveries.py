@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clearing.errors import InvariantError
 from clearing.types import Interval
 from clearing.units import MicroUsd
@@ -19,6 +21,8 @@ from iso_exchange.sequencer.after_auction import (
     mark_due,
     served_there,
 )
+from iso_exchange.sequencer.allocation_record import note_delivery
+from iso_exchange.sequencer.dispatch_wants import unknown_nodes
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import unposted
@@ -31,6 +35,7 @@ from iso_exchange.sequencer.state import (
     State,
     find_auction,
 )
+from iso_exchange.sequencer.strips import delivery_intervals
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -39,6 +44,7 @@ from settlement.statements import statement
 from settlement.storage.store import AppliedTransfer
 from settlement.types import USD, DeliveredHours, MeterBatch, Postings, Statement
 
+NODES_SHOWN_LENGTH = 200
 UNSTATED = -1
 """``SettleHour.batch_count`` of entries of before it was stated."""
 
@@ -143,6 +149,14 @@ def report_outage(state: State, command: ReportOutage, _: Meta) -> Accepted | Re
             advice="a supplier reports outages of its own pools",
             got=signer.participant_id,
         )
+    unknown = unknown_nodes(state, command)
+    if unknown:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="node_ids",
+            advice="name nodes as instructions do: n0000, n0001, ... along the fabric",
+            got=", ".join(unknown)[:NODES_SHOWN_LENGTH],
+        )
     if command.outage_id in state.outages:
         return Rejected(
             code=Code.ALREADY_EXISTS,
@@ -191,22 +205,16 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
             got=str(missing.cell.start),
             limit=missing.auction_id,
         )
-    read = len(batches_of(state, auction, command.interval))
-    if command.batch_count not in {read, UNSTATED}:
-        return Rejected(
-            code=Code.WRONG_STATE,
-            field="batch_count",
-            advice="readings came meanwhile: settle the interval again",
-            got=str(command.batch_count),
-            limit=str(read),
-        )
+    pool_balance = state.books.balance(accounts.POOL).posted
+    stale = _refuse_stale(state, auction, command, pool_balance)
+    if stale:
+        return stale
     delivered = document(meta, command.delivered_sha256, DeliveredHours)
     if isinstance(delivered, Rejected):
         return delivered
     postings = document(meta, command.postings_sha256, Postings)
     if isinstance(postings, Rejected):
         return postings
-    pool_balance = state.books.balance(accounts.POOL).posted
     applied = post(state, meta, postings)
     if isinstance(applied, Rejected):
         return applied
@@ -218,6 +226,7 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     state.delivered[(command.auction_id, command.interval.start)] = delivered.hours
     if auction.market_id:
         earn(state, auction, delivered, postings)
+        note_delivery(state, auction, delivered)
         pass_on(state.markets[auction.market_id], delivered)
     if len(auction.settled) == len(delivery_intervals(auction)):
         auction.state = AuctionState.SETTLED
@@ -229,11 +238,24 @@ def settle_hour(state: State, command: SettleHour, meta: Meta) -> Accepted | Rej
     return Accepted(transfers=applied)
 
 
-def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:
-    """Intervals that an auction delivers: all of its own, of a run those that it binds."""
-    if auction.market_id and auction.assignment is not None:
-        return auction.assignment.intervals
-    return auction.spec.intervals
+def _refuse_stale(
+    state: State, auction: Auction, command: SettleHour, pool_balance: int
+) -> Rejected | None:
+    """Refuse a settlement that was computed from something else than what is there now."""
+    read = len(batches_of(state, auction, command.interval))
+    for field, what, stated, now in (
+        ("batch_count", "readings came meanwhile", command.batch_count, read),
+        ("pool_balance", "the stop-loss pool moved meanwhile", command.pool_balance, pool_balance),
+    ):
+        if stated not in {now, UNSTATED}:
+            return Rejected(
+                code=Code.WRONG_STATE,
+                field=field,
+                advice=f"{what}: settle the interval again",
+                got=str(stated),
+                limit=str(now),
+            )
+    return None
 
 
 def statement_period(auction: Auction) -> Interval:
@@ -314,7 +336,9 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
             message = f"payout of {issued.statement_id} refused: {applied}"
             raise InvariantError(message)
         transfers = applied
-    state.statements[command.statement_id] = issued
+    # A day of a market has thousands of lines for each account: the document has them.
+    kept = replace(issued, lines=()) if auction.market_id else issued
+    state.statements[command.statement_id] = kept
     auction.statements.add(command.statement_id)
     return Accepted(owners=(command.party_id,), transfers=transfers)
 

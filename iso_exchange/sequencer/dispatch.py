@@ -32,6 +32,8 @@ LATE_SECONDS_MAX: Final = 30
 KEPT_SECONDS: Final = 86_400
 """How long it is known why a load ended."""
 
+RECLAIMED: Final = "RECLAIMED"
+FAILED: Final = "FAILED"
 STARTS: Final = frozenset({InstructionKind.START, InstructionKind.REPLACE})
 
 
@@ -57,6 +59,11 @@ def is_dispatched(market: SpotMarket) -> bool:
     return market.opened.ready_within_s > 0 and market.last_start > 0
 
 
+def suppliers_of(state: State, pool_id: str) -> tuple[str, ...]:
+    """Who supply a pool, sorted."""
+    return tuple(sorted(state.pools[pool_id].supplier_ids))
+
+
 def moment_of(state: State, market: SpotMarket, now: int) -> tuple[UnixSeconds, UnixSeconds] | None:
     """Interval to dispatch at a time and when instructions take effect, None for not now.
 
@@ -80,10 +87,20 @@ def _is_awaited(state: State, market: SpotMarket, start: int) -> bool:
 
 
 def plans(
-    state: State, market: SpotMarket, start: UnixSeconds, at: UnixSeconds
+    state: State,
+    market: SpotMarket,
+    start: UnixSeconds,
+    at: UnixSeconds,
+    suppliers: tuple[str, ...] = (),
 ) -> Iterator[Planned]:
-    """What changes in each pool of a market in which anything does, by pool."""
+    """What changes in each pool of a market, by pool.
+
+    Args:
+        suppliers: Only pools of just these; empty for all.
+    """
     for pool_id, sold in sorted(sold_in(state, market, start, at).items()):
+        if suppliers and suppliers != suppliers_of(state, pool_id):
+            continue
         row = state.dispatch.rows.get(pool_id)
         if row is None and not sold.wants and not sold.spare:
             continue
@@ -104,26 +121,32 @@ def plans(
         )
 
 
-def batches(state: State, market: SpotMarket, start: UnixSeconds, at: UnixSeconds) -> list[Due]:
-    """Instructions of a moment, one batch for each set of suppliers; none where nothing changes."""
+def batches(
+    state: State,
+    market: SpotMarket,
+    start: UnixSeconds,
+    at: UnixSeconds,
+    suppliers: tuple[str, ...] = (),
+) -> list[Due]:
+    """Instructions of a moment, one batch for each set of suppliers; none where nothing changes.
+
+    Args:
+        suppliers: Only of just these; empty for all.
+    """
     by_suppliers: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
-    for planned in plans(state, market, start, at):
+    for planned in plans(state, market, start, at, suppliers):
         if planned.plan.steps:
-            suppliers = tuple(sorted(state.pools[planned.pool_id].supplier_ids))
-            by_suppliers[suppliers].append(planned)
-    begun = frozenset(
-        step.load_id
-        for group in by_suppliers.values()
-        for planned in group
-        for step in planned.plan.steps
-        if step.kind in STARTS
+            by_suppliers[suppliers_of(state, planned.pool_id)].append(planned)
+    steps = (
+        step for group in by_suppliers.values() for planned in group for step in planned.plan.steps
     )
-    contracts = contracts_of(state, start, begun) if begun else {}
+    begins = any(step.kind in STARTS for step in steps)
+    contracts = contracts_of(state, start) if begins else {}
     return [
         Due(
             batch=InstructionBatch(
                 market_id=market.opened.market_id,
-                supplier_ids=suppliers,
+                supplier_ids=who,
                 start=start,
                 at=at,
                 pools=tuple(
@@ -132,24 +155,30 @@ def batches(state: State, market: SpotMarket, start: UnixSeconds, at: UnixSecond
             ),
             planned=tuple(group),
         )
-        for suppliers, group in sorted(by_suppliers.items())
+        for who, group in sorted(by_suppliers.items())
     ]
 
 
 def instruct_suppliers(state: State, command: InstructSuppliers, meta: Meta) -> Accepted | Rejected:
     """Take the instructions that follow from the state."""
     market = state.markets.get(command.market_id)
-    refused = _refuse(state, market, command, meta)
+    if market is None:
+        return Rejected(
+            code=Code.UNKNOWN_AUCTION,
+            field="market_id",
+            advice="name a market whose suppliers are instructed",
+            got=command.market_id,
+        )
+    refused = refuse_moment(state, market, command.start, command.at, meta)
     if refused:
         return refused
-    assert market is not None  # refused otherwise
     batch = document(meta, command.batch_sha256, InstructionBatch)
     if isinstance(batch, Rejected):
         return batch
     due = next(
         (
             item
-            for item in batches(state, market, command.start, command.at)
+            for item in batches(state, market, command.start, command.at, command.supplier_ids)
             if item.batch.supplier_ids == command.supplier_ids
         ),
         None,
@@ -169,31 +198,29 @@ def instruct_suppliers(state: State, command: InstructSuppliers, meta: Meta) -> 
     return Accepted(owners=batch.supplier_ids)
 
 
-def _refuse(
-    state: State, market: SpotMarket | None, command: InstructSuppliers, meta: Meta
+def refuse_moment(
+    state: State, market: SpotMarket, start: UnixSeconds, at: UnixSeconds, meta: Meta
 ) -> Rejected | None:
-    if market is None or not is_dispatched(market):
+    """Whether nothing can be instructed for a moment of an interval now."""
+    if not is_dispatched(market):
         return Rejected(
             code=Code.UNKNOWN_AUCTION,
             field="market_id",
             advice="name a market whose suppliers are instructed",
-            got=command.market_id,
+            got=market.opened.market_id,
         )
-    end = command.start + market.seconds
-    if command.start % market.seconds or not command.start <= command.at < end:
-        return _stale(command.at, f"[{command.start}, {end})")
-    early = command.at > max(meta.now, command.start) or market.gate(command.start) > meta.now
-    if early or command.at < meta.now - LATE_SECONDS_MAX:
-        return _stale(command.at, str(meta.now))
-    begins = command.start > meta.now and command.start not in market.run_ids
-    if begins or _is_awaited(state, market, command.start):
-        return _stale(command.start, "a published run")
-    latest = max(
-        (row.at for name in market.pool_ids if (row := state.dispatch.rows.get(name))), default=0
-    )
-    if command.at < latest:
-        return _stale(command.at, f"{latest}")
-    return None
+    end = start + market.seconds
+    if start % market.seconds or not start <= at < end:
+        return _stale(at, f"[{start}, {end})")
+    early = at > max(meta.now, start) or market.gate(start) > meta.now
+    if early or at < meta.now - LATE_SECONDS_MAX:
+        return _stale(at, str(meta.now))
+    begins = start > meta.now and start not in market.run_ids
+    if begins or _is_awaited(state, market, start):
+        return _stale(start, "a published run")
+    rows = (state.dispatch.rows.get(name) for name in market.pool_ids)
+    latest = max((row.at for row in rows if row is not None), default=0)
+    return _stale(at, str(latest)) if at < latest else None
 
 
 def _stale(got: int, limit: str) -> Rejected:
@@ -264,9 +291,13 @@ def _carry_out(state: State, planned: Planned, told: PoolInstructions, at: UnixS
     row.at = at
     row.spare = planned.plan.spare
     row.lost = dict(planned.plan.lost)
+    serving = set(planned.plan.held.values())
+    for item in row.called:
+        if item.deadline <= at and item.load_id not in serving:
+            row.ended[item.load_id] = Ended(reason=RECLAIMED, at=item.deadline)
     for name in planned.plan.stopped:
-        row.ended[name] = Ended(reason="FAILED", at=at)
-    for name in planned.plan.held.values():
+        row.ended[name] = Ended(reason=FAILED, at=at)
+    for name in serving:
         row.ended.pop(name, None)
 
 

@@ -6,17 +6,19 @@ auctions sold for the hour, and work whose site is lost, in its backup pool.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from clearing.types import BlockBid, Cover, Interval, ServiceClass, StepBid
 from clearing.units import divide_up
+from iso_exchange.commands import ReportOutage
 from iso_exchange.dispatch.plan import Want
 from iso_exchange.dispatch_commands import node_number
 from iso_exchange.sequencer.dispatch_state import Calendar, Row
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_seconds
 from settlement.types import Contract, SpareHour
 
 PUBLISHED = (AuctionState.PUBLISHED, AuctionState.SETTLED)
@@ -64,6 +66,14 @@ def nodes_of(state: State, pool_id: str) -> int:
     """Length of a pool's row."""
     pool = state.pools[pool_id].pool
     return pool.capacity // pool.chips_per_node
+
+
+def unknown_nodes(state: State, outage: ReportOutage) -> list[str]:
+    """Names in a report that are no nodes of a pool whose supplier is instructed by name."""
+    if outage.pool_id not in state.dispatch.rows:
+        return []
+    row = nodes_of(state, outage.pool_id)
+    return [name for name in outage.nodes if (number := node_number(name)) is None or number >= row]
 
 
 def failed_nodes(state: State, pool_id: str, window: Interval) -> tuple[frozenset[int], bool]:
@@ -132,14 +142,33 @@ def load_of(state: State, contract: Contract) -> str:
     return contract.supplier_order_id if base else contract.order_id
 
 
-def contracts_of(state: State, start: int, loads: frozenset[str]) -> dict[str, list[str]]:
+def contracts_of(state: State, start: int) -> Mapping[str, list[str]]:
     """Contracts that deliver in an interval, by load; newest run first."""
+    known = state.dispatch.named
+    if known is not None and known[0] == start:
+        return known[1]
     found: dict[str, list[str]] = defaultdict(list)
     for contract in _delivering(state, start):
-        name = load_of(state, contract)
-        if name in loads:
-            found[name].append(contract.contract_id)
+        found[load_of(state, contract)].append(contract.contract_id)
+    state.dispatch.named = (start, found)
     return found
+
+
+def sold_until(state: State, pool_id: str, load_id: str, start: int) -> int:
+    """End of what was sold to a load in a pool from an interval on; 0 where nothing was."""
+    entitlement = state.entitlements.get(load_id)
+    ends = [0 if entitlement is None else int(entitlement.period.end)]
+    for market in state.markets.values():
+        places = market.bound.get(load_id, {}).get(pool_id, {})
+        ends.extend((number + 1) * market.seconds for number in places)
+    for auction in _auctions(state, start):
+        contracts, _ = _calendar(state, auction).get(_hour(auction, start), ((), ()))
+        ends.extend(
+            contract.hours[-1].interval.end
+            for contract in contracts
+            if load_of(state, contract) == load_id
+        )
+    return max(ends)
 
 
 def _add_bound(state: State, market: SpotMarket, pools: dict[str, _Pool], at: int) -> None:
@@ -190,12 +219,22 @@ def _served(state: State, start: int) -> Iterator[tuple[Contract, int]]:
                 for hour in contract.hours:
                     if hour.interval.start == start:
                         yield contract, hour.chips
+    returned = _returned(state, start)
     for auction in _auctions(state, start):
         contracts, _ = _calendar(state, auction).get(_hour(auction, start), ((), ()))
         for contract in contracts:
             for hour in contract.hours:
                 if hour.interval.start <= start < hour.interval.end:
-                    yield contract, hour.chips
+                    yield contract, hour.chips - returned[contract.contract_id]
+
+
+def _returned(state: State, start: int) -> Counter[str]:
+    """Chips that buyers gave back of what other auctions sold them, by contract (rule 23)."""
+    found: Counter[str] = Counter()
+    for market in state.markets.values():
+        for record in market.returns.values():
+            found[record.contract_id] += record.chips_at(market.number(start))
+    return found
 
 
 def _spares(state: State, start: int) -> Iterator[SpareHour]:
@@ -247,8 +286,8 @@ def _auctions(state: State, start: int) -> Iterator[Auction]:
 
 
 def _hour(auction: Auction, start: int) -> int:
-    first = auction.spec.intervals[0]
-    return first.start + (start - first.start) // first.duration_s * first.duration_s
+    first, length = auction.spec.intervals[0], delivery_seconds(auction)
+    return first.start + (start - first.start) // length * length
 
 
 def _calendar(state: State, auction: Auction) -> Calendar:

@@ -11,16 +11,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clearing.errors import InvariantError
-from iso_exchange import commands, money_commands
+from iso_exchange import commands, credit_commands, money_commands, spot_commands
 from iso_exchange.commands import Command
 from iso_exchange.sequencer import (
     after_auction,
+    allocation_record,
     auctions,
     base_load,
     base_load_release,
+    credit_books,
+    credit_rounds,
     deliveries,
     dispatch,
     dispatch_receipts,
+    dispatch_reclaim,
     disputes,
     grants,
     keys,
@@ -66,7 +70,8 @@ HANDLERS: Final[dict[type, Handler]] = {
     commands.SetWebhook: webhook.set_webhook,
     commands.ReturnHours: spot_returns.return_hours,
     commands.CloseRun: spot.close_run,
-    commands.GiveNotices: spot.give_notices,
+    commands.GiveNotices: dispatch_reclaim.give_notices,
+    spot_commands.ReportAllocation: allocation_record.report_allocation,
     commands.RegisterEntitlement: base_load.register_entitlement,
     commands.Nominate: base_load.nominate,
     commands.Release: base_load_release.release,
@@ -94,6 +99,15 @@ HANDLERS: Final[dict[type, Handler]] = {
     money_commands.DisputeHour: disputes.dispute_hour,
     money_commands.DecideDispute: disputes.decide_dispute,
     money_commands.RegisterGrant: grants.register_grant,
+    credit_commands.OpenCredits: credit_books.open_credits,
+    credit_commands.CloseCredits: credit_books.close_credits,
+    credit_commands.GrantCredits: credit_books.grant_credits,
+    credit_commands.BidCredits: credit_books.bid_credits,
+    credit_commands.CancelCreditBid: credit_books.cancel_credit_bid,
+    credit_commands.CloseCreditRound: credit_rounds.close_round,
+    credit_commands.PublishCreditRound: credit_rounds.publish_round,
+    credit_commands.DiscloseCreditRound: credit_rounds.disclose_round,
+    credit_commands.ExpireCredits: credit_rounds.expire_credits,
 }
 """One handler per command; total over ``Command`` (checked by a test)."""
 
@@ -134,5 +148,5 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             limit=state.closed,
         )
     if type(command) not in KEEP_WANTS:
-        state.dispatch.memo = None
+        state.dispatch.forget()
     return handler(state, command, meta)

@@ -74,12 +74,14 @@ class Submission:
         envelope: Exact bytes received.
         body_sha256: SHA-256 of the envelope's payload: the same body gets the same answer.
         documents: Documents that the command names by digest.
+        values: What some of them say, by digest, where a service of this process wrote them.
     """
 
     command: Command
     envelope: bytes
     body_sha256: bytes
     documents: tuple[Document, ...] = ()
+    values: Mapping[bytes, object] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -364,6 +366,7 @@ class Sequencer:
             index=index,
             leaf_hash=merkle.leaf_hash(leaf),
             documents=_bodies(submission.documents),
+            values=submission.values,
         )
         result = apply(loaded.state, submission.command, meta)
         if isinstance(result, Rejected):

@@ -19,21 +19,20 @@ from iso_exchange.commands import (
     PublishPrices,
     ResumeSpotMarket,
 )
+from iso_exchange.sequencer.allocation_record import note_gate
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Standing, Stops
-from iso_exchange.sequencer.spot_book import chips_out, run_book
+from iso_exchange.sequencer.spot_binding import RESPONSIBLE, Gate, Stop, Stops
+from iso_exchange.sequencer.spot_book import RunBook, chips_out, run_book
 from iso_exchange.sequencer.spot_entry import end_order
 from iso_exchange.sequencer.spot_market import (
-    BOUND_PREFIX,
+    COVER_CALLED,
     Gang,
     MarketState,
     RunRecord,
     SpotMarket,
-    is_later,
 )
-from iso_exchange.sequencer.spot_orders import keeps
 from iso_exchange.sequencer.spot_renewal import renewed_outcome
 from iso_exchange.sequencer.spot_returns import note_returned
 from iso_exchange.sequencer.spot_settlement import settle_run
@@ -154,8 +153,10 @@ def close_run(state: State, command: CloseRun, meta: Meta) -> Accepted | Rejecte
         market_id=command.market_id,
         frozen=(count, root),
         gate_index=meta.index,
-        gate=_gate(state, market, frozen.book, number, frozen.credit_ids),
+        gate=_gate(state, market, number, frozen),
+        texts=market.parts.texts,
     )
+    note_gate(state, market, start)
     market.run_ids[start] = run_id
     market.last_start = start
     market.runs[start] = RunRecord(state=AuctionState.OPEN.value, order_count=count, book_root=root)
@@ -180,7 +181,14 @@ def bind_result(
         _add(market.supplied, spare.pool_id, spare.order_id, number, spare.chips)
     start = run.spec.intervals[0].start
     _begin_gangs(state, market, market.number(start))
-    run.notices = _give_notices(market, stops, start)
+    news = tuple(
+        stop
+        for stop in stops.stops
+        if not state.dispatch.was_told(
+            stop.pool_id, stop.order_id, start + stop.interval * market.seconds
+        )
+    )
+    run.notices = _give_notices(market, news, start)
     market.revealed = seed
     market.revealed_count += 1
 
@@ -254,51 +262,8 @@ def publish_run(state: State, run: Auction, command: PublishPrices) -> None:
         settle_run(state, run)
 
 
-def standing_of(market: SpotMarket, order: Order, number: int) -> Standing:
-    """What binding has to know of a standing bid at the gate of a run.
-
-    Args:
-        market: Its market.
-        order: A step or block bid, open or not.
-        number: Interval number of the run's interval 0.
-    """
-    bid, length = order.order, market.opened.look_ahead
-    assert isinstance(bid, (StepBid, BlockBid))  # offers bind nothing of their own
-    held = {
-        pool_id: {at - number: chips for at, chips in places.items() if at >= number - 1}
-        for pool_id, places in market.bound.get(bid.order_id, {}).items()
-    }
-    wanted = [0] * length
-    if order.state is OrderState.OPEN:
-        for first, stop, chips in _wanted(market, bid, number):
-            for place in range(max(0, first - number), min(length, stop - number)):
-                wanted[place] = chips
-    return Standing(
-        participant_id=bid.participant_id,
-        keeps=keeps(bid, length, market.seconds),
-        reclaimable=bid.service_class.value == "INTERRUPTIBLE",
-        held={pool_id: places for pool_id, places in held.items() if places},
-        wanted=tuple(wanted),
-    )
-
-
-def _wanted(market: SpotMarket, bid: StepBid | BlockBid, number: int) -> list[tuple[int, int, int]]:
-    if isinstance(bid, StepBid):
-        return [
-            (part.first, part.stop, sum(step.chips for step in part.steps)) for part in bid.segments
-        ]
-    gang = market.gangs.get(bid.order_id)
-    first = max(number, bid.earliest_start) if gang is None else gang.first
-    return [(first, first + bid.duration, bid.chips)]
-
-
-def _gate(
-    state: State, market: SpotMarket, book: Book, number: int, credit_ids: tuple[str, ...]
-) -> Gate:
+def _gate(state: State, market: SpotMarket, number: int, frozen: RunBook) -> Gate:
     length = market.opened.look_ahead
-    bids = {bid.order_id for bid in book.step_bids if not bid.order_id.startswith(BOUND_PREFIX)}
-    bids.update(bid.order_id for bid in book.block_bids if not is_later(bid.order_id))
-    bids.update(market.bound)
     window = Interval(
         start=market.interval(number).start,
         end=UnixSeconds((number + length) * market.seconds),
@@ -321,9 +286,9 @@ def _gate(
                 for place in range(length)
             )
     return Gate(
-        standing={name: standing_of(market, state.orders[name], number) for name in sorted(bids)},
+        standing=frozen.standing,
         out=out,
-        credit_ids=frozenset(credit_ids),
+        credit_ids=frozenset(frozen.credit_ids),
     )
 
 
@@ -401,11 +366,13 @@ def _begin_gangs(state: State, market: SpotMarket, number: int) -> None:
             market.gangs[order_id] = Gang(pool_id=here[0], first=gang.first)  # it moved
 
 
-def _give_notices(market: SpotMarket, stops: Stops, start: UnixSeconds) -> tuple[Notice, ...]:
+def _give_notices(
+    market: SpotMarket, stops: tuple[Stop, ...], start: UnixSeconds
+) -> tuple[Notice, ...]:
     """Notices that are new or greater, and those that no longer hold (rules 10 and 11)."""
     changed: list[Notice] = []
     standing: dict[tuple[str, str, int], Notice] = {}
-    for stop in stops.stops:
+    for stop in stops:
         deadline = UnixSeconds(start + stop.interval * market.seconds)
         key = (stop.order_id, stop.pool_id, deadline)
         before = market.notices.get(key)
@@ -424,6 +391,10 @@ def _give_notices(market: SpotMarket, stops: Stops, start: UnixSeconds) -> tuple
         )
         standing[key] = notice
         changed.append(notice)
+    # What the dispatcher reclaimed is no run's to let go on.
+    standing.update(
+        (key, notice) for key, notice in market.notices.items() if notice.reason == COVER_CALLED
+    )
     changed.extend(
         replace(notice, run_start=start, withdrawn=True)
         for key, notice in market.notices.items()

@@ -18,28 +18,11 @@ from clearing.outcome import Award, Outcome, Side
 from clearing.types import BlockBid, Book, Cover, ServiceClass, StepBid
 from clearing.units import PPM, Chips, divide_up
 from iso_exchange.sequencer.spot_market import BOUND_PREFIX, is_later
+from iso_exchange.sequencer.spot_parts import Standing
 
 Bid = StepBid | BlockBid
 Places = dict[int, int]
 """Chips by interval of the run; zeros are left out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What binding has to know of one bid besides its awards.
-
-    Attributes:
-        reclaimable: Interruptible: it is told when it is not renewed.
-        keeps: Intervals that work which begins in interval 0 binds after it.
-        held: Chips that earlier runs bound, by pool and interval, from -1 on.
-        wanted: Chips that the standing order asks for in each interval, bound or not.
-    """
-
-    participant_id: str
-    keeps: int
-    reclaimable: bool
-    held: Mapping[str, Mapping[int, int]]
-    wanted: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +133,9 @@ def binding(book: Book, outcome: Outcome, gate: Gate) -> Binding:
     bound: dict[tuple[str, str], Places] = {}
     stops: list[Stop] = []
     why = _Reasons(book, outcome, gate)
-    for order_id, standing in sorted(gate.standing.items()):
-        if order_id not in awarded and not standing.held:
-            continue
+    concerned = sorted(name for name, item in gate.standing.items() if item.held or name in awarded)
+    for order_id in concerned:
+        standing = gate.standing[order_id]
         kept, stopped = _bind(awarded.get(order_id, {}), standing)
         bound.update(((order_id, pool_id), places) for pool_id, places in kept.items())
         if standing.reclaimable:

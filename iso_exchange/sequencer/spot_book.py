@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clearing.book import canonical
 from clearing.types import (
@@ -32,10 +32,18 @@ from iso_exchange.sequencer.spot_market import (
     COUNTED_PREFIXES,
     LATER_MARK,
     SpotMarket,
-    is_later,
+)
+from iso_exchange.sequencer.spot_orders import keeps
+from iso_exchange.sequencer.spot_parts import (
+    BlockPart,
+    Standing,
+    held_of,
+    intervals_held,
+    same_or,
+    step_part,
 )
 from iso_exchange.sequencer.spot_returns import returned_in_run
-from iso_exchange.sequencer.state import Order, State
+from iso_exchange.sequencer.state import Order, OrderState, State
 from settlement.ledger.merkle import Frontier
 
 LATER_STARTS_MAX = 3
@@ -49,11 +57,13 @@ class RunBook:
     Attributes:
         entries: Log index and leaf hash of each order and nomination in it, by index.
         credit_ids: Standing orders left out because their holds are not covered (rule 5).
+        standing: What binding has to know of each bid of the book and each that runs.
     """
 
     book: Book
     entries: tuple[tuple[int, bytes], ...]
     credit_ids: tuple[str, ...]
+    standing: dict[str, Standing]
 
     def count_and_root(self) -> tuple[int, str]:
         """Number of entries and hex Merkle root over their leaf hashes by log index."""
@@ -71,73 +81,160 @@ def run_book(state: State, market: SpotMarket, start: int) -> RunBook:
     """
     first, length = market.number(start), market.opened.look_ahead
     without_credit = frozenset(_uncovered(state, market))
-    offers: list[Offer] = []
-    step_bids: list[StepBid] = []
-    ends = _ends_of_what_runs(market, first)
-    block_bids: list[BlockBid] = []
-    for order_id in market.order_ids:
-        if order_id in without_credit:
-            continue
-        order = state.orders[order_id].order
-        if isinstance(order, StepBid):
-            step = step_in_run(market, order, first)
-            if step is None:
-                continue
-            step_bids.append(step)
-        elif isinstance(order, BlockBid):
-            block = block_in_run(market, order, first)
-            if block is None:
-                continue
-            block_bids.extend(_starts(block, record_of(state, order_id), ends, first, length))
-        else:
-            assert isinstance(order, Offer)  # the only kinds that a market takes
-            offer = _offer_in_run(market, order, first)
-            if offer is None:
-                continue
-            offers.append(offer)
+    shown = _shown(state, market, first, without_credit)
     nominations, released, named = base_load_in_run(state, market, first)
     returned, given = returned_in_run(market, first)
-    left = tuple(_what_is_left(state, market, offers, first, length))
+    left = tuple(_what_is_left(state, market, shown.offers, first, length))
     bound, owed = standing_by(state, market, first)
-    entries = [
-        *named,
-        *given,
-        *(_entry(state, order.order_id) for order in left),
-        *(_entry(state, order.order_id) for order in step_bids),
-        *(_entry(state, item.order_id) for item in block_bids if not is_later(item.order_id)),
-    ]
+    entries = [*named, *given, *(_entry(state, order.order_id) for order in left), *shown.entries]
     entries.sort()
     book = Book(
         spec=market.spec(start),
         sites=tuple(record.site for record in state.sites.values()),
         pools=tuple(state.pools[name].pool for name in market.pool_ids),
         offers=(*left, *released, *returned, *owed),
-        step_bids=(*step_bids, *bound),
-        block_bids=tuple(block_bids),
+        step_bids=(*shown.step_bids, *bound),
+        block_bids=tuple(shown.block_bids),
         nominations=nominations,
     )
     return RunBook(
-        book=canonical(book), entries=tuple(entries), credit_ids=tuple(sorted(without_credit))
+        book=canonical(book),
+        entries=tuple(entries),
+        credit_ids=tuple(sorted(without_credit)),
+        standing=shown.standing,
     )
 
 
-def record_of(state: State, order_id: str) -> BlockBid:
-    """Standing gang, by interval numbers."""
-    order = state.orders[order_id].order
-    assert isinstance(order, BlockBid)
-    return order
+@dataclass(slots=True)
+class _Shown:
+    """Standing orders as a run sees them."""
+
+    offers: list[Offer] = field(default_factory=list)
+    step_bids: list[StepBid] = field(default_factory=list)
+    block_bids: list[BlockBid] = field(default_factory=list)
+    entries: list[tuple[int, bytes]] = field(default_factory=list)
+    standing: dict[str, Standing] = field(default_factory=dict)
 
 
-def _ends_of_what_runs(market: SpotMarket, first: int) -> tuple[int, ...]:
-    """Intervals of a run in which standing work has to be renewed, the first few."""
+def _shown(state: State, market: SpotMarket, first: int, without_credit: frozenset[str]) -> _Shown:
+    """Every open order's part of a run; what did not change since the last one is kept."""
+    parts, shown = market.parts, _Shown()
+    orders, positions, steps = state.orders, market.bound, parts.steps
+    blocks: list[tuple[str, BlockBid]] = []
     ends: set[int] = set()
-    for order_id in market.bound:
-        end = 0
-        while end < market.opened.look_ahead and market.held(order_id, first + end):
-            end += 1
-        if order_id in market.order_ids and 0 < end < market.opened.look_ahead:
-            ends.add(end)
-    return tuple(sorted(ends)[:LATER_STARTS_MAX])
+    for order_id in parts.open_names(market.order_ids):
+        record = orders[order_id]
+        part, pools = steps.get(order_id), positions.get(order_id)
+        order = record.order
+        if not (
+            # Nothing of it changed: asked of fifty thousand orders at every gate.
+            part is not None
+            and part.order is order
+            and pools is None
+            and not part.held
+            and first < part.until
+        ):
+            if isinstance(order, Offer):
+                offer = _offer_in_run(market, order, first)
+                if offer is not None:
+                    shown.offers.append(offer)
+                continue
+            held = held_of(pools, first)
+            ends.add(intervals_held(held))
+            if isinstance(order, BlockBid):
+                blocks.append((order_id, order))
+                continue
+            assert isinstance(order, StepBid)  # the only kinds that a market takes
+            if part is None or part.order is not order or part.held != held or first >= part.until:
+                part = step_part(
+                    order,
+                    held,
+                    first,
+                    market.opened.look_ahead,
+                    keeps(order, market.opened.look_ahead, market.seconds),
+                )
+                steps[order_id] = part
+        if part.bid is not None and order_id not in without_credit:
+            shown.step_bids.append(part.bid)
+            shown.entries.append((record.entry_index, record.leaf_hash))
+            shown.standing[order_id] = part.standing
+        elif pools is not None:
+            shown.standing[order_id] = part.standing
+    length = market.opened.look_ahead
+    soonest = tuple(sorted(end for end in ends if 0 < end < length)[:LATER_STARTS_MAX])
+    for order_id, block in blocks:
+        _show_block(state, market, shown, block, first, soonest, out=order_id in without_credit)
+    for order_id in positions:
+        if order_id not in market.order_ids:
+            shown.standing[order_id] = standing_of(market, orders[order_id], first)
+    return shown
+
+
+def _show_block(
+    state: State,
+    market: SpotMarket,
+    shown: _Shown,
+    order: BlockBid,
+    first: int,
+    ends: tuple[int, ...],
+    *,
+    out: bool,
+) -> None:
+    """A gang's part of a run; ``out``: without credit, it binds nothing new."""
+    name = order.order_id
+    known = market.parts.blocks.get(name)
+    record = state.orders[name]
+    begun = None if out else block_in_run(market, order, first)
+    bids: tuple[BlockBid, ...] = ()
+    if begun is not None:
+        bids = tuple(_starts(begun, order, ends, first, market.opened.look_ahead))
+    part = BlockPart(
+        bids=bids if known is None else same_or(known.bids, bids),
+        standing=same_or(known.standing if known else None, standing_of(market, record, first)),
+    )
+    market.parts.blocks[name] = part
+    if bids:
+        shown.block_bids.extend(part.bids)
+        shown.entries.append((record.entry_index, record.leaf_hash))
+    if bids or name in market.bound:
+        shown.standing[name] = part.standing
+
+
+def standing_of(market: SpotMarket, order: Order, number: int) -> Standing:
+    """What binding has to know of a standing bid at the gate of a run.
+
+    Args:
+        market: Its market.
+        order: A step or block bid, open or not.
+        number: Interval number of the run's interval 0.
+    """
+    bid, length = order.order, market.opened.look_ahead
+    assert isinstance(bid, (StepBid, BlockBid))  # offers bind nothing of their own
+    wanted = [0] * length
+    if order.state is OrderState.OPEN:
+        for first, stop, chips in _wanted(market, bid, number):
+            for place in range(max(0, first - number), min(length, stop - number)):
+                wanted[place] = chips
+    return Standing(
+        participant_id=bid.participant_id,
+        keeps=keeps(bid, length, market.seconds),
+        reclaimable=bid.service_class.value == "INTERRUPTIBLE",
+        held={
+            pool_id: dict(cells)
+            for pool_id, cells in held_of(market.bound.get(bid.order_id), number)
+        },
+        wanted=tuple(wanted),
+    )
+
+
+def _wanted(market: SpotMarket, bid: StepBid | BlockBid, number: int) -> list[tuple[int, int, int]]:
+    if isinstance(bid, StepBid):
+        return [
+            (part.first, part.stop, sum(step.chips for step in part.steps)) for part in bid.segments
+        ]
+    gang = market.gangs.get(bid.order_id)
+    first = max(number, bid.earliest_start) if gang is None else gang.first
+    return [(first, first + bid.duration, bid.chips)]
 
 
 def _starts(
@@ -171,15 +268,6 @@ def _starts(
 def _entry(state: State, order_id: str) -> tuple[int, bytes]:
     record = state.orders[order_id]
     return record.entry_index, record.leaf_hash
-
-
-def step_in_run(market: SpotMarket, bid: StepBid, first: int) -> StepBid | None:
-    """What a step bid asks of a run: its curve less what is bound, dearest steps first."""
-    segments = clip(bid.segments, first, market.opened.look_ahead)
-    pools = market.bound.get(bid.order_id)
-    if pools:
-        segments = less(segments, lambda place: market.held(bid.order_id, first + place))
-    return dataclasses.replace(bid, segments=segments) if segments else None
 
 
 def block_in_run(market: SpotMarket, block: BlockBid, first: int) -> BlockBid | None:

@@ -41,6 +41,7 @@ def standing_by(
     length = market.opened.look_ahead
     tariff = market.opened.tariff
     chips: dict[tuple[str, str], list[int]] = {}
+    places_of_run = range(first, first + length)
     for order_id, pools in market.bound.items():
         record = state.orders.get(order_id)
         bid = record.order if record else None
@@ -51,7 +52,7 @@ def standing_by(
         ):
             continue
         for pool_id, places in pools.items():
-            row = [places.get(first + place, 0) for place in range(length)]
+            row = [places.get(place, 0) for place in places_of_run]
             if any(row):
                 chips[order_id, pool_id] = row
     if not chips:
@@ -59,28 +60,25 @@ def standing_by(
     released = _released(market, first, length)
     bids: list[StepBid] = []
     supply: dict[str, list[int]] = defaultdict(lambda: [0] * length)
-    for (order_id, pool_id), row in sorted(chips.items()):
-        left = released[pool_id]
-        for place in range(length):
-            recallable = min(row[place], left[place])
-            left[place] -= recallable
-            row[place] -= recallable
-            supply[pool_id][place] += row[place]
-        segments = _segments(row, market.opened.price_cap)
-        if segments:
-            bid = state.orders[order_id].order
-            assert isinstance(bid, StepBid)  # chosen above
-            bids.append(
-                StepBid(
-                    order_id=f"{BOUND_PREFIX}{order_id}/{pool_id}",
-                    participant_id=bid.participant_id,
-                    where=Eligibility(pool_ids=(pool_id,)),
-                    segments=segments,
-                    service_class=ServiceClass.INTERRUPTIBLE,
-                    cover=Cover.NONE,
-                    notice_s=bid.notice_s,
-                )
-            )
+    known, made = market.parts.bound, {}
+    for key in sorted(chips):
+        (order_id, pool_id), row = key, chips[key]
+        left, sums = released.get(pool_id), supply[pool_id]
+        for place, bound in enumerate(row):
+            if bound and left is not None:
+                recallable = min(bound, left[place])
+                left[place] -= recallable
+                row[place] -= recallable
+            sums[place] += row[place]
+        bid = state.orders[order_id].order
+        assert isinstance(bid, StepBid)  # chosen above
+        before = known.get(key)
+        if before is None or before[0] is not bid or before[1] != row:
+            before = bid, row, _stands(bid, pool_id, _segments(row, market.opened.price_cap))
+        made[key] = before
+        if before[2] is not None:
+            bids.append(before[2])
+    market.parts.bound = made
     offers = tuple(
         Offer(
             order_id=f"{BOUND_PREFIX}{pool_id}",
@@ -92,6 +90,21 @@ def standing_by(
         if (segments := _segments(row, market.opened.price_floor))
     )
     return tuple(bids), offers
+
+
+def _stands(bid: StepBid, pool_id: str, segments: tuple[Segment, ...]) -> StepBid | None:
+    """Bid for what is bound of another; None for nothing."""
+    if not segments:
+        return None
+    return StepBid(
+        order_id=f"{BOUND_PREFIX}{bid.order_id}/{pool_id}",
+        participant_id=bid.participant_id,
+        where=Eligibility(pool_ids=(pool_id,)),
+        segments=segments,
+        service_class=ServiceClass.INTERRUPTIBLE,
+        cover=Cover.NONE,
+        notice_s=bid.notice_s,
+    )
 
 
 def _segments(row: Iterable[int], price: MicroUsdPerChipHour) -> tuple[Segment, ...]:

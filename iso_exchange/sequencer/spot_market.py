@@ -14,6 +14,7 @@ from enum import Enum
 from clearing.types import AuctionSpec, Interval, Segment
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.commands import Notice, OpenSpotMarket
+from iso_exchange.sequencer.spot_parts import Parts
 
 RELEASE_PREFIX = "release:"
 """Offer of what a holder released of an entitlement; no order of a participant has a colon."""
@@ -29,6 +30,8 @@ COUNTED_PREFIXES = (RELEASE_PREFIX, RETURN_PREFIX)
 
 BOUND_PREFIX = "bound:"
 """Order that only stands for what earlier runs bound (``spot_cover``)."""
+COVER_CALLED = "COVER_CALLED"
+"""Reason of a notice that the dispatcher gave between runs: covered work needs the nodes."""
 LATER_MARK = "@"
 """Between an order and the later start at which a run also looks at it."""
 
@@ -146,6 +149,8 @@ class SpotMarket:
     returns: dict[str, Returned] = field(default_factory=dict)
     given: dict[int, dict[str, int]] = field(default_factory=dict)
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts, compare=False, repr=False)
+    """What its orders asked of the last run, only to be quick."""
 
     @property
     def is_closed(self) -> bool:

@@ -10,7 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
+from clearing import codec
 from clearing.outcome import Outcome
+from clearing.session import Session
 from clearing.types import (
     AuctionSpec,
     BlockBid,
@@ -39,7 +41,10 @@ from iso_exchange.money_commands import (
     DisputeHour,
     RegisterGrant,
 )
+from iso_exchange.sequencer.allocation import MarketAllocation
+from iso_exchange.sequencer.credit_state import CreditBook, TeamCredits
 from iso_exchange.sequencer.dispatch_state import Dispatch
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_binding import Gate
 from iso_exchange.sequencer.spot_market import SpotMarket
 from settlement.assignment import Assignment
@@ -185,7 +190,8 @@ class Auction:
     bought: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     ties: Ties = field(default_factory=Ties)
     book: Book | None = None
-    outcome: Outcome | None = None
+    result: LateOutcome | None = None
+    """Its outcome, read when somebody asks for it."""
     assignment: Assignment | None = None
     failures: list[str] = field(default_factory=list)
     forgiven_failures: int = 0
@@ -200,6 +206,8 @@ class Auction:
     """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
+    positions: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    """Chips by pool and interval that its contracts deliver; made when a spot run asks."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
     spot: list[SpotResult] = field(default_factory=list)
@@ -225,6 +233,23 @@ class Auction:
     """Notices that a run gave or withdrew."""
     warned: set[str] = field(default_factory=set)
     """Participants who were told of theirs."""
+    book_text: bytes = field(default=b"", compare=False, repr=False)
+    """Canonical JSON of the book between its gate and its result; only to be quick."""
+    texts: Session | None = field(default=None, compare=False, repr=False)
+    """Of a run: knows the texts of orders that stood in the book before."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Outcome of a cleared auction; None before."""
+        return None if self.result is None else self.result.read()
+
+    def written_book(self) -> bytes:
+        """Canonical JSON of the frozen book, written once."""
+        if not self.book_text:
+            assert self.book is not None  # frozen at the gate
+            encode = codec.encode if self.texts is None else self.texts.encode
+            self.book_text = encode(self.book)
+        return self.book_text
 
 
 class OrderState(Enum):
@@ -310,6 +335,8 @@ class State:
     markets: dict[str, SpotMarket] = field(default_factory=dict)
     runs: dict[str, Auction] = field(default_factory=dict)
     """Runs of spot markets that are not settled yet; afterwards documents speak for them."""
+    allocations: dict[str, MarketAllocation] = field(default_factory=dict)
+    """What is known of each spot market's allocation, by market."""
     webhooks: dict[str, str] = field(default_factory=dict)
     """Address for notices by participant."""
     orders: dict[str, Order] = field(default_factory=dict)
@@ -340,6 +367,12 @@ class State:
     grants: dict[str, RegisterGrant] = field(default_factory=dict)
     pool_rebates: set[UnixSeconds] = field(default_factory=set)
     """Starts of months whose surplus of ``pool`` was given back."""
+
+    credit_books: dict[str, CreditBook] = field(default_factory=dict)
+    credit_teams: dict[tuple[str, str], TeamCredits] = field(default_factory=dict)
+    """By lab and team."""
+    credit_grants: set[tuple[str, str]] = field(default_factory=set)
+    """Identifiers in use, by lab."""
 
     def chip_table(self) -> ChipTable | None:
         """Table in force, or None before the first is published."""

@@ -12,7 +12,9 @@ from typing import Final
 
 from clearing.errors import InvariantError
 from iso_exchange.authority import command_of
-from iso_exchange.disclosure import SEALED_KINDS, sealing_auction
+from iso_exchange.credit_commands import PublishCreditRound
+from iso_exchange.disclosure import SEALED_KINDS, credits_name, sealing_auction
+from iso_exchange.sequencer.credit_state import RoundState
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.spot_market import MarketState
 from iso_exchange.sequencer.state import AuctionState, State, find_auction
@@ -52,4 +54,10 @@ def is_disclosed(state: State, entry: Entry) -> bool:
     market = state.markets.get(auction_id) if auction_id else None
     if market is not None:
         return entry.index < market.disclosed or market.state is MarketState.CLOSED
+    if auction_id is not None and auction_id.startswith(credits_name("")):
+        book = state.credit_books[auction_id.removeprefix(credits_name(""))]
+        if isinstance(command, PublishCreditRound):
+            decided = book.rounds.get(command.start)
+            return decided is None or decided.state is RoundState.PUBLISHED
+        return entry.index < book.disclosed or bool(book.closed)
     return auction_id is None or is_published(state, auction_id)

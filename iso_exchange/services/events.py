@@ -17,6 +17,7 @@ from iso_exchange.commands import (
     NotifyAward,
     ReinstateParticipant,
     ReportOutage,
+    Role,
     SettleHour,
     SuspendParticipant,
 )
@@ -25,6 +26,7 @@ from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.money_commands import DecideDispute, DisputeHour
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.state import OrderState, State, find_auction
+from iso_exchange.spot_commands import ReportAllocation
 from settlement.storage.store import Entry
 from settlement.types import Contract
 
@@ -38,6 +40,7 @@ _TELLING: Final = frozenset(
         IssueStatement,
         NotifyAward,
         ReinstateParticipant,
+        ReportAllocation,
         ReportOutage,
         SettleHour,
         SuspendParticipant,
@@ -99,6 +102,9 @@ def _events(state: State, participant_id: str, command: Command) -> Iterator[eve
                 kind=event_pb2.EVENT_KIND_PARTICIPANT_STATE,
                 description=f"Reinstated: {command.reason}.",
             )
+        case ReportAllocation() if not command.hourly:
+            if Role.OPERATOR in state.participants[participant_id].roles:
+                yield _allocation(command)
         case DisputeHour():
             yield from _disputed(state, participant_id, command.dispute_id, "opened")
         case DecideDispute():
@@ -158,6 +164,23 @@ def _notices(command: GiveNotices) -> Iterator[event_pb2.Event]:
             chip_count=notice.chips,
             description=text,
         )
+
+
+def _allocation(command: ReportAllocation) -> event_pb2.Event:
+    share = command.awarded * 10_000 // max(1, command.in_service)
+    idle = sorted(command.idle, key=lambda item: -item.quantity)
+    held = ", ".join(
+        f"{item.reason} {item.quantity // command.interval.duration_s}" for item in idle
+    )
+    return event_pb2.Event(
+        kind=event_pb2.EVENT_KIND_ALLOCATION,
+        auction_id=f"{command.market_id}/{command.interval.start}",
+        chip_count=(command.in_service - command.awarded) // command.interval.duration_s,
+        description=(
+            f"{command.level}: {share // 100}.{share % 100:02} % of the chips in service carry"
+            f" work. Idle chips: {held or 'none'}."
+        ),
+    )
 
 
 def _settled(state: State, participant_id: str, command: SettleHour) -> Iterator[event_pb2.Event]:

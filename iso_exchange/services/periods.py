@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +23,13 @@ def starts_within(request: Message, start: int) -> bool:
     """Whether something that starts then is inside the requested period."""
     first, last = _bound(request, "start_time"), _bound(request, "end_time")
     return (first is None or first <= start) and (last is None or start < last)
+
+
+def within(request: Message, starts: Sequence[int]) -> Sequence[int]:
+    """Those of ascending starts that are inside the requested period."""
+    first, last = _bound(request, "start_time"), _bound(request, "end_time")
+    begin = 0 if first is None else bisect_left(starts, first)
+    return starts[begin : None if last is None else bisect_left(starts, last)]
 
 
 def _bound(request: Message, name: str) -> int | None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TypeVar
 
 from clearing import codec
-from iso_exchange.api.v1 import price_pb2, receipt_pb2, spot_pb2, spot_service_pb2
+from iso_exchange.api.v1 import allocation_pb2, price_pb2, receipt_pb2, spot_pb2, spot_service_pb2
 from iso_exchange.api.v1.spot_service_pb2_grpc import SpotServiceServicer
 from iso_exchange.clock import MICROSECONDS
 from iso_exchange.commands import (
@@ -20,6 +20,8 @@ from iso_exchange.commands import (
 from iso_exchange.convert import body_of, views
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.publication import PricesDocument
+from iso_exchange.sequencer.allocation import PoolAllocation
+from iso_exchange.sequencer.allocation_record import AllocationDocument
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.spot import CHAIN_LENGTH_MAX
 from iso_exchange.sequencer.spot_market import SpotMarket
@@ -28,7 +30,7 @@ from iso_exchange.services.backend import Backend
 from iso_exchange.services.errors import refuse
 from iso_exchange.services.mutations import SignedRequest
 from iso_exchange.services.pages import cut, page_of
-from iso_exchange.services.periods import starts_within
+from iso_exchange.services.periods import starts_within, within
 
 C = TypeVar("C", OpenSpotMarket, HaltSpotMarket, ResumeSpotMarket, CloseSpotMarket)
 
@@ -118,7 +120,7 @@ class SpotService(SpotServiceServicer):
         market = self._known(request.market_id)
         found, token = cut(
             page_of(request),
-            ((start, item) for start, item in market.runs.items() if starts_within(request, start)),
+            ((start, market.runs[start]) for start in within(request, list(market.runs))),
             lambda item: (item[0],),
             descending=True,
         )
@@ -141,8 +143,8 @@ class SpotService(SpotServiceServicer):
             page_of(request),
             (
                 (start, pool_id)
-                for start, record in market.runs.items()
-                if record.prices_sha256 and starts_within(request, start)
+                for start in within(request, list(market.runs))
+                if market.runs[start].prices_sha256
                 for pool_id in pools
             ),
             lambda item: item,
@@ -200,6 +202,36 @@ class SpotService(SpotServiceServicer):
             notices=[views.notice_view(notice) for notice in found],
             next_page_token=token,
             ledger_size=self._backend.size,
+        )
+
+    async def ListAllocations(
+        self, request: allocation_pb2.ListAllocationsRequest, context: Context
+    ) -> allocation_pb2.ListAllocationsResponse:
+        """Records of a market's allocation, latest first."""
+        self._backend.caller(context)
+        self._known(request.market_id)
+        kept = self._backend.state.allocations.get(request.market_id)
+        found, token = cut(
+            page_of(request),
+            (
+                record
+                for record in (kept.records if kept else ())
+                if starts_within(request, record.interval.start)
+            ),
+            lambda record: (record.interval.end, record.hourly, record.interval.start),
+            descending=True,
+        )
+        views_of = []
+        for record in found:
+            pools: tuple[PoolAllocation, ...] = ()
+            if request.include_pools:
+                stored = await self._backend.store.document(bytes.fromhex(record.allocation_sha256))
+                if stored is None:
+                    raise refuse(Code.UNAVAILABLE, "", "it is not stored yet: ask again")
+                pools = codec.decode(stored.body, AllocationDocument).pools
+            views_of.append(views.allocation_view(record, pools))
+        return allocation_pb2.ListAllocationsResponse(
+            allocations=views_of, next_page_token=token, ledger_size=self._backend.size
         )
 
     async def ReturnHours(

@@ -10,6 +10,8 @@ from iso_exchange.api.v1 import (
     auction_service_pb2_grpc,
     clock_service_pb2,
     clock_service_pb2_grpc,
+    credits_service_pb2,
+    credits_service_pb2_grpc,
     delivery_service_pb2,
     delivery_service_pb2_grpc,
     dispatch_service_pb2,
@@ -33,6 +35,7 @@ from iso_exchange.gateway.grpc_server import Registration
 from iso_exchange.services.auctions import AuctionService
 from iso_exchange.services.backend import Backend
 from iso_exchange.services.clock import ClockService
+from iso_exchange.services.credits import CreditService
 from iso_exchange.services.delivery import DeliveryService
 from iso_exchange.services.dispatch import DispatchService
 from iso_exchange.services.entitlements import EntitlementService
@@ -48,6 +51,7 @@ SERVICE_NAMES: Final = tuple(
     for module in (
         auction_service_pb2,
         clock_service_pb2,
+        credits_service_pb2,
         delivery_service_pb2,
         dispatch_service_pb2,
         entitlement_service_pb2,
@@ -69,6 +73,9 @@ def registrations(backend: Backend) -> tuple[Registration, ...]:
             auction_service_pb2_grpc.add_AuctionServiceServicer_to_server, AuctionService(backend)
         ),
         partial(clock_service_pb2_grpc.add_ClockServiceServicer_to_server, ClockService(backend)),
+        partial(
+            credits_service_pb2_grpc.add_CreditServiceServicer_to_server, CreditService(backend)
+        ),
         partial(
             delivery_service_pb2_grpc.add_DeliveryServiceServicer_to_server,
             DeliveryService(backend),

@@ -17,6 +17,7 @@ from clearing.types import Interval
 from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import (
+    Command,
     IssueStatement,
     PublishCommunityTotal,
     SettleHour,
@@ -29,17 +30,18 @@ from iso_exchange.money_commands import (
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.after_auction import batches_of, month_of
-from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
+from iso_exchange.sequencer.deliveries import due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import Earned
 from iso_exchange.sequencer.spot_moves import cells_due, unposted
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, pool_surplus, rebates
 from iso_exchange.settler.spot import SpotFiles, publish_spot, spot_step
-from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
+from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document, written
 from settlement.errors import SettlementError, SettlementErrorCode
 from settlement.ledger import accounts
 from settlement.ledger.accounts import AccountKind
@@ -48,10 +50,14 @@ from settlement.metering.moved import delivered_at
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
 from settlement.postings.rebates import POOL_CEILING_MICRO_USD
 from settlement.spot.result import SpotResult
-from settlement.types import Phase, TransferCode
+from settlement.storage.store import Document
+from settlement.types import Phase, Postings, TransferCode
 
 READINGS_CLOSE_SECONDS: Final = 900
 """Readings of an interval are awaited this long after its end; then a missing one is a gap."""
+
+SETTLE_COUNT_MAX: Final = 100
+"""Intervals settled in one submission."""
 
 SURCHARGE_CODES: Final = frozenset({TransferCode.SURCHARGE, TransferCode.SURCHARGE_DIFFERENCE})
 
@@ -97,12 +103,11 @@ class Settler:
         done = await self._rebate_pool() or done
         for auction in list(state.auctions.values()):
             done = await self._post_moves(auction) or done
+        done = await self._settle_due() or done
         for auction in (*state.auctions.values(), *state.runs.values()):
             for start in sorted(auction.due):
                 done = await self._correct(auction, start) or done
-            if auction.state is AuctionState.PUBLISHED:
-                done = await self._settle_next(auction) or done
-            elif auction.state is AuctionState.SETTLED:
+            if auction.state is AuctionState.SETTLED:
                 # What a run's rents leave goes back with its day-ahead auction's, if any.
                 done = (not auction.market_id and await self._rebate(auction)) or done
                 stated = await self._state_accounts(auction)
@@ -127,16 +132,42 @@ class Settler:
         )
         return True
 
-    async def _settle_next(self, auction: Auction) -> bool:
-        interval = next(
-            (item for item in delivery_intervals(auction) if item.start not in auction.settled),
-            None,
-        )
-        if interval is None or not self._due(auction, interval):
-            return False
+    async def _settle_due(self) -> bool:
+        """Settle the next interval of every auction that is due, in one submission.
+
+        An interval of a market is delivered by as many runs as look ahead to it; each would wait
+        for a commit of its own. What one of them moves in the pool the next one counts with.
+        """
         state = self._sequencer.state
-        if unposted(state, auction, interval, self._clock.now_us() // MICROSECONDS):
-            return False  # a run of it is not published yet
+        pool_balance = state.books.balance(accounts.POOL).posted
+        steps: list[tuple[Command, tuple[Document, ...]]] = []
+        for auction in (*state.auctions.values(), *state.runs.values()):
+            if auction.state is not AuctionState.PUBLISHED:
+                continue
+            interval = next(
+                (item for item in delivery_intervals(auction) if item.start not in auction.settled),
+                None,
+            )
+            if interval is None or not self._due(auction, interval):
+                continue
+            if unposted(state, auction, interval, self._clock.now_us() // MICROSECONDS):
+                continue  # a run of it is not published yet
+            command, documents, moved = self._settlement(auction, interval, pool_balance)
+            steps.append((command, documents))
+            pool_balance += moved
+            if len(steps) == SETTLE_COUNT_MAX:
+                break
+            await asyncio.sleep(0)  # others wait for the event loop
+        if steps:
+            await self._signer.submit_all(self._sequencer, steps)
+            metrics.settled_hours.inc(len(steps))
+        return bool(steps)
+
+    def _settlement(
+        self, auction: Auction, interval: Interval, pool_balance: int
+    ) -> tuple[SettleHour, tuple[Document, ...], int]:
+        """What settles an interval: the command, its documents, and what it adds to the pool."""
+        state = self._sequencer.state
         assert auction.assignment is not None  # a published auction has its contracts
         table = state.chip_table()
         assert table is not None  # pools exist only after a chip table
@@ -146,30 +177,25 @@ class Settler:
             interval=interval,
             batches=batches,
             table=table,
-            pool_balance=state.books.balance(accounts.POOL).posted,
+            pool_balance=pool_balance,
             earlier=hours_of(state, auction),
             results=auction.spot,
             upheld=state.upheld,
             passed=passed_of(state),
         )
-        delivered = make_document("DELIVERED", codec.encode(settled.delivered))
-        postings = make_document("POSTINGS", codec.encode(settled.postings))
+        delivered = written("DELIVERED", settled.delivered)
+        postings = written("POSTINGS", settled.postings)
         name = auction.spec.auction_id
-        await self._signer.submit(
-            self._sequencer,
-            SettleHour(
-                header=self._signer.header(f"settle/{name}/{interval.start}"),
-                auction_id=name,
-                interval=interval,
-                postings_sha256=postings.sha256.hex(),
-                delivered_sha256=delivered.sha256.hex(),
-                batch_count=len(batches),
-            ),
-            delivered,
-            postings,
+        command = SettleHour(
+            header=self._signer.header(f"settle/{name}/{interval.start}"),
+            auction_id=name,
+            interval=interval,
+            postings_sha256=postings.sha256.hex(),
+            delivered_sha256=delivered.sha256.hex(),
+            batch_count=len(batches),
+            pool_balance=pool_balance,
         )
-        metrics.settled_hours.inc()
-        return True
+        return command, (delivered, postings), posted_to(accounts.POOL, settled.postings)
 
     def _due(self, auction: Auction, interval: Interval) -> bool:
         now = self._clock.now_us() // MICROSECONDS
@@ -198,7 +224,7 @@ class Settler:
                 self._waiting.add((auction.spec.auction_id, start))
                 log.warning("correction waits", hour=error.subject, detail=error.detail)
             return False
-        interval = next(item for item in auction.spec.intervals if item.start == start)
+        interval = next(item for item in delivery_intervals(auction) if item.start == start)
         if self._clock.now_us() // MICROSECONDS > interval.end + CORRECTION_SECONDS_MAX:
             return False
         name = auction.spec.auction_id
@@ -283,7 +309,7 @@ class Settler:
             due = due_statement(state, auction, account, asset, party_id)
             if due.statement_id in state.statements:
                 continue  # of another auction of the same period: goes into the next one
-            document = make_document("STATEMENT", codec.encode(due), owners=(party_id,))
+            document = written("STATEMENT", due, owners=(party_id,))
             digest = document.sha256.hex()
             drawn.append(
                 self._signer.submit(
@@ -320,6 +346,15 @@ class Settler:
                 ),
             )
         return bool(missing)
+
+
+def posted_to(account: str, postings: Postings) -> int:
+    """What postings add to the posted balance of an account, micro-USD."""
+    return sum(
+        transfer.amount * ((transfer.credit == account) - (transfer.debit == account))
+        for transfer in postings.transfers
+        if transfer.phase in (Phase.POSTED, Phase.POST_PENDING)
+    )
 
 
 def party_of(state: State, account: str) -> str:

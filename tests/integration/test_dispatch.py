@@ -6,14 +6,15 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clearing.units import Seconds
-from iso_exchange.api.v1 import contract_pb2, dispatch_pb2, event_pb2
+from clearing.types import Cover, Interval
+from clearing.units import Chips, MicroUsdPerChipHour, Seconds, UnixSeconds
+from iso_exchange.api.v1 import contract_pb2, dispatch_pb2, event_pb2, spot_pb2
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.audit.export import export
 from iso_exchange.audit.report import Result, Step
@@ -21,17 +22,18 @@ from iso_exchange.audit.verify import verify
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.client.access_key import access_key
 from iso_exchange.client.agents.supplier import Provisioned, answers
-from iso_exchange.commands import OfferTerms, SetAccessKey, SignReceipt, StepBidTerms
-from iso_exchange.dispatch_commands import ReceiptKind
+from iso_exchange.commands import OfferTerms, ReportOutage, SetAccessKey, SignReceipt, StepBidTerms
+from iso_exchange.dispatch_commands import ReceiptKind, node_name
 from iso_exchange.dispatcher import dispatcher
 from iso_exchange.sealing import SealError, open_access, seal_access
 from iso_exchange.sequencer import dispatch
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.server import Exchange
-from tests.integration.market import Market, client_of, configuration, open_market
+from tests.integration.market import Market, client_of, configuration, deposit, open_market
 from tests.integration.test_spot import (
     GANG,
     POOL,
+    STEP,
     USD,
     at,
     checked,
@@ -270,3 +272,74 @@ def lie(due: dispatch.Due) -> dispatch.Due:
         for pool in due.batch.pools
     )
     return dataclasses.replace(due, batch=dataclasses.replace(due.batch, pools=pools))
+
+
+async def test_a_failed_node_calls_cover_and_everybody_is_told(
+    tmp_path: Path, database_url: str
+) -> None:
+    config = configuration(tmp_path / "data", database_url)
+    async with open_market(config) as market:
+        exchange = market.exchange
+        opening = replace(await spot_market(market.operator), ready_within_s=Seconds(READY))
+        await market.operator.send(opening)
+        await market.operator.send(deposit("other"))
+        await market.supplier.send(
+            order("supplier", "supply", OfferTerms(pool_id=POOL, segments=segments(2 * USD, 64)))
+        )
+        firm = replace(
+            GANG,
+            conditions=replace(conditions(None), cover=Cover.NODE),
+            limit_price=MicroUsdPerChipHour(9 * USD),
+            chips=Chips(16),
+        )
+        await market.buyer.send(order("buyer", "firm", firm))
+        soft = StepBidTerms(conditions=conditions(300), segments=segments(3 * USD, 48))
+        await market.other.send(order("other", "soft", soft))
+        await market.operator.advance_time(at(0))
+        batch, cursor = await next_batch(market.supplier, 0)
+        for command in answers(batch, handed_over, BLANK_HEADER):
+            await market.supplier.send(command)
+        row = exchange.sequencer.state.dispatch.rows[POOL]
+        lost = min(node for node, held in row.held.items() if held.load_id == "firm")
+        await market.supplier.send(outage_of(lost))
+        (notice,) = await until_some(market.other.notices)
+        assert (notice.order_id, notice.chip_count) == ("soft", 8)
+        assert (notice.reason, notice.responsible) == ("COVER_CALLED", "SUPPLIER")
+        deadline = notice.deadline_time.seconds
+        assert deadline == at(0) + STEP
+        async for update in market.other.watch(kinds=(event_pb2.EVENT_KIND_RECLAIM_NOTICE,)):
+            assert update.events[0].notice_seconds == STEP
+            break
+        (stop,) = (await next_batch(market.supplier, cursor))[0].instructions
+        assert (stop.load_id, stop.kind) == ("firm", dispatch_pb2.INSTRUCTION_KIND_STOP)
+        await market.operator.advance_time(UnixSeconds(deadline))
+        await until(lambda: not row.lost)
+        assert sum(held.load_id == "firm" for held in row.held.values()) == 2
+        await checked(exchange, tmp_path, BundleKind.AUDITOR, "auditor")
+
+
+def handed_over(instruction: dispatch_pb2.Instruction) -> Provisioned:
+    return Provisioned(ready=tuple(instruction.node_ids))
+
+
+def outage_of(node: int) -> ReportOutage:
+    return ReportOutage(
+        header=BLANK_HEADER,
+        outage_id="out-1",
+        pool_id=POOL,
+        interval=Interval(start=at(0), end=at(30)),
+        nodes=(node_name(node),),
+        reason="a memory error",
+    )
+
+
+async def until_some(
+    ask: Callable[[str], Awaitable[tuple[spot_pb2.SpotNotice, ...]]],
+) -> tuple[spot_pb2.SpotNotice, ...]:
+    """What is answered as soon as there is something."""
+    for _ in range(500):
+        found = await ask("spot")
+        if found:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError("there was nothing")

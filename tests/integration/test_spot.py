@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from clearing import codec
 from clearing.types import Cover, Eligibility, Interval, PricingRule, ServiceClass, Step, Tariff
@@ -24,8 +25,8 @@ from clearing.units import (
     Seconds,
     UnixSeconds,
 )
-from iso_exchange.api.v1 import auction_pb2, event_pb2, order_pb2, spot_pb2
-from iso_exchange.auctioneer.auctioneer import Auctioneer
+from iso_exchange.api.v1 import allocation_pb2, auction_pb2, event_pb2, order_pb2, spot_pb2
+from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.auctioneer.work import Failed
 from iso_exchange.audit.bundle import BundleKind
 from iso_exchange.audit.export import export
@@ -196,6 +197,7 @@ async def test_a_spot_market_from_its_opening_to_the_audit(
         assert Result.NOT_CHECKABLE in {step.result for step in report.steps}
         await last_runs(clients[0], clients[1], monkeypatch)
         await settle(exchange, *clients)
+        await check_allocation(exchange, clients[0])
         await check_bundles(exchange, tmp_path)
 
 
@@ -235,7 +237,7 @@ def config_key(directory: Path) -> bytes:
     return load_or_create(directory / "data" / "secrets").service_key.public
 
 
-async def no_result(_: Auctioneer, auction: Auction) -> Failed:
+async def no_result(_: SpotAuctioneer, auction: Auction) -> Failed:
     """A worker that finds nothing."""
     return Failed(reason=f"no solution of {auction.spec.auction_id}")
 
@@ -282,6 +284,21 @@ async def first_runs(market: Market) -> None:
     assert (position.order_id, position.chip_count) == ("gang", 48)
     assert (position.start_time.seconds, position.end_time.seconds) == (at(0), at(2))
     assert await market.other.positions("spot") == ()
+    # 48 of 64 chips: an alarm at once, for everybody to read, and for the operator's stream.
+    state = market.exchange.sequencer.state
+    await until(lambda: bool(state.allocations["spot"].records))
+    (alarm,) = await market.other.allocations("spot", with_pools=True)
+    assert not alarm.hourly
+    assert alarm.level == allocation_pb2.ALLOCATION_LEVEL_MAJOR_OUTAGE
+    assert (alarm.awarded_chip_seconds, alarm.in_service_chip_seconds) == (48 * STEP, 64 * STEP)
+    assert [(item.reason, item.idle_chip_seconds) for item in alarm.pools[0].idle] == [
+        ("NO_DEMAND", 16 * STEP)
+    ]
+    async for update in market.operator.watch(kinds=(event_pb2.EVENT_KIND_ALLOCATION,)):
+        (event,) = update.events
+        assert (event.auction_id, event.chip_count) == (f"spot/{at(0)}", 16)
+        assert event.description.startswith("MAJOR_OUTAGE: 75.00 % of the chips in service")
+        break
     (price,) = await market.other.run_prices("spot")
     # Two dollars to the supplier, fifty cents to the town, a cent to the operator.
     assert price.interruptible_uncounted_micro_usd_per_chip_hour == 2_510_000
@@ -316,7 +333,7 @@ async def last_runs(operator: Client, buyer: Client, monkeypatch: pytest.MonkeyP
     assert opened.state == spot_pb2.SPOT_MARKET_STATE_OPEN
     assert opened.published_run_count == 3
     with monkeypatch.context() as patched:
-        patched.setattr(Auctioneer, "_result", no_result)
+        patched.setattr(SpotAuctioneer, "_cleared", no_result)
         await operator.advance_time(at(3))
     renewed = (await buyer.runs("spot", limit=1))[0]
     assert (renewed.start_time.seconds, renewed.renewed) == (at(3), True)
@@ -339,12 +356,40 @@ async def settle(exchange: Exchange, operator: Client, buyer: Client, meter: Cli
         (item.start_time.seconds, item.end_time.seconds) for item in await buyer.statements()
     }
     assert periods == {(day, day + 86_400)}
+    for item in await buyer.statements():
+        whole = await buyer.statement(item.statement_id)
+        assert sum(int(line.amount) for line in whole.lines) == (
+            int(item.closing_amount) - int(item.opening_amount)
+        )
+        # The state keeps no lines of a market's; its document has them.
+        assert len(whole.lines) == item.line_count > 0
     totals = await operator.community_totals()
     # The first interval is read too late and is a gap; then 48 chips of the gang, and of the
     # spike 16 for one interval and 40 for two.
     delivered = (48 + 16 + 40 * 2) * STEP
     surcharge = sum(item.surcharge_micro_usd for item in totals)
     assert 0 <= surcharge - delivered * 500_000 // 3_600 <= 3, "rounded once per interval"
+
+
+async def check_allocation(exchange: Exchange, operator: Client) -> None:
+    """The hour is on record when it is settled: awarded and metered beside each other."""
+    kept = exchange.sequencer.state.allocations["spot"]
+    await until(lambda: any(record.hourly for record in kept.records))
+    hour, alarm = await operator.allocations("spot")
+    assert (hour.hourly, alarm.hourly) == (True, False)
+    assert hour.run_count == 4
+    # A gang of 48, then with 16 of the spike, then 40 of it twice.
+    awarded = (48 + 64 + 40 + 40) * STEP
+    assert (hour.awarded_chip_seconds, hour.in_service_chip_seconds) == (awarded, 4 * 64 * STEP)
+    # The first interval was read too late.
+    assert hour.delivered_chip_seconds == awarded - 48 * STEP
+    assert hour.level == allocation_pb2.ALLOCATION_LEVEL_MAJOR_OUTAGE
+    assert sum(item.idle_chip_seconds for item in hour.idle) == 4 * 64 * STEP - awarded
+    assert not kept.runs
+    metered = REGISTRY.get_sample_value(
+        "iso_allocation_ratio", {"market": "spot", "measure": "metered"}
+    )
+    assert metered == (awarded - 48 * STEP) / (4 * 64 * STEP)
 
 
 async def check_bundles(exchange: Exchange, directory: Path) -> None:

@@ -247,11 +247,7 @@ FUNCTIONS = {"changes", "clamp_min", "histogram_quantile", "increase", "rate", "
 PROMQL_WORDS = (
     FUNCTIONS
     | {"and", "by", "ignoring"}
-    | {"code", "finding", "job", "le"}
-    | {
-        "method",
-        "status",
-    }
+    | {"code", "finding", "job", "le", "market", "measure", "method", "reason", "status"}
 )
 
 

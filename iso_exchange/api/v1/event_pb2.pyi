@@ -54,6 +54,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """An hour is disputed, or a dispute was decided."""
     EVENT_KIND_NOTICE_WITHDRAWN: _EventKind.ValueType  # 12
     """To the buyer: chips that had a notice go on after all."""
+    EVENT_KIND_ALLOCATION: _EventKind.ValueType  # 20
+    """To the operator: a spot market's allocation crossed a threshold, or is back above it."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened."""
@@ -84,6 +86,8 @@ EVENT_KIND_DISPUTE: EventKind.ValueType  # 11
 """An hour is disputed, or a dispute was decided."""
 EVENT_KIND_NOTICE_WITHDRAWN: EventKind.ValueType  # 12
 """To the buyer: chips that had a notice go on after all."""
+EVENT_KIND_ALLOCATION: EventKind.ValueType  # 20
+"""To the operator: a spot market's allocation crossed a threshold, or is back above it."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _AcknowledgementKind:

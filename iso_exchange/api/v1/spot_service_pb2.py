@@ -23,70 +23,71 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from iso_exchange.api.v1 import allocation_pb2 as iso__exchange_dot_api_dot_v1_dot_allocation__pb2
 from iso_exchange.api.v1 import price_pb2 as iso__exchange_dot_api_dot_v1_dot_price__pb2
 from iso_exchange.api.v1 import receipt_pb2 as iso__exchange_dot_api_dot_v1_dot_receipt__pb2
 from iso_exchange.api.v1 import spot_pb2 as iso__exchange_dot_api_dot_v1_dot_spot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&iso_exchange/api/v1/spot_service.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fiso_exchange/api/v1/price.proto\x1a!iso_exchange/api/v1/receipt.proto\x1a\x1eiso_exchange/api/v1/spot.proto\"?\n\x14GetSeedAnchorRequest\x12\x11\n\tmarket_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63hain_length\x18\x02 \x01(\x03\"A\n\x15GetSeedAnchorResponse\x12\x13\n\x0bseed_anchor\x18\x01 \x01(\x0c\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"=\n\x15OpenSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"x\n\x16OpenSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"=\n\x15HaltSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"x\n\x16HaltSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"?\n\x17ResumeSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"z\n\x18ResumeSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\">\n\x16\x43loseSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"y\n\x17\x43loseSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"?\n\x16ListSpotMarketsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\"y\n\x17ListSpotMarketsResponse\x12\x30\n\x07markets\x18\x01 \x03(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xa9\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x10ListRunsResponse\x12*\n\x04runs\x18\x01 \x03(\x0b\x32\x1c.iso_exchange.api.v1.SpotRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xbf\x01\n\x14ListRunPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07pool_id\x18\x06 \x01(\t\"q\n\x15ListRunPricesResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"b\n\x14ListPositionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\"{\n\x15ListPositionsResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.iso_exchange.api.v1.SpotPosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"N\n\x12ListNoticesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\"u\n\x13ListNoticesResponse\x12\x30\n\x07notices\x18\x01 \x03(\x0b\x32\x1f.iso_exchange.api.v1.SpotNotice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"9\n\x11SetWebhookRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"C\n\x12SetWebhookResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\":\n\x12ReturnHoursRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"z\n\x13ReturnHoursResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12\x34\n\x0bhour_return\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.HourReturn\"N\n\x12ListReturnsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\"x\n\x13ListReturnsResponse\x12\x33\n\x07returns\x18\x01 \x03(\x0b\x32\".iso_exchange.api.v1.ReturnedHours\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\x32\xc6\n\n\x0bSpotService\x12\x66\n\rGetSeedAnchor\x12).iso_exchange.api.v1.GetSeedAnchorRequest\x1a*.iso_exchange.api.v1.GetSeedAnchorResponse\x12i\n\x0eOpenSpotMarket\x12*.iso_exchange.api.v1.OpenSpotMarketRequest\x1a+.iso_exchange.api.v1.OpenSpotMarketResponse\x12i\n\x0eHaltSpotMarket\x12*.iso_exchange.api.v1.HaltSpotMarketRequest\x1a+.iso_exchange.api.v1.HaltSpotMarketResponse\x12o\n\x10ResumeSpotMarket\x12,.iso_exchange.api.v1.ResumeSpotMarketRequest\x1a-.iso_exchange.api.v1.ResumeSpotMarketResponse\x12l\n\x0f\x43loseSpotMarket\x12+.iso_exchange.api.v1.CloseSpotMarketRequest\x1a,.iso_exchange.api.v1.CloseSpotMarketResponse\x12l\n\x0fListSpotMarkets\x12+.iso_exchange.api.v1.ListSpotMarketsRequest\x1a,.iso_exchange.api.v1.ListSpotMarketsResponse\x12W\n\x08ListRuns\x12$.iso_exchange.api.v1.ListRunsRequest\x1a%.iso_exchange.api.v1.ListRunsResponse\x12\x66\n\rListRunPrices\x12).iso_exchange.api.v1.ListRunPricesRequest\x1a*.iso_exchange.api.v1.ListRunPricesResponse\x12\x66\n\rListPositions\x12).iso_exchange.api.v1.ListPositionsRequest\x1a*.iso_exchange.api.v1.ListPositionsResponse\x12`\n\x0bListNotices\x12\'.iso_exchange.api.v1.ListNoticesRequest\x1a(.iso_exchange.api.v1.ListNoticesResponse\x12`\n\x0bReturnHours\x12\'.iso_exchange.api.v1.ReturnHoursRequest\x1a(.iso_exchange.api.v1.ReturnHoursResponse\x12`\n\x0bListReturns\x12\'.iso_exchange.api.v1.ListReturnsRequest\x1a(.iso_exchange.api.v1.ListReturnsResponse\x12]\n\nSetWebhook\x12&.iso_exchange.api.v1.SetWebhookRequest\x1a\'.iso_exchange.api.v1.SetWebhookResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&iso_exchange/api/v1/spot_service.proto\x12\x13iso_exchange.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$iso_exchange/api/v1/allocation.proto\x1a\x1fiso_exchange/api/v1/price.proto\x1a!iso_exchange/api/v1/receipt.proto\x1a\x1eiso_exchange/api/v1/spot.proto\"?\n\x14GetSeedAnchorRequest\x12\x11\n\tmarket_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63hain_length\x18\x02 \x01(\x03\"A\n\x15GetSeedAnchorResponse\x12\x13\n\x0bseed_anchor\x18\x01 \x01(\x0c\x12\x13\n\x0bledger_size\x18\x02 \x01(\x03\"=\n\x15OpenSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"x\n\x16OpenSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"=\n\x15HaltSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"x\n\x16HaltSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"?\n\x17ResumeSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"z\n\x18ResumeSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\">\n\x16\x43loseSpotMarketRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"y\n\x17\x43loseSpotMarketResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12/\n\x06market\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\"?\n\x16ListSpotMarketsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\"y\n\x17ListSpotMarketsResponse\x12\x30\n\x07markets\x18\x01 \x03(\x0b\x32\x1f.iso_exchange.api.v1.SpotMarket\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xa9\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x10ListRunsResponse\x12*\n\x04runs\x18\x01 \x03(\x0b\x32\x1c.iso_exchange.api.v1.SpotRun\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"\xbf\x01\n\x14ListRunPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07pool_id\x18\x06 \x01(\t\"q\n\x15ListRunPricesResponse\x12*\n\x06prices\x18\x01 \x03(\x0b\x32\x1a.iso_exchange.api.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"b\n\x14ListPositionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\x12\x10\n\x08order_id\x18\x04 \x01(\t\"{\n\x15ListPositionsResponse\x12\x34\n\tpositions\x18\x01 \x03(\x0b\x32!.iso_exchange.api.v1.SpotPosition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"N\n\x12ListNoticesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\"u\n\x13ListNoticesResponse\x12\x30\n\x07notices\x18\x01 \x03(\x0b\x32\x1f.iso_exchange.api.v1.SpotNotice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\"9\n\x11SetWebhookRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"C\n\x12SetWebhookResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\":\n\x12ReturnHoursRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\"z\n\x13ReturnHoursResponse\x12-\n\x07receipt\x18\x01 \x01(\x0b\x32\x1c.iso_exchange.api.v1.Receipt\x12\x34\n\x0bhour_return\x18\x02 \x01(\x0b\x32\x1f.iso_exchange.api.v1.HourReturn\"N\n\x12ListReturnsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x03\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tmarket_id\x18\x03 \x01(\t\"x\n\x13ListReturnsResponse\x12\x33\n\x07returns\x18\x01 \x03(\x0b\x32\".iso_exchange.api.v1.ReturnedHours\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\x32\xb4\x0b\n\x0bSpotService\x12\x66\n\rGetSeedAnchor\x12).iso_exchange.api.v1.GetSeedAnchorRequest\x1a*.iso_exchange.api.v1.GetSeedAnchorResponse\x12i\n\x0eOpenSpotMarket\x12*.iso_exchange.api.v1.OpenSpotMarketRequest\x1a+.iso_exchange.api.v1.OpenSpotMarketResponse\x12i\n\x0eHaltSpotMarket\x12*.iso_exchange.api.v1.HaltSpotMarketRequest\x1a+.iso_exchange.api.v1.HaltSpotMarketResponse\x12o\n\x10ResumeSpotMarket\x12,.iso_exchange.api.v1.ResumeSpotMarketRequest\x1a-.iso_exchange.api.v1.ResumeSpotMarketResponse\x12l\n\x0f\x43loseSpotMarket\x12+.iso_exchange.api.v1.CloseSpotMarketRequest\x1a,.iso_exchange.api.v1.CloseSpotMarketResponse\x12l\n\x0fListSpotMarkets\x12+.iso_exchange.api.v1.ListSpotMarketsRequest\x1a,.iso_exchange.api.v1.ListSpotMarketsResponse\x12W\n\x08ListRuns\x12$.iso_exchange.api.v1.ListRunsRequest\x1a%.iso_exchange.api.v1.ListRunsResponse\x12\x66\n\rListRunPrices\x12).iso_exchange.api.v1.ListRunPricesRequest\x1a*.iso_exchange.api.v1.ListRunPricesResponse\x12\x66\n\rListPositions\x12).iso_exchange.api.v1.ListPositionsRequest\x1a*.iso_exchange.api.v1.ListPositionsResponse\x12`\n\x0bListNotices\x12\'.iso_exchange.api.v1.ListNoticesRequest\x1a(.iso_exchange.api.v1.ListNoticesResponse\x12l\n\x0fListAllocations\x12+.iso_exchange.api.v1.ListAllocationsRequest\x1a,.iso_exchange.api.v1.ListAllocationsResponse\x12`\n\x0bReturnHours\x12\'.iso_exchange.api.v1.ReturnHoursRequest\x1a(.iso_exchange.api.v1.ReturnHoursResponse\x12`\n\x0bListReturns\x12\'.iso_exchange.api.v1.ListReturnsRequest\x1a(.iso_exchange.api.v1.ListReturnsResponse\x12]\n\nSetWebhook\x12&.iso_exchange.api.v1.SetWebhookRequest\x1a\'.iso_exchange.api.v1.SetWebhookResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'iso_exchange.api.v1.spot_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSEEDANCHORREQUEST']._serialized_start=196
-  _globals['_GETSEEDANCHORREQUEST']._serialized_end=259
-  _globals['_GETSEEDANCHORRESPONSE']._serialized_start=261
-  _globals['_GETSEEDANCHORRESPONSE']._serialized_end=326
-  _globals['_OPENSPOTMARKETREQUEST']._serialized_start=328
-  _globals['_OPENSPOTMARKETREQUEST']._serialized_end=389
-  _globals['_OPENSPOTMARKETRESPONSE']._serialized_start=391
-  _globals['_OPENSPOTMARKETRESPONSE']._serialized_end=511
-  _globals['_HALTSPOTMARKETREQUEST']._serialized_start=513
-  _globals['_HALTSPOTMARKETREQUEST']._serialized_end=574
-  _globals['_HALTSPOTMARKETRESPONSE']._serialized_start=576
-  _globals['_HALTSPOTMARKETRESPONSE']._serialized_end=696
-  _globals['_RESUMESPOTMARKETREQUEST']._serialized_start=698
-  _globals['_RESUMESPOTMARKETREQUEST']._serialized_end=761
-  _globals['_RESUMESPOTMARKETRESPONSE']._serialized_start=763
-  _globals['_RESUMESPOTMARKETRESPONSE']._serialized_end=885
-  _globals['_CLOSESPOTMARKETREQUEST']._serialized_start=887
-  _globals['_CLOSESPOTMARKETREQUEST']._serialized_end=949
-  _globals['_CLOSESPOTMARKETRESPONSE']._serialized_start=951
-  _globals['_CLOSESPOTMARKETRESPONSE']._serialized_end=1072
-  _globals['_LISTSPOTMARKETSREQUEST']._serialized_start=1074
-  _globals['_LISTSPOTMARKETSREQUEST']._serialized_end=1137
-  _globals['_LISTSPOTMARKETSRESPONSE']._serialized_start=1139
-  _globals['_LISTSPOTMARKETSRESPONSE']._serialized_end=1260
-  _globals['_LISTRUNSREQUEST']._serialized_start=1263
-  _globals['_LISTRUNSREQUEST']._serialized_end=1432
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1434
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1542
-  _globals['_LISTRUNPRICESREQUEST']._serialized_start=1545
-  _globals['_LISTRUNPRICESREQUEST']._serialized_end=1736
-  _globals['_LISTRUNPRICESRESPONSE']._serialized_start=1738
-  _globals['_LISTRUNPRICESRESPONSE']._serialized_end=1851
-  _globals['_LISTPOSITIONSREQUEST']._serialized_start=1853
-  _globals['_LISTPOSITIONSREQUEST']._serialized_end=1951
-  _globals['_LISTPOSITIONSRESPONSE']._serialized_start=1953
-  _globals['_LISTPOSITIONSRESPONSE']._serialized_end=2076
-  _globals['_LISTNOTICESREQUEST']._serialized_start=2078
-  _globals['_LISTNOTICESREQUEST']._serialized_end=2156
-  _globals['_LISTNOTICESRESPONSE']._serialized_start=2158
-  _globals['_LISTNOTICESRESPONSE']._serialized_end=2275
-  _globals['_SETWEBHOOKREQUEST']._serialized_start=2277
-  _globals['_SETWEBHOOKREQUEST']._serialized_end=2334
-  _globals['_SETWEBHOOKRESPONSE']._serialized_start=2336
-  _globals['_SETWEBHOOKRESPONSE']._serialized_end=2403
-  _globals['_RETURNHOURSREQUEST']._serialized_start=2405
-  _globals['_RETURNHOURSREQUEST']._serialized_end=2463
-  _globals['_RETURNHOURSRESPONSE']._serialized_start=2465
-  _globals['_RETURNHOURSRESPONSE']._serialized_end=2587
-  _globals['_LISTRETURNSREQUEST']._serialized_start=2589
-  _globals['_LISTRETURNSREQUEST']._serialized_end=2667
-  _globals['_LISTRETURNSRESPONSE']._serialized_start=2669
-  _globals['_LISTRETURNSRESPONSE']._serialized_end=2789
-  _globals['_SPOTSERVICE']._serialized_start=2792
-  _globals['_SPOTSERVICE']._serialized_end=4142
+  _globals['_GETSEEDANCHORREQUEST']._serialized_start=234
+  _globals['_GETSEEDANCHORREQUEST']._serialized_end=297
+  _globals['_GETSEEDANCHORRESPONSE']._serialized_start=299
+  _globals['_GETSEEDANCHORRESPONSE']._serialized_end=364
+  _globals['_OPENSPOTMARKETREQUEST']._serialized_start=366
+  _globals['_OPENSPOTMARKETREQUEST']._serialized_end=427
+  _globals['_OPENSPOTMARKETRESPONSE']._serialized_start=429
+  _globals['_OPENSPOTMARKETRESPONSE']._serialized_end=549
+  _globals['_HALTSPOTMARKETREQUEST']._serialized_start=551
+  _globals['_HALTSPOTMARKETREQUEST']._serialized_end=612
+  _globals['_HALTSPOTMARKETRESPONSE']._serialized_start=614
+  _globals['_HALTSPOTMARKETRESPONSE']._serialized_end=734
+  _globals['_RESUMESPOTMARKETREQUEST']._serialized_start=736
+  _globals['_RESUMESPOTMARKETREQUEST']._serialized_end=799
+  _globals['_RESUMESPOTMARKETRESPONSE']._serialized_start=801
+  _globals['_RESUMESPOTMARKETRESPONSE']._serialized_end=923
+  _globals['_CLOSESPOTMARKETREQUEST']._serialized_start=925
+  _globals['_CLOSESPOTMARKETREQUEST']._serialized_end=987
+  _globals['_CLOSESPOTMARKETRESPONSE']._serialized_start=989
+  _globals['_CLOSESPOTMARKETRESPONSE']._serialized_end=1110
+  _globals['_LISTSPOTMARKETSREQUEST']._serialized_start=1112
+  _globals['_LISTSPOTMARKETSREQUEST']._serialized_end=1175
+  _globals['_LISTSPOTMARKETSRESPONSE']._serialized_start=1177
+  _globals['_LISTSPOTMARKETSRESPONSE']._serialized_end=1298
+  _globals['_LISTRUNSREQUEST']._serialized_start=1301
+  _globals['_LISTRUNSREQUEST']._serialized_end=1470
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1472
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1580
+  _globals['_LISTRUNPRICESREQUEST']._serialized_start=1583
+  _globals['_LISTRUNPRICESREQUEST']._serialized_end=1774
+  _globals['_LISTRUNPRICESRESPONSE']._serialized_start=1776
+  _globals['_LISTRUNPRICESRESPONSE']._serialized_end=1889
+  _globals['_LISTPOSITIONSREQUEST']._serialized_start=1891
+  _globals['_LISTPOSITIONSREQUEST']._serialized_end=1989
+  _globals['_LISTPOSITIONSRESPONSE']._serialized_start=1991
+  _globals['_LISTPOSITIONSRESPONSE']._serialized_end=2114
+  _globals['_LISTNOTICESREQUEST']._serialized_start=2116
+  _globals['_LISTNOTICESREQUEST']._serialized_end=2194
+  _globals['_LISTNOTICESRESPONSE']._serialized_start=2196
+  _globals['_LISTNOTICESRESPONSE']._serialized_end=2313
+  _globals['_SETWEBHOOKREQUEST']._serialized_start=2315
+  _globals['_SETWEBHOOKREQUEST']._serialized_end=2372
+  _globals['_SETWEBHOOKRESPONSE']._serialized_start=2374
+  _globals['_SETWEBHOOKRESPONSE']._serialized_end=2441
+  _globals['_RETURNHOURSREQUEST']._serialized_start=2443
+  _globals['_RETURNHOURSREQUEST']._serialized_end=2501
+  _globals['_RETURNHOURSRESPONSE']._serialized_start=2503
+  _globals['_RETURNHOURSRESPONSE']._serialized_end=2625
+  _globals['_LISTRETURNSREQUEST']._serialized_start=2627
+  _globals['_LISTRETURNSREQUEST']._serialized_end=2705
+  _globals['_LISTRETURNSRESPONSE']._serialized_start=2707
+  _globals['_LISTRETURNSRESPONSE']._serialized_end=2827
+  _globals['_SPOTSERVICE']._serialized_start=2830
+  _globals['_SPOTSERVICE']._serialized_end=4290
 # @@protoc_insertion_point(module_scope)

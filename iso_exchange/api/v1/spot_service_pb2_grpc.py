@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from iso_exchange.api.v1 import allocation_pb2 as iso__exchange_dot_api_dot_v1_dot_allocation__pb2
 from iso_exchange.api.v1 import spot_service_pb2 as iso__exchange_dot_api_dot_v1_dot_spot__service__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -86,6 +87,11 @@ class SpotServiceStub:
                 '/iso_exchange.api.v1.SpotService/ListNotices',
                 request_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
                 response_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
+                _registered_method=True)
+        self.ListAllocations = channel.unary_unary(
+                '/iso_exchange.api.v1.SpotService/ListAllocations',
+                request_serializer=iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsRequest.SerializeToString,
+                response_deserializer=iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsResponse.FromString,
                 _registered_method=True)
         self.ReturnHours = channel.unary_unary(
                 '/iso_exchange.api.v1.SpotService/ReturnHours',
@@ -181,6 +187,14 @@ class SpotServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAllocations(self, request, context):
+        """Lists how much of a market's capacity carried work and what held the rest idle, by the hour and where the alarm
+        changed its level, latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReturnHours(self, request, context):
         """Gives hours of an own contract back: runs sell them, and their prices are earned. FAILED_PRECONDITION unless the
         contract's auction is published and not settled, NOT_FOUND when there is no such contract.
@@ -256,6 +270,11 @@ def add_SpotServiceServicer_to_server(servicer, server):
                     servicer.ListNotices,
                     request_deserializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.FromString,
                     response_serializer=iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.SerializeToString,
+            ),
+            'ListAllocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAllocations,
+                    request_deserializer=iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsRequest.FromString,
+                    response_serializer=iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsResponse.SerializeToString,
             ),
             'ReturnHours': grpc.unary_unary_rpc_method_handler(
                     servicer.ReturnHours,
@@ -546,6 +565,33 @@ class SpotService:
             '/iso_exchange.api.v1.SpotService/ListNotices',
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesRequest.SerializeToString,
             iso__exchange_dot_api_dot_v1_dot_spot__service__pb2.ListNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAllocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iso_exchange.api.v1.SpotService/ListAllocations',
+            iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsRequest.SerializeToString,
+            iso__exchange_dot_api_dot_v1_dot_allocation__pb2.ListAllocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

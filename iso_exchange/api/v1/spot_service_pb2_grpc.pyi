@@ -5,6 +5,7 @@ The spot market and what it binds."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from iso_exchange.api.v1 import allocation_pb2 as _allocation_pb2
 from iso_exchange.api.v1 import spot_service_pb2 as _spot_service_pb2
 import abc as _abc_1
 
@@ -41,6 +42,10 @@ class SpotServiceStub:
     """Lists own positions that are not over, by order, pool and start."""
     ListNotices: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ListNoticesRequest, _spot_service_pb2.ListNoticesResponse]
     """Lists notices in force for own orders, by deadline."""
+    ListAllocations: _aio.UnaryUnaryMultiCallable[_allocation_pb2.ListAllocationsRequest, _allocation_pb2.ListAllocationsResponse]
+    """Lists how much of a market's capacity carried work and what held the rest idle, by the hour and where the alarm
+    changed its level, latest first.
+    """
     ReturnHours: _aio.UnaryUnaryMultiCallable[_spot_service_pb2.ReturnHoursRequest, _spot_service_pb2.ReturnHoursResponse]
     """Gives hours of an own contract back: runs sell them, and their prices are earned. FAILED_PRECONDITION unless the
     contract's auction is published and not settled, NOT_FOUND when there is no such contract.
@@ -139,6 +144,16 @@ class SpotServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_spot_service_pb2.ListNoticesRequest, _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]],
     ) -> _abc.Awaitable[_spot_service_pb2.ListNoticesResponse]:
         """Lists notices in force for own orders, by deadline."""
+
+    @_abc_1.abstractmethod
+    def ListAllocations(
+        self,
+        request: _allocation_pb2.ListAllocationsRequest,
+        context: _aio.ServicerContext[_allocation_pb2.ListAllocationsRequest, _abc.Awaitable[_allocation_pb2.ListAllocationsResponse]],
+    ) -> _abc.Awaitable[_allocation_pb2.ListAllocationsResponse]:
+        """Lists how much of a market's capacity carried work and what held the rest idle, by the hour and where the alarm
+        changed its level, latest first.
+        """
 
     @_abc_1.abstractmethod
     def ReturnHours(

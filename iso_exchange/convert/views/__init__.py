@@ -64,6 +64,7 @@ from iso_exchange.convert.views.settlement import (
     transfer_view,
 )
 from iso_exchange.convert.views.spot import (
+    allocation_view,
     market_view,
     notice_view,
     position_views,
@@ -76,6 +77,7 @@ __all__ = [
     "Stage",
     "Surroundings",
     "Viewer",
+    "allocation_view",
     "auction_prices",
     "auction_view",
     "award_view",

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from iso_exchange.api.v1 import entitlement_pb2, spot_pb2
+from iso_exchange.api.v1 import allocation_pb2, entitlement_pb2, spot_pb2
 from iso_exchange.commands import Notice
 from iso_exchange.convert.fields import timestamp
 from iso_exchange.convert.spot import write_spot_market
 from iso_exchange.convert.views.auctions import AUCTION_STATES
+from iso_exchange.sequencer.allocation import Level, PoolAllocation
 from iso_exchange.sequencer.spot_market import MarketState, Returned, RunRecord, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
+from iso_exchange.spot_commands import ReportAllocation
 
 MARKET_STATES: Final[dict[MarketState, spot_pb2.SpotMarketState.ValueType]] = {
     MarketState.OPEN: spot_pb2.SPOT_MARKET_STATE_OPEN,
     MarketState.HALTED: spot_pb2.SPOT_MARKET_STATE_HALTED,
     MarketState.CLOSED: spot_pb2.SPOT_MARKET_STATE_CLOSED,
+}
+
+ALLOCATION_LEVELS: Final[dict[Level, allocation_pb2.AllocationLevel.ValueType]] = {
+    Level.NORMAL: allocation_pb2.ALLOCATION_LEVEL_NORMAL,
+    Level.WARNING: allocation_pb2.ALLOCATION_LEVEL_WARNING,
+    Level.MAJOR_OUTAGE: allocation_pb2.ALLOCATION_LEVEL_MAJOR_OUTAGE,
 }
 
 
@@ -115,4 +123,46 @@ def notice_view(notice: Notice) -> spot_pb2.SpotNotice:
         run_start_time=timestamp(notice.run_start),
         reason=notice.reason,
         responsible=notice.responsible,
+    )
+
+
+def allocation_view(
+    record: ReportAllocation, pools: tuple[PoolAllocation, ...]
+) -> allocation_pb2.Allocation:
+    """A record of a market's allocation.
+
+    Args:
+        record: The log's.
+        pools: To list with it; empty for none.
+    """
+    return allocation_pb2.Allocation(
+        start_time=timestamp(record.interval.start),
+        end_time=timestamp(record.interval.end),
+        hourly=record.hourly,
+        run_count=record.run_count,
+        level=ALLOCATION_LEVELS[Level(record.level)],
+        capacity_chip_seconds=record.capacity,
+        in_service_chip_seconds=record.in_service,
+        awarded_chip_seconds=record.awarded,
+        delivered_chip_seconds=max(0, record.delivered),
+        idle=[
+            allocation_pb2.IdleShare(reason=item.reason, idle_chip_seconds=item.quantity)
+            for item in record.idle
+        ],
+        allocation_sha256=bytes.fromhex(record.allocation_sha256),
+        pools=[
+            allocation_pb2.PoolAllocation(
+                pool_id=row.pool_id,
+                capacity_chip_seconds=row.capacity,
+                awarded_chip_seconds=row.awarded,
+                delivered_chip_seconds=max(0, row.delivered),
+                idle=[
+                    allocation_pb2.IdleShare(
+                        reason=share.reason.value, idle_chip_seconds=share.quantity
+                    )
+                    for share in row.idle
+                ],
+            )
+            for row in pools
+        ],
     )

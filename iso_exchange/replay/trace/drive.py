@@ -93,12 +93,16 @@ class Replay:
     Attributes:
         base_curtailed: Node-intervals of base load that were not there outside its own pool's
             failures.
+        firm_lost: Node-intervals of firm work that meters found down.
+        incidents: What became of incidents, for people.
         prices: By start of the interval.
     """
 
     hours: dict[int, Hour] = field(default_factory=dict)
     base_curtailed: int = 0
     base_chip_hours: int = 0
+    firm_lost: int = 0
+    incidents: list[str] = field(default_factory=list)
     notices: int = 0
     reclaimed: int = 0
     prices: dict[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
@@ -129,7 +133,7 @@ async def drive(
     arrivals = _Arrivals(jobs)
     posted: dict[str, dict[str, Wish]] = {name: {} for name in labs}
     in_service = {pool.pool_id: pool.nodes for pool in layout.pools}
-    done = dict.fromkeys(labs, 0)
+    counted = {name: Counted.of(lab) for name, lab in labs.items()}
     broken: dict[str, int] = {}
     for start_s in range(0, end_s, INTERVAL_S):
         gate_s = start_s - GATE_LEAD_S
@@ -171,13 +175,41 @@ async def drive(
             _fail(labs, failure.pool_id, failure.rank)
         for name, lab in labs.items():
             lab.advance(start_s + INTERVAL_S)
-            hour.running += lab.chip_seconds - done[name]
-            done[name] = lab.chip_seconds
+            counts = Counted.of(lab)
+            counted[name].book(hour, counts)
+            counted[name] = counts
         broken = {pool.pool_id: pool.nodes - in_service[pool.pool_id] for pool in layout.pools}
     replay.base_curtailed += await market.deliver(end_s - INTERVAL_S, broken)
     if base is not None:
         replay.base_chip_hours = base.chip_hours
     return replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Chip-seconds that a lab has counted so far."""
+
+    running: int
+    restarts: int
+    part: int
+    empty: int
+
+    @classmethod
+    def of(cls, lab: AnyLab) -> Counted:
+        """As it stands."""
+        return cls(
+            running=lab.chip_seconds,
+            restarts=lab.restart_chip_seconds,
+            part=lab.idle.part,
+            empty=lab.idle.empty,
+        )
+
+    def book(self, hour: Hour, later: Counted) -> None:
+        """Add what came between to an hour."""
+        hour.running += later.running - self.running
+        hour.restarted += later.restarts - self.restarts
+        hour.part += later.part - self.part
+        hour.empty += later.empty - self.empty
 
 
 class _Arrivals:

@@ -65,7 +65,8 @@ def read_curves(data_dir: Path) -> dict[str, Curve]:
     if missing:
         raise DataError("BAD_HEADER", str(path), 0, f"columns are missing: {', '.join(missing)}")
     minutes = table["time"].to_numpy().astype("datetime64[m]").astype(np.int64)
-    names = np.array(table["vc"].to_pylist())
+    # Participants have lower-case names; clusters that differ by case alone would lack minutes.
+    names = np.array([str(name).lower() for name in table["vc"].to_pylist()])
     first, count = int(minutes.min()), int(minutes.max() - minutes.min()) + 1
     running, pending, big, waiting = (
         table[name].to_numpy().astype(np.int64) for name in _COLUMNS[2:]

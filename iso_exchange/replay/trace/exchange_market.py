@@ -15,6 +15,7 @@ from typing import Final
 
 from clearing.types import Cover, Eligibility, Interval, ServiceClass, Step
 from clearing.units import (
+    SECONDS_PER_HOUR,
     Chips,
     ChipSeconds,
     MicroUsd,
@@ -32,7 +33,6 @@ from iso_exchange.commands import (
     BlockBidTerms,
     CancelOrder,
     Command,
-    OrderTerms,
     StepBidTerms,
     SubmitOrder,
     SubmitReadings,
@@ -45,6 +45,8 @@ from iso_exchange.replay.trace.setup import MARKET_ID, Calendar
 from settlement.types import MeterBatch, Reading
 
 POLL_S: Final = 0.003
+POLL_SHARE: Final = 0.05
+"""A run is asked for again after this share of the time that it took already."""
 RUN_SECONDS_MAX: Final = 60
 TICK: Final = 1_000
 
@@ -55,11 +57,24 @@ class MarketError(RuntimeError):
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """A lab's open order: what it asked for last, under which identifier and revision."""
+    """A lab's open order: what it asked for last, under which identifier and revision.
+
+    Attributes:
+        began_s: Of a gang that runs: when it began, else None.
+        length_s: Of a gang: time that its order asks for.
+    """
 
     order_id: str
     revision: int
     wish: Wish
+    began_s: int | None = None
+    length_s: int = 0
+
+    def is_enough(self, wish: Wish, now_s: int) -> bool:
+        """Whether the order as it stands serves a wish; a gang that restarted may need longer."""
+        if wish.gang and wish.running:
+            return self.began_s is None or now_s + wish.work_s <= self.began_s + self.length_s
+        return self.wish == wish
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +117,7 @@ class ExchangeMarket:
         self._asks = asks
         self._policies = policies
         self._end_s = end_s
+        self._outgoing: dict[str, list[Command]] = {}
         self._standing: dict[str, dict[str, Standing]] = {name: {} for name in policies}
         self._names: dict[str, tuple[str, str]] = {}
         self._count = 0
@@ -117,6 +133,10 @@ class ExchangeMarket:
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
         )
         self.clock = Clock()
+        self.silent: frozenset[str] = frozenset()
+        """Pools whose meters send nothing."""
+        self.firm_lost = 0
+        """Node-intervals of firm work that meters found down."""
         self.refused: list[Refused] = []
 
     async def open(self) -> None:
@@ -125,8 +145,7 @@ class ExchangeMarket:
             await self._offer(pool, pool.nodes, 0)
 
     async def post(self, lab: str, wishes: Sequence[Wish]) -> None:
-        """Amend, add and withdraw a lab's standing bids."""
-        began = time.perf_counter()
+        """Amend, add and withdraw a lab's standing bids; they are sent with the next gate."""
         standing = self._standing[lab]
         commands: list[Command] = []
         wanted = {wish.key: wish for wish in wishes}
@@ -138,7 +157,7 @@ class ExchangeMarket:
         commands.extend(self._cancel(lab, standing.pop(key)) for key in over)
         for key, wish in wanted.items():
             known = standing.get(key)
-            if known is not None and (known.wish == wish or (wish.gang and wish.running)):
+            if known is not None and known.is_enough(wish, self._now_s + INTERVAL_S):
                 known.wish = wish
                 continue
             if known is None:
@@ -150,10 +169,17 @@ class ExchangeMarket:
             known.wish, known.revision = wish, known.revision + 1
             commands.append(self._bid(lab, known))
         if commands:
-            for answer in await self._clients[lab].send_many(commands):
-                if isinstance(answer, Refused):
-                    self.refused.append(answer)
-        self.clock.add("orders", began)
+            self._outgoing.setdefault(lab, []).extend(commands)
+
+    async def _send(self) -> None:
+        """What every lab wants to change, at once: they share a commit."""
+        outgoing, self._outgoing = self._outgoing, {}
+        answers = await asyncio.gather(
+            *(self._clients[lab].send_many(commands) for lab, commands in outgoing.items())
+        )
+        self.refused.extend(
+            answer for some in answers for answer in some if isinstance(answer, Refused)
+        )
 
     async def supply(self, pool_id: str, nodes: int) -> None:
         """A supplier offers what is in service from now on."""
@@ -163,6 +189,8 @@ class ExchangeMarket:
     async def clear(self, start_s: int) -> Cleared:
         """Move the clock to the gate, wait for the result, then to the interval."""
         began = time.perf_counter()
+        await self._send()
+        began = self.clock.add("orders", began)
         await self._operator.advance_time(self._calendar.at(start_s - GATE_LEAD_S))
         await self._await_published(start_s)
         began = self.clock.add("run", began)
@@ -198,6 +226,14 @@ class ExchangeMarket:
         self.clock.add("meters", began)
         return missing
 
+    async def deliver_rest(self, end_s: int) -> None:
+        """The market is closed: what its last runs bound beyond the end is delivered as well."""
+        while self._delivering:
+            await self.deliver(end_s, {})
+            end_s += INTERVAL_S
+            moment = self._calendar.at(end_s)
+            self._delivering = _reaching(self._delivering, moment)
+
     # Within -----------------------------------------------------------------------------
 
     async def _contracts_of(self, start_s: int) -> dict[str, list[contract_pb2.Contract]]:
@@ -207,11 +243,7 @@ class ExchangeMarket:
             self._delivering.extend(
                 await self._clients[supplier_id].contracts(auction_id=f"{MARKET_ID}/{moment}")
             )
-        self._delivering = [
-            contract
-            for contract in self._delivering
-            if any(hour.end_time.seconds > moment for hour in contract.hours)
-        ]
+        self._delivering = _reaching(self._delivering, moment)
         by_pool: dict[str, list[contract_pb2.Contract]] = defaultdict(list)
         for contract in self._delivering:
             by_pool[contract.pool_id].append(contract)
@@ -251,30 +283,41 @@ class ExchangeMarket:
             auction_id=MARKET_ID,
             participant_id=lab,
             revision=standing.revision,
-            terms=self._terms(lab, wish),
+            terms=self._gang(lab, standing) if wish.gang else self._steps(lab, wish),
         )
 
-    def _terms(self, lab: str, wish: Wish) -> OrderTerms:
-        conditions = BidConditions(
+    def _conditions(self, lab: str, wish: Wish) -> BidConditions:
+        return BidConditions(
             where=Eligibility(pool_ids=(wish.pool_id,)) if wish.pool_id else self._everywhere,
             service_class=ServiceClass.FIRM if wish.firm else ServiceClass.INTERRUPTIBLE,
             cover=Cover.NODE if wish.firm else Cover.NONE,
             notice_s=Seconds(0 if wish.firm else self._policies[lab].notice_s),
         )
+
+    def _gang(self, lab: str, standing: Standing) -> BlockBidTerms:
+        wish, next_s = standing.wish, self._now_s + INTERVAL_S
+        first_s = next_s if standing.began_s is None else standing.began_s
+        last_s = self._end_s - INTERVAL_S if standing.began_s is None else first_s
+        seconds = -(-(next_s + wish.work_s - first_s) // INTERVAL_S) * INTERVAL_S
+        standing.length_s = seconds
+        limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
+        chips = Chips(wish.nodes * CHIPS_PER_NODE)
+        lost = chips * self._policies[lab].restart_s * limit // SECONDS_PER_HOUR
+        return BlockBidTerms(
+            conditions=self._conditions(lab, wish),
+            earliest_start=self._calendar.at(first_s),
+            latest_start=self._calendar.at(last_s),
+            duration_s=Seconds(seconds),
+            chips=chips,
+            limit_price=limit,
+            min_fill_ppm=Ppm(1_000_000),
+            restart_cost=MicroUsd(lost),
+        )
+
+    def _steps(self, lab: str, wish: Wish) -> StepBidTerms:
         limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
         first_s = self._now_s + INTERVAL_S
         chips = Chips(wish.nodes * CHIPS_PER_NODE)
-        if wish.gang:
-            return BlockBidTerms(
-                conditions=conditions,
-                earliest_start=self._calendar.at(first_s),
-                latest_start=self._calendar.at(self._end_s - INTERVAL_S),
-                duration_s=Seconds(-(-wish.work_s // INTERVAL_S) * INTERVAL_S),
-                chips=chips,
-                limit_price=limit,
-                min_fill_ppm=Ppm(1_000_000),
-                restart_cost=MicroUsd(limit // 12),
-            )
         # Nodes that another of its orders is bound to for one more interval are not bought twice.
         bound = self._bound_elsewhere(lab, wish)
         segments = []
@@ -284,7 +327,7 @@ class ExchangeMarket:
                 segments.append(self._segment(first_s, first_s + INTERVAL_S, limit, fewer))
             first_s += INTERVAL_S
         segments.append(self._segment(first_s, self._end_s, limit, chips))
-        return StepBidTerms(conditions=conditions, segments=tuple(segments))
+        return StepBidTerms(conditions=self._conditions(lab, wish), segments=tuple(segments))
 
     def _segment(
         self, start_s: int, end_s: int, limit: MicroUsdPerChipHour, chips: Chips
@@ -305,14 +348,15 @@ class ExchangeMarket:
         )
 
     async def _await_published(self, start_s: int) -> None:
-        deadline = time.monotonic() + RUN_SECONDS_MAX
+        began = time.monotonic()
+        deadline = began + RUN_SECONDS_MAX
         moment = self._calendar.at(start_s)
         published = (auction_pb2.AUCTION_STATE_PUBLISHED, auction_pb2.AUCTION_STATE_SETTLED)
         while time.monotonic() < deadline:
             runs = await self._operator.runs(MARKET_ID, start=moment, limit=1)
             if runs and runs[0].start_time.seconds == moment and runs[0].state in published:
                 return
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(max(POLL_S, POLL_SHARE * (time.monotonic() - began)))
         message = f"the run of second {start_s} was not published in {RUN_SECONDS_MAX} s"
         raise MarketError(message)
 
@@ -332,6 +376,7 @@ class ExchangeMarket:
                     bound[name] += item.chip_count // CHIPS_PER_NODE
                 if item.start_time.seconds <= moment < item.end_time.seconds:
                     _, key = self._names[item.order_id]
+                    self._note_start(lab, key, start_s)
                     keys[key][item.pool_id] += item.chip_count // CHIPS_PER_NODE
             found[lab] = {key: dict(pools) for key, pools in keys.items()}
             self._bound[lab] = bound
@@ -347,6 +392,12 @@ class ExchangeMarket:
                     )
                 )
         return found, told
+
+    def _note_start(self, lab: str, key: str, start_s: int) -> None:
+        """A gang that has chips for the first time has begun."""
+        standing = self._standing[lab].get(key)
+        if standing is not None and standing.wish.gang and standing.began_s is None:
+            standing.began_s = start_s
 
     async def _of_lab(
         self, lab: str
@@ -395,6 +446,7 @@ class ExchangeMarket:
             for _ in range(chips // CHIPS_PER_NODE):
                 down = node >= pool.nodes - failed
                 healthy_base += not down and contract.terms.service_class == _BASE
+                self.firm_lost += down and contract.terms.service_class == _FIRM
                 readings.append(
                     Reading(
                         contract_id=contract.contract_id,
@@ -405,6 +457,8 @@ class ExchangeMarket:
                     )
                 )
                 node += 1
+        if pool.pool_id in self.silent:
+            return healthy_base
         self._sequence[name] += 1
         await self._clients[name].send(
             SubmitReadings(
@@ -422,12 +476,24 @@ class ExchangeMarket:
 
 
 _BASE: Final = order_pb2.SERVICE_CLASS_BASE_LOAD
-_RANKS: Final = (_BASE, order_pb2.SERVICE_CLASS_FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
+_FIRM: Final = order_pb2.SERVICE_CLASS_FIRM
+_RANKS: Final = (_BASE, _FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
 
 
 def _precedence(contract: contract_pb2.Contract) -> tuple[int, str]:
     """Base load, firm, interruptible."""
     return _RANKS.index(contract.terms.service_class), contract.contract_id
+
+
+def _reaching(
+    contracts: Iterable[contract_pb2.Contract], moment: int
+) -> list[contract_pb2.Contract]:
+    """Contracts that deliver after a moment."""
+    return [
+        contract
+        for contract in contracts
+        if any(hour.end_time.seconds > moment for hour in contract.hours)
+    ]
 
 
 def _is_over(before: Wish, after: Wish) -> bool:

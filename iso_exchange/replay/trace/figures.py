@@ -32,7 +32,9 @@ class Hour:
 
     Attributes:
         start_s: Seconds since the trace began.
-        restarted: Run, but only to make up for restarts.
+        restarted: Run, or to be run, but only to make up for restarts of that hour.
+        part: Held and idle, on nodes that ran something.
+        empty: Held and idle, on nodes that ran nothing.
         outage: Some of it was lost to a site outage.
     """
 
@@ -40,14 +42,20 @@ class Hour:
     in_service: int = 0
     running: int = 0
     awarded: int = 0
-    firm: int = 0
     restarted: int = 0
+    part: int = 0
+    empty: int = 0
     outage: bool = False
 
     @property
     def allocation(self) -> Fraction:
         """Share of what was in service that ran a job."""
         return Fraction(self.running, self.in_service) if self.in_service else Fraction(1)
+
+    @property
+    def unsold(self) -> int:
+        """In service and held by nobody; a held node that fails is one less until it is left."""
+        return self.in_service - self.running - self.part - self.empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,9 @@ class Figures:
         net: The same without what restarts cost.
         awarded: Chips of nodes held / in service.
         bound: Clairvoyant bound.
+        part: Idle chips of nodes that ran something / in service.
+        empty: Idle chips of held nodes that ran nothing / in service.
+        unsold: Chips that nobody held / in service.
     """
 
     regime: Regime
@@ -97,6 +108,9 @@ class Figures:
     net: Fraction
     awarded: Fraction
     bound: Fraction
+    part: Fraction
+    empty: Fraction
+    unsold: Fraction
     waiting: tuple[Waiting, ...]
     starved: int
     restarts: int
@@ -148,6 +162,9 @@ def figures_of(
         net=Fraction(running - sum(hour.restarted for hour in inside), service),
         awarded=Fraction(sum(hour.awarded for hour in inside), service),
         bound=bound,
+        part=Fraction(sum(hour.part for hour in inside), service),
+        empty=Fraction(sum(hour.empty for hour in inside), service),
+        unsold=Fraction(sum(hour.unsold for hour in inside), service),
         waiting=tuple(_waiting(measured, window)),
         starved=sum(_wait(run, window) > STARVING_S for run in gangs),
         restarts=sum(run.restarts for run in measured),

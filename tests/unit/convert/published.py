@@ -52,7 +52,7 @@ def cleared() -> tuple[World, c.CloseAuction]:
     world.must(closed)
     result = work(_job(world, auction))
     assert isinstance(result, Cleared), result
-    bodies = (result.book, result.outcome, result.assignment, result.postings)
+    bodies = (auction.written_book(), result.outcome, result.assignment, result.postings)
     book, outcome, assignment, postings = (hashlib.sha256(body) for body in bodies)
     accepted = world.apply(
         c.PublishResult(

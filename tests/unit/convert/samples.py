@@ -31,6 +31,7 @@ from clearing.units import (
     Watts,
 )
 from iso_exchange import commands as c
+from iso_exchange import credit_commands as k
 from iso_exchange import money_commands as m
 from iso_exchange.convert import command_from
 from iso_exchange.convert.bodies import CONVERTERS
@@ -324,6 +325,31 @@ COMMANDS: tuple[c.Command, ...] = (
         market_id="spot",
         segments=(c.ChipSegment(start=START, end=END, chips=Chips(8)),),
     ),
+    k.OpenCredits(
+        header=HEADER,
+        book_id="shared",
+        entitlement_id="base-1",
+        first_start=START,
+        interval_seconds=Seconds(3_600),
+        interval_count=24,
+        gate_lead_s=Seconds(600),
+        price_cap=MicroUsdPerChipHour(1_000_000_000),
+        tick=MicroUsdPerChipHour(1_000),
+        reserve_price=MicroUsdPerChipHour(2_000),
+    ),
+    k.CloseCredits(header=HEADER, book_id="shared", reason="the project is over"),
+    k.GrantCredits(header=HEADER, grant_id="g-1", team_id="vision", amount=5_000_000, expiry=END),
+    k.BidCredits(
+        header=HEADER,
+        bid_id="b-1",
+        book_id="shared",
+        start=START,
+        end=END,
+        chips=Chips(16),
+        limit_price=MicroUsdPerChipHour(30_000),
+        whole=True,
+    ),
+    k.CancelCreditBid(header=HEADER, book_id="shared", bid_id="b-1"),
 )
 SAMPLES: dict[type, c.Command] = {type(command): command for command in COMMANDS}
 

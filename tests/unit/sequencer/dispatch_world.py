@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 
 from clearing import codec
+from clearing.types import Cover, Interval
 from clearing.units import UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.dispatch_commands import (
@@ -13,8 +16,10 @@ from iso_exchange.dispatch_commands import (
     InstructionBatch,
     InstructionKind,
     ReceiptKind,
+    node_name,
 )
 from iso_exchange.sequencer.dispatch import batches, moment_of
+from iso_exchange.sequencer.dispatch_reclaim import calls
 from iso_exchange.sequencer.dispatch_state import Row
 from iso_exchange.sequencer.effects import Accepted
 from tests.unit.sequencer.spot_world import POOL, SPOT, STEP, market_of, opened, run_at
@@ -28,8 +33,16 @@ def at(place: int) -> int:
 
 
 def dispatched() -> World:
-    """A market whose suppliers are instructed."""
-    return opened(ready_within_s=READY)
+    """A market whose suppliers are instructed, and a second buyer."""
+    world = opened(ready_within_s=READY)
+    world.must(world.participant("other", c.Role.BUYER))
+    world.must(world.deposit("other", 1_000))
+    return world
+
+
+def of_other(world: World, order: c.SubmitOrder) -> c.SubmitOrder:
+    """The same order by the second buyer."""
+    return replace(order, header=world.header("other"), participant_id="other")
 
 
 def row_of(world: World, pool_id: str = POOL) -> Row:
@@ -89,6 +102,7 @@ def receipt(
     world: World,
     instruction: Instruction,
     *,
+    nodes: tuple[int, ...] = (),
     cannot: tuple[int, ...] = (),
     pool_id: str = POOL,
     until: int = 0,
@@ -100,7 +114,7 @@ def receipt(
         pool_id=pool_id,
         sequence=instruction.sequence,
         kind=kind,
-        nodes=cannot or instruction.nodes,
+        nodes=cannot or nodes or instruction.nodes,
         sealed_access=b"" if cannot else b"sealed",
         until=UnixSeconds(until),
         reason="no power" if cannot else "",
@@ -127,6 +141,51 @@ def time_out(world: World, pool_id: str = POOL) -> int:
             )
         )
     return len(due)
+
+
+def outage(world: World, *nodes: int, end: int, pool_id: str = POOL) -> None:
+    """Nodes of a pool, or all of it, are down from now on."""
+    world.must(
+        c.ReportOutage(
+            header=world.header("acme"),
+            outage_id=f"out-{world.requests}",
+            pool_id=pool_id,
+            interval=Interval(start=UnixSeconds(world.now), end=UnixSeconds(end)),
+            nodes=tuple(map(node_name, nodes)),
+            reason="a fault",
+        )
+    )
+
+
+def covered(order: c.SubmitOrder) -> c.SubmitOrder:
+    """The bid with NODE cover."""
+    assert isinstance(order.terms, (c.StepBidTerms, c.BlockBidTerms))
+    conditions = dataclasses.replace(order.terms.conditions, cover=Cover.NODE)
+    return dataclasses.replace(order, terms=dataclasses.replace(order.terms, conditions=conditions))
+
+
+def call_cover(world: World) -> list[c.Notice]:
+    """Give the notices that covered work needs now, as the dispatcher does."""
+    given: list[c.Notice] = []
+    market = market_of(world)
+    while True:
+        moment = moment_of(world.state, market, world.now)
+        assert moment is not None
+        due = calls(world.state, market, *moment)
+        if not due:
+            return given
+        (pool_id, participant_id), notices = next(iter(due.items()))
+        world.must(
+            c.GiveNotices(
+                header=world.header("exchange"),
+                run_id=market.run_id(moment[0]),
+                participant_id=participant_id,
+                notices=notices,
+                pool_id=pool_id,
+                at=moment[1],
+            )
+        )
+        given.extend(notices)
 
 
 class Supplier:
@@ -162,6 +221,3 @@ class Supplier:
                         assert item.carried == (node in self.serves)
                         assert node not in self.spare
                         self.serves[node] = item.load_id
-
-
-__all__ = ["READY", "Supplier", "at", "dispatched", "instruct", "market_of", "step"]

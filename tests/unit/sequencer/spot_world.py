@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -11,7 +12,9 @@ from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.auctioneer.work import Cleared, Job, work
 from iso_exchange.sequencer.effects import Accepted
+from iso_exchange.sequencer.spot_book import run_book
 from iso_exchange.sequencer.spot_market import SpotMarket
+from iso_exchange.sequencer.spot_parts import Parts
 from iso_exchange.sequencer.state import Auction
 from tests.unit.sequencer.world import FIRST, World, registered
 
@@ -136,6 +139,7 @@ def close(world: World, start: int) -> Auction:
     world.must(c.CloseRun(header=exchange, market_id=SPOT, start=UnixSeconds(start)))
     run = world.state.runs[f"{SPOT}/{start}"]
     assert run.frozen is not None
+    check_book(world, run)
     world.must(
         c.CloseAuction(
             header=exchange,
@@ -148,28 +152,37 @@ def close(world: World, start: int) -> Auction:
     return run
 
 
-def publish(world: World, run: Auction) -> Cleared:
-    """Clear a closed run, and publish what the worker says."""
+def check_book(world: World, run: Auction) -> None:
+    """What was remembered of earlier runs changes nothing: a book from scratch is the same."""
+    market = dataclasses.replace(market_of(world), parts=Parts())
+    again = run_book(world.state, market, run.spec.intervals[0].start)
+    assert run.book == again.book
+    assert run.gate is not None
+    assert run.gate.standing == again.standing
+    assert run.frozen == again.count_and_root()
+
+
+def job_of(world: World, run: Auction) -> Job:
+    """What the worker is given of a closed run."""
     state, market = world.state, market_of(world)
     assert run.book is not None
-    cleared = work(
-        Job(
-            book=run.book,
-            seed=seed(market.revealed_count + 1),
-            derates={name: record.derate_ppm for name, record in state.pools.items()},
-            precisions={
-                record.pool.chip_class: record.precision for record in state.pools.values()
-            },
-            nomination_suppliers={
-                name: item.supplier_id for name, item in state.entitlements.items()
-            },
-            order_holds={},
-            gate=run.gate,
-        )
+    return Job(
+        book=run.book,
+        seed=seed(market.revealed_count + 1),
+        derates={name: record.derate_ppm for name, record in state.pools.items()},
+        precisions={record.pool.chip_class: record.precision for record in state.pools.values()},
+        nomination_suppliers={name: item.supplier_id for name, item in state.entitlements.items()},
+        order_holds={},
+        gate=run.gate,
     )
+
+
+def publish(world: World, run: Auction) -> Cleared:
+    """Clear a closed run, and publish what the worker says."""
+    cleared = work(job_of(world, run))
     assert isinstance(cleared, Cleared), cleared
     documents = [
-        cleared.book,
+        run.written_book(),
         cleared.outcome,
         cleared.assignment,
         cleared.postings,

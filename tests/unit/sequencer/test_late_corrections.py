@@ -14,15 +14,25 @@ from clearing import codec
 from clearing.types import Interval
 from clearing.units import ChipSeconds, UnixSeconds
 from iso_exchange import commands as c
-from iso_exchange.money_commands import CorrectHour, CounterReading, DecideDispute, DisputeHour
+from iso_exchange.money_commands import (
+    CorrectHour,
+    CounterReading,
+    DecideDispute,
+    DisputeHour,
+    PublishSpot,
+)
 from iso_exchange.sequencer.after_auction import batches_of, month_of
-from iso_exchange.sequencer.deliveries import delivery_intervals
 from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code
+from iso_exchange.sequencer.spot_moves import cells_due
+from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, find_auction
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler import recomputation
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
+from settlement.postings.spot_holds import spot_postings
+from settlement.spot.result import SpotResult
 from settlement.types import Contract, MeterBatch, Postings, Reading
 from tests.unit.sequencer.spot_world import POOL, STEP, offer, opened, run_at, steps_terms
 from tests.unit.sequencer.world import FIRST, World, run_until_first_hour, span
@@ -83,6 +93,8 @@ def settled(world: World, auction: Auction, interval: Interval) -> SettledInterv
         table=table,
         pool_balance=state.books.balance(accounts.POOL).posted,
         earlier=recomputation.hours_of(state, auction),
+        results=auction.spot,
+        passed=passed_of(state),
     )
     documents = {bytes.fromhex(codec.digest(item)): codec.encode(item) for item in parts(done)}
     command = c.SettleHour(
@@ -96,6 +108,22 @@ def settled(world: World, auction: Auction, interval: Interval) -> SettledInterv
     answer = world.apply(command, documents)
     assert isinstance(answer, Accepted), answer
     return done
+
+
+def posted(world: World, auction: Auction, result: SpotResult) -> None:
+    """What a published run says of an interval of a day-ahead auction."""
+    assert auction.assignment is not None
+    found = (result, spot_postings(auction.assignment, result))
+    command = PublishSpot(
+        header=world.header("exchange"),
+        auction_id=auction.spec.auction_id,
+        interval=result.interval,
+        spot_sha256=codec.digest(found[0]),
+        postings_sha256=codec.digest(found[1]),
+    )
+    documents = {bytes.fromhex(codec.digest(item)): codec.encode(item) for item in found}
+    answer = world.apply(command, documents)
+    assert isinstance(answer, Accepted), answer
 
 
 def parts(done: SettledInterval) -> tuple[object, object]:
@@ -113,7 +141,10 @@ def after_everything() -> World:
     world.now = FIRST
     for place in range(12):
         world.must(read(world, HOUR + place * STEP, place + 1))
-    settled(world, world.state.auctions["before"], span(HOUR, FIRST))
+    before = world.state.auctions["before"]
+    for result in list(cells_due(world.state, before, world.now)):
+        posted(world, before, result)
+    settled(world, before, span(HOUR, FIRST))
     # The runs are not the last of their day: nothing holds them back.
     for place in (0, 1):
         run = find_auction(world.state, f"spot/{HOUR + place * STEP}")

@@ -92,7 +92,7 @@ def clear(world: World, auction: Auction) -> None:
         )
     )
     assert isinstance(found, Cleared), found
-    bodies = (found.book, found.outcome, found.assignment, found.postings)
+    bodies = (auction.written_book(), found.outcome, found.assignment, found.postings)
     digests = [hashlib.sha256(body) for body in bodies]
     result = world.apply(
         c.PublishResult(

@@ -61,6 +61,25 @@ def test_firm_steps_bind_interval_0_and_a_firm_block_its_whole_look_ahead() -> N
     assert positions(world, "gang") == dict.fromkeys(range(5), 16)
 
 
+def test_a_gang_worth_more_than_the_cap_does_not_take_what_is_bound() -> None:
+    world = opened()
+    offer(world)
+    world.must(steps_terms(world, "idle", chips=56))
+    run_at(world, at(0))
+    assert positions(world, "idle") == {0: 56, 1: 56}
+    world.must(world.deposit("lab", 10_000))
+    # Over an hour it is worth more than eight bound chips at the price cap, and awarded them.
+    world.must(gang_terms(world, "gang", limit=95 * USD, notice_s=None))
+    run = run_at(world, at(1))
+    assert run.outcome is not None
+    awards = {award.order_id: award for award in run.outcome.awards}
+    assert awards["gang"].first == 0
+    assert positions(world, "gang") == {}
+    assert positions(world, "idle") == {0: 56, 1: 56, 2: 48}
+    run_at(world, at(2))
+    assert positions(world, "gang") == dict.fromkeys(range(2, 14), 16)
+
+
 def test_a_notice_a_firm_spike_displaces_the_gang_at_the_end_of_its_notice() -> None:
     world = opened()
     offer(world)
