@@ -1,4 +1,4 @@
-"""The walk spares its checks the frequent commands: none that a check looks at is among them."""
+"""The walk spares its checks the frequent commands, and none that a check looks at."""
 
 from __future__ import annotations
 
