@@ -35,6 +35,7 @@ from iso_exchange.sequencer.state import (
     State,
     find_auction,
 )
+from iso_exchange.sequencer.strips import delivery_intervals
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -255,13 +256,6 @@ def _refuse_stale(
                 limit=str(now),
             )
     return None
-
-
-def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:
-    """Intervals that an auction delivers: all of its own, of a run those that it binds."""
-    if auction.market_id and auction.assignment is not None:
-        return auction.assignment.intervals
-    return auction.spec.intervals
 
 
 def statement_period(auction: Auction) -> Interval:
