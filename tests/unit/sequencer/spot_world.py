@@ -18,9 +18,7 @@ from iso_exchange.sequencer.spot_book import run_book
 from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.sequencer.spot_parts import Parts
 from iso_exchange.sequencer.state import Auction
-from iso_exchange.signer import make_document, read_back, with_value
-from settlement.assignment import Assignment
-from settlement.types import Postings
+from iso_exchange.signer import make_document, read_back, read_result, with_value
 from tests.unit.sequencer.world import FIRST, World, registered
 
 SPOT = "spot"
@@ -231,8 +229,7 @@ def values_of(cleared: Cleared) -> dict[bytes, object]:
     late = LateOutcome(book_sha256=cleared.book_sha256, seed=cleared.seed, body=cleared.outcome)
     written = (
         with_value(make_document("OUTCOME", cleared.outcome), late),
-        read_back("ASSIGNMENT", cleared.assignment, Assignment),
-        read_back("POSTINGS", cleared.postings, Postings),
+        *read_result(cleared.assignment, cleared.postings),
         read_back("STOPS", cleared.stops, Stops),
     )
     return {document.sha256: document.value for document in written}
