@@ -94,9 +94,10 @@ replay-italy: $(STAMP) ## Clear an Italian day-ahead book and compare with what 
 	$(BIN)/python -m iso_exchange.replay.italy $(or $(DATA),$(ISO_DATA_DIR)/italy_mgp) $(ARGS)
 
 # DAYS, and SPEED=max, the only speed: the clock is simulated and moves as soon as a run is over.
-replay: $(STAMP) ## Replay a real trace through the exchange (TRACE=itp|earth DATA=dir REGIME=light|balanced|saturated DAYS=n)
+replay: $(STAMP) ## Replay a real trace through the exchange (TRACE=itp|earth DATA=dir REGIME=light|balanced|saturated DAYS=n FAULTS=node,site,...)
 	$(BIN)/python -m iso_exchange.replay.trace.run --trace $(or $(TRACE),itp) --data $(or $(DATA),$(ISO_DATA_DIR)) \
-		--regime $(or $(REGIME),saturated) $(if $(DAYS),--days $(DAYS)) $(ARGS)
+		--regime $(or $(REGIME),saturated) $(if $(DAYS),--days $(DAYS)) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
 
 lock: $(STAMP) ## Recompile requirements.lock (ARGS="--upgrade" for newer versions)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \

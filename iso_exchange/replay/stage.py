@@ -50,6 +50,17 @@ class Stage:
         self._ports = (_free_port(), _free_port())
         self.identities = data / "identities"
 
+    @property
+    def data(self) -> Path:
+        """Working directory of the exchange."""
+        return self._data
+
+    @property
+    def exchange_pid(self) -> int:
+        """Process id of the exchange; another one after a restart."""
+        assert self._exchange is not None  # started
+        return self._exchange.pid
+
     async def start(self) -> None:
         """Start the exchange, and again whenever it ends."""
         self._exchange = await self._spawn_exchange()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clearing.errors import InvariantError
 from clearing.types import Interval
 from clearing.units import MicroUsd
@@ -334,7 +336,9 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
             message = f"payout of {issued.statement_id} refused: {applied}"
             raise InvariantError(message)
         transfers = applied
-    state.statements[command.statement_id] = issued
+    # A day of a market has thousands of lines for each account: the document has them.
+    kept = replace(issued, lines=()) if auction.market_id else issued
+    state.statements[command.statement_id] = kept
     auction.statements.add(command.statement_id)
     return Accepted(owners=(command.party_id,), transfers=transfers)
 

@@ -7,7 +7,7 @@ auctions sold for the hour, and work whose site is lost, in its backup pool.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from clearing.types import BlockBid, Cover, Interval, ServiceClass, StepBid
@@ -142,13 +142,15 @@ def load_of(state: State, contract: Contract) -> str:
     return contract.supplier_order_id if base else contract.order_id
 
 
-def contracts_of(state: State, start: int, loads: frozenset[str]) -> dict[str, list[str]]:
+def contracts_of(state: State, start: int) -> Mapping[str, list[str]]:
     """Contracts that deliver in an interval, by load; newest run first."""
+    known = state.dispatch.named
+    if known is not None and known[0] == start:
+        return known[1]
     found: dict[str, list[str]] = defaultdict(list)
     for contract in _delivering(state, start):
-        name = load_of(state, contract)
-        if name in loads:
-            found[name].append(contract.contract_id)
+        found[load_of(state, contract)].append(contract.contract_id)
+    state.dispatch.named = (start, found)
     return found
 
 

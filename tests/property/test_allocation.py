@@ -43,7 +43,7 @@ from tests.property.test_spot_runs import RUNS, made, trade
 from tests.unit.sequencer.spot_world import STEP, USD, close, market_of, publish
 from tests.unit.sequencer.world import FIRST, World
 
-SEEDS = 16
+SEEDS = 6
 
 
 def runs_of(seed: int) -> Iterator[tuple[World, Auction, tuple[PoolService, ...]]]:

@@ -93,12 +93,16 @@ class Replay:
     Attributes:
         base_curtailed: Node-intervals of base load that were not there outside its own pool's
             failures.
+        firm_lost: Node-intervals of firm work that meters found down.
+        incidents: What became of incidents, for people.
         prices: By start of the interval.
     """
 
     hours: dict[int, Hour] = field(default_factory=dict)
     base_curtailed: int = 0
     base_chip_hours: int = 0
+    firm_lost: int = 0
+    incidents: list[str] = field(default_factory=list)
     notices: int = 0
     reclaimed: int = 0
     prices: dict[int, Mapping[str, tuple[int, int]]] = field(default_factory=dict)

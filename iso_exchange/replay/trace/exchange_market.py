@@ -15,6 +15,7 @@ from typing import Final
 
 from clearing.types import Cover, Eligibility, Interval, ServiceClass, Step
 from clearing.units import (
+    SECONDS_PER_HOUR,
     Chips,
     ChipSeconds,
     MicroUsd,
@@ -132,6 +133,10 @@ class ExchangeMarket:
             chip_classes=tuple(sorted({pool.chip_class for pool in layout.pools}))
         )
         self.clock = Clock()
+        self.silent: frozenset[str] = frozenset()
+        """Pools whose meters send nothing."""
+        self.firm_lost = 0
+        """Node-intervals of firm work that meters found down."""
         self.refused: list[Refused] = []
 
     async def open(self) -> None:
@@ -296,15 +301,17 @@ class ExchangeMarket:
         seconds = -(-(next_s + wish.work_s - first_s) // INTERVAL_S) * INTERVAL_S
         standing.length_s = seconds
         limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
+        chips = Chips(wish.nodes * CHIPS_PER_NODE)
+        lost = chips * self._policies[lab].restart_s * limit // SECONDS_PER_HOUR
         return BlockBidTerms(
             conditions=self._conditions(lab, wish),
             earliest_start=self._calendar.at(first_s),
             latest_start=self._calendar.at(last_s),
             duration_s=Seconds(seconds),
-            chips=Chips(wish.nodes * CHIPS_PER_NODE),
+            chips=chips,
             limit_price=limit,
             min_fill_ppm=Ppm(1_000_000),
-            restart_cost=MicroUsd(limit // 12),
+            restart_cost=MicroUsd(lost),
         )
 
     def _steps(self, lab: str, wish: Wish) -> StepBidTerms:
@@ -439,6 +446,7 @@ class ExchangeMarket:
             for _ in range(chips // CHIPS_PER_NODE):
                 down = node >= pool.nodes - failed
                 healthy_base += not down and contract.terms.service_class == _BASE
+                self.firm_lost += down and contract.terms.service_class == _FIRM
                 readings.append(
                     Reading(
                         contract_id=contract.contract_id,
@@ -449,6 +457,8 @@ class ExchangeMarket:
                     )
                 )
                 node += 1
+        if pool.pool_id in self.silent:
+            return healthy_base
         self._sequence[name] += 1
         await self._clients[name].send(
             SubmitReadings(
@@ -466,7 +476,8 @@ class ExchangeMarket:
 
 
 _BASE: Final = order_pb2.SERVICE_CLASS_BASE_LOAD
-_RANKS: Final = (_BASE, order_pb2.SERVICE_CLASS_FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
+_FIRM: Final = order_pb2.SERVICE_CLASS_FIRM
+_RANKS: Final = (_BASE, _FIRM, order_pb2.SERVICE_CLASS_INTERRUPTIBLE)
 
 
 def _precedence(contract: contract_pb2.Contract) -> tuple[int, str]:

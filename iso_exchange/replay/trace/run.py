@@ -16,13 +16,12 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
 from clearing.units import MicroUsdPerChipHour, UnixSeconds
 from iso_exchange.audit.report import Report
@@ -39,7 +38,7 @@ from iso_exchange.replay.errors import DataError
 from iso_exchange.replay.stage import Stage, StageError
 from iso_exchange.replay.trace import faults, setup
 from iso_exchange.replay.trace.asks import asks_of
-from iso_exchange.replay.trace.base_load import base_plan
+from iso_exchange.replay.trace.base_load import Base, base_plan
 from iso_exchange.replay.trace.bound import fluid_bound
 from iso_exchange.replay.trace.drive import AnyLab, Replay, drive
 from iso_exchange.replay.trace.earth import (
@@ -49,9 +48,19 @@ from iso_exchange.replay.trace.earth import (
     read_curves,
 )
 from iso_exchange.replay.trace.exchange_market import ExchangeMarket, MarketError
-from iso_exchange.replay.trace.figures import Figures, Reach, figures_of, reaches, shown
+from iso_exchange.replay.trace.figures import Reach, figures_of, reaches
+from iso_exchange.replay.trace.incidents import (
+    FLOOD_ORDERS,
+    OPERATOR_ID,
+    Incident,
+    Kind,
+    Log,
+    draw,
+    parse,
+)
 from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout, layout_of
-from iso_exchange.replay.trace.page import Money, Summary, duration, page, usd
+from iso_exchange.replay.trace.page import Money, Summary, page
+from iso_exchange.replay.trace.printout import print_summary
 from iso_exchange.replay.trace.regime import (
     DAY_S,
     FIRM_SHARE,
@@ -61,6 +70,7 @@ from iso_exchange.replay.trace.regime import (
     window_of,
 )
 from iso_exchange.replay.trace.silo import silo_curves, silo_queue
+from iso_exchange.replay.trace.troubled import TroubledMarket
 from iso_exchange.replay.traces import (
     SILO_PERCENT,
     TRACE_DAYS,
@@ -101,6 +111,7 @@ class Options:
     out: Path
     seed: int
     faults: bool
+    kinds: frozenset[Kind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,10 @@ class Plan:
     asks: Mapping[str, MicroUsdPerChipHour]
     faults: faults.Faults
     policies: Mapping[str, Policy]
+    incidents: tuple[Incident, ...] = ()
+    flood_orders: int = FLOOD_ORDERS
+    base: Base = field(default_factory=dict)
+    """Base load of day 0, which has no past to take it from."""
 
     @property
     def jobs(self) -> Sequence[tuple[str, Job]]:
@@ -144,6 +159,7 @@ class TraceReplay(Stage):
         self._options = options
         self._plan = plan
         self._clients: dict[str, Client] = {}
+        self.incidents = Log()
 
     async def run(self) -> Played:
         """Play the whole trace.
@@ -170,15 +186,28 @@ class TraceReplay(Stage):
                 )
                 await market.open()
                 labs = plan.labs()
+                troubled = TroubledMarket(
+                    market=market,
+                    stage=self,
+                    clients={**self._clients, OPERATOR_ID: operator},
+                    calendar=calendar,
+                    layout=plan.layout,
+                    faults=plan.faults,
+                    incidents=plan.incidents,
+                    flood_orders=plan.flood_orders,
+                )
+                self.incidents = troubled.log
+                days = _Days(self, calendar, labs, market)
+                await days.begin(plan.base)
                 began = time.perf_counter()
                 replay = await drive(
-                    market,
+                    troubled,
                     plan.layout,
                     labs,
                     plan.jobs,
                     plan.faults,
                     plan.demand.window.end_s,
-                    base=_Days(self, calendar, labs, market),
+                    base=days,
                 )
                 spent = {**market.clock.spent, "all": time.perf_counter() - began}
                 if market.refused:
@@ -187,6 +216,9 @@ class TraceReplay(Stage):
                 await operator.send(setup.closing(calendar, end_s))
                 await market.deliver_rest(end_s)
                 await self._await_settled(operator)
+                replay.firm_lost = market.firm_lost
+                await troubled.sum_up()
+                replay.incidents.extend(troubled.log.lines)
                 vkey = load_exchange(self.identities / "operator").log_vkey
             began = time.perf_counter()
             report, state = await self._audit(vkey)
@@ -232,9 +264,16 @@ class TraceReplay(Stage):
             if isinstance(answer, Refused):
                 raise answer
 
-    async def entitle(self, calendar: setup.Calendar, day: int) -> Mapping[str, Mapping[str, int]]:
-        """Register the base load of a day, signed by both sides."""
-        plan = base_plan(self._plan.hourly, self._plan.layout, day)
+    async def entitle(
+        self, calendar: setup.Calendar, day: int, plan: Base | None = None
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Register the base load of a day, signed by both sides.
+
+        Args:
+            plan: None for what the days before make of it.
+        """
+        if plan is None:
+            plan = base_plan(self._plan.hourly, self._plan.layout, day)
         for command in setup.entitlements(calendar, plan, self._plan.layout, day, BASE_PRICE):
             cosigner = self._clients[command.supplier_id].identity.signing_key
             await self._clients[command.holder_id].send(command, cosigners=[cosigner])
@@ -287,6 +326,11 @@ class _Days:
         self._plans: dict[int, Mapping[str, Mapping[str, int]]] = {}
         self.chip_hours = 0
 
+    async def begin(self, base: Base) -> None:
+        """Register base load of day 0 before it begins."""
+        if base:
+            self._plans[0] = await self._stage.entitle(self._calendar, 0, base)
+
     async def at(self, start_s: int) -> None:
         """Call at the start of every interval, after its run was published."""
         day, rest = divmod(start_s, DAY_S)
@@ -333,12 +377,18 @@ def prepare(options: Options) -> Plan:
     peaks = {name: percentile(row[first:], SILO_PERCENT) for name, row in hourly.items()}
     layout = layout_of(demand.capacity_chips, peaks)
     none = faults.Faults(failures=(), site_id="", outage_start_s=0, outage_end_s=0)
+    drawn = faults.draw(layout, options.days, seed=options.seed) if options.faults else none
+    found: tuple[Incident, ...] = ()
+    if options.kinds:
+        window = demand.window.start_s, demand.window.end_s
+        drawn, found = draw(options.kinds, drawn, layout, hourly, window)
     return Plan(
         demand=demand,
         layout=layout,
         hourly=hourly,
         asks=asks_of(options.data, layout, datetime.fromtimestamp(START, UTC)),
-        faults=faults.draw(layout, options.days, seed=options.seed) if options.faults else none,
+        faults=drawn,
+        incidents=found,
         policies={
             name: Policy(
                 firm_limit=FIRM_LIMIT,
@@ -431,73 +481,9 @@ def notes(plan: Plan, replay: Replay) -> list[str]:
         f"{len(plan.faults.failures)} nodes fail, 0.004 a node and day; each is repaired in 4 h.",
         f"Site lost for two hours: {plan.faults.site_id or 'none'}.",
         f"{replay.notices} notices for {replay.reclaimed} nodes.",
+        f"{replay.firm_lost} node-intervals of firm work were found down.",
+        *replay.incidents,
     ]
-
-
-def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]) -> None:
-    """What the terminal shows."""
-    figures = summary.figures
-    for note in summary.notes:
-        console.print(note)
-    table = Table(title=summary.title)
-    for column in ("", "grid", "silos"):
-        table.add_column(column, justify="left" if not column else "right")
-    silo_hours = sorted(summary.silo.hours)
-    low = sum(share < 0.94 for share in silo_hours)  # noqa: PLR2004 - 94 % is a major outage
-    rows = (
-        ("load", shown(figures.load), ""),
-        ("allocation, mean", shown(figures.mean), shown(summary.silo.allocation)),
-        ("worst hour outside outages", shown(figures.worst.allocation), f"{silo_hours[0]:.2%}"),
-        ("hours below 94 %", str(figures.low_hours), str(low)),
-        ("net of restarts", shown(figures.net), ""),
-        ("nodes awarded", shown(figures.awarded), ""),
-        ("idle: rest of a node in use", shown(figures.part), ""),
-        ("idle: held, nothing runs", shown(figures.empty), ""),
-        ("idle: held by nobody", shown(figures.unsold), ""),
-        ("clairvoyant bound", shown(figures.bound), ""),
-        ("ratio to it", shown(figures.mean / figures.bound), ""),
-        ("firm start, p50 / p99", _of_jobs(figures, _firm_start(figures)), ""),
-        ("gangs >= 16 chips that waited a day", _of_jobs(figures, str(figures.starved)), ""),
-        ("restarts", _of_jobs(figures, str(figures.restarts)), ""),
-    )
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    waits = Table(title="Waiting for the first start")
-    for column in ("jobs", "number", "not started", "p50", "p99"):
-        waits.add_column(column, justify="left" if column == "jobs" else "right")
-    for wait in figures.waiting:
-        kind = "firm" if wait.firm else "interruptible"
-        waits.add_row(
-            f"{kind} {wait.chips_min}-{min(wait.chips_max, 64)} chips",
-            str(wait.jobs),
-            str(wait.unstarted),
-            duration(wait.p50_s),
-            duration(wait.p99_s),
-        )
-    console.print(waits)
-    money = summary.money
-    console.print(
-        f"Buyers paid {usd(sum(money.paid.values()))}; suppliers earned "
-        f"{usd(sum(money.earned.values()))}; communities "
-        + ", ".join(f"{name} {usd(amount)}" for name, amount in money.communities.items())
-        + f"; operator's fee {usd(money.fee)}; stop-loss pool {usd(money.pool)}."
-    )
-    console.print(f"Ledger: {money.verified}")
-    phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
-    console.print(f"Wall time: {phases}")
-    for reach in summary.reaches:
-        verdict = "[green]PASS[/green]" if reach.met else "[red]MISS[/red]"
-        console.print(f"{verdict}  {reach.name}: wanted {reach.wanted}, got {reach.got}")
-
-
-def _of_jobs(figures: Figures, text: str) -> str:
-    """Figures of jobs; a trace of curves has none."""
-    return text if figures.waiting else "n/a"
-
-
-def _firm_start(figures: Figures) -> str:
-    return f"{figures.firm_p50_s} / {figures.firm_p99_s} s"
 
 
 def main() -> None:
@@ -543,6 +529,12 @@ def _parse() -> Options:
     parser.add_argument("--out", type=Path, default=None, help="page to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-faults", action="store_true")
+    parser.add_argument(
+        "--faults",
+        default="",
+        help="what goes wrong instead of the usual failures, with commas between: "
+        + ", ".join(kind.value for kind in Kind),
+    )
     arguments = parser.parse_args()
     named = os.environ.get("ISO_DATA_DIR")
     data = arguments.data or (Path(named) if named else None)
@@ -559,6 +551,7 @@ def _parse() -> Options:
         out=out,
         seed=arguments.seed,
         faults=not arguments.no_faults,
+        kinds=parse(arguments.faults),
     )
 
 
