@@ -74,8 +74,18 @@ def settle_interval(
 
     if moved:
         moves = moves_of(moved)
+        # Most contracts stand still, also where runs lend the hour their prices: the quick way.
+        touched = {contract_id for contract_id, _ in moves}
+        still = {
+            contract.contract_id: hour
+            for contract, hour in contract_hours(assignment, interval)
+            if contract.contract_id not in touched
+        }
         metered = [
-            metered_with_moves(contract, interval, readings, rate, moves) for contract in contracts
+            metered_with_moves(contract, interval, readings, rate, moves)
+            if (hour := still.get(contract.contract_id)) is None
+            else metered_hour(contract, hour, readings[contract.pool_id], rate)
+            for contract in contracts
         ]
     else:
         metered = [
