@@ -248,7 +248,7 @@ def _returned(state: State, start: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for market in state.markets.values():
         for record in market.returns.values():
-            found[record.contract_id] += record.chips_at(market.number(start))
+            found[record.contract_id] += market.given_up(record, market.number(start))
     return found
 
 
