@@ -39,7 +39,15 @@ from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.spot_commands import ReportAllocation
-from tests.unit.sequencer.spot_world import SPOT, STEP, market_terms, offer, run_at, steps_terms
+from tests.unit.sequencer.spot_world import (
+    SPOT,
+    STEP,
+    gang_terms,
+    market_terms,
+    offer,
+    run_at,
+    steps_terms,
+)
 from tests.unit.sequencer.test_late_corrections import settled
 from tests.unit.sequencer.world import FIRST, World, registered
 
@@ -298,6 +306,65 @@ def test_the_second_verifier_follows_the_alarm() -> None:
     assert "level of run" in followed(world, calm)
     assert "of its runs are" in followed(world, kept_back)
     assert "of its runs are" in followed(world, fuller)
+
+
+def spot_only() -> World:
+    world = registered()
+    del world.state.auctions["da-1"]
+    world.must(market_terms(world))
+    offer(world)
+    return world
+
+
+def row_of(world: World, run: Auction) -> tuple[int, dict[str, int]]:
+    """Chips awarded and idle in interval 0 of a run."""
+    start = run.spec.intervals[0].start
+    service = world.state.allocations[SPOT].runs[start].service
+    assert run.book is not None
+    assert run.outcome is not None
+    assert run.assignment is not None
+    (row,) = allocations(run.book, run.outcome, run.assignment, service)
+    return row.awarded // STEP, {share.reason.value: share.quantity // STEP for share in row.idle}
+
+
+def test_chips_wait_for_work_beside_them_that_runs_out_its_notice() -> None:
+    world = spot_only()
+    world.must(gang_terms(world, "runs", chips=48, notice_s=600))
+    assert row_of(world, run_at(world, FIRST)) == (48, {"NO_DEMAND": 16})
+    world.must(gang_terms(world, "waits", chips=64, notice_s=None, limit=9_000_000))
+    assert row_of(world, run_at(world, FIRST + STEP)) == (48, {"NOTICE_RUNNING": 16})
+    assert row_of(world, run_at(world, FIRST + 2 * STEP)) == (48, {"NOTICE_RUNNING": 16})
+    assert row_of(world, run_at(world, FIRST + 3 * STEP)) == (64, {})
+
+
+def test_work_whose_notice_could_not_be_kept_leaves_its_chips_idle() -> None:
+    world = spot_only()
+    later = FIRST + STEP
+    world.must(gang_terms(world, "later", notice_s=None, start=later, limit=9_000_000, chips=64))
+    world.must(steps_terms(world, "now", notice_s=300, chips=16))
+    assert row_of(world, run_at(world, FIRST)) == (0, {"NOTICE_RUNNING": 16, "NO_DEMAND": 48})
+
+
+def test_what_other_auctions_hold_and_what_is_down_or_kept_back() -> None:
+    world = registered()
+    world.must(market_terms(world))
+    world.must(world.offer(chips=16))  # still open: neither sold nor offered to the market
+    offer(world, chips=40)
+    world.must(steps_terms(world, "work", notice_s=None, chips=24))
+    world.must(
+        c.ReportOutage(
+            header=world.header("operator"),
+            outage_id="one",
+            pool_id="tx-1-h100",
+            interval=Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + 3_600)),
+            nodes=("n0003",),
+            reason="it is down",
+        )
+    )
+    assert row_of(world, run_at(world, FIRST)) == (
+        24,
+        {"OUTAGE": 8, "NOT_OFFERED": 16, "NO_DEMAND": 16},
+    )
 
 
 def test_a_row_has_no_more_awarded_than_chips_in_service() -> None:
