@@ -35,6 +35,7 @@ from clearing.explain import explain
 from clearing.families import Picks, picks_of
 from clearing.layout import Choice, Model, Settled
 from clearing.market import Flags
+from clearing.memory import Memory
 from clearing.model import build, with_runs
 from clearing.nodes import award_nodes
 from clearing.options import Options, read_options
@@ -87,8 +88,8 @@ def clear(
         seed: Tie seed; its SHA-256 was published as ``spec.seed_commitment``.
         phase: Told ``READ``, ``CHOOSE``, ``SETTLE``, ``PRICE``, ``NODES``, ``ACCOUNT``,
             ``CERTIFY`` and ``VERIFY`` as each begins.
-        session: Remembers orders that stand from one auction to the next; it saves time and
-            changes nothing else.
+        session: Remembers orders that stand from one auction to the next, which saves time and
+            changes nothing else; one that is ``warm`` begins large books with the last prices.
 
     Returns:
         An outcome that ``clearing.verify`` accepts.
@@ -108,12 +109,16 @@ def clear(
 def _clear(book: Book, seed: bytes, tell: Phase, session: Session | None) -> Outcome:
     tell("READ")
     book = canonical(book)
-    validate(book, None if session is None else session.unseen(book))
+    if session is None:
+        validate(book)
+    else:
+        validate(book, session.unseen(book), standing=session.stands(book))
     if seed_commitment(seed) != book.spec.seed_commitment:
         advice = "Reveal the seed whose SHA-256 was published before gate closure."
         raise BookError("SEED_MISMATCH", book.spec.auction_id, "seed_commitment", advice)
     digest = codec.digest(book) if session is None else session.digest(book)
-    run = _Run(book=book, digest=digest, seed=seed, tell=tell)
+    memory = None if session is None else session.memory
+    run = _Run(book=book, digest=digest, seed=seed, tell=tell, memory=memory)
     run.known()
     failure: Exception | None = None
     for approach in Approach:
@@ -151,6 +156,7 @@ class _Run:
     digest: str
     seed: bytes
     tell: Phase
+    memory: Memory | None = None
     read: _Read | None = None
 
     def known(self) -> _Read:
@@ -258,7 +264,7 @@ def _choices(run: _Run, approach: Approach) -> Iterator[Callable[[], _Priced]]:
     cuts: tuple[Choice, ...] = ()
     for _ in range(_CUTS_MOST):
         run.tell("CHOOSE")
-        choice = choose(run.known().model, spec, approach, cuts)
+        choice = choose(run.known().model, spec, approach, cuts, memory=run.memory)
         yield partial(_priced, run, choice)
         if not (choice.chosen.any() or choice.on.any()):
             return

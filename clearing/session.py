@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clearing import codec
+from clearing.memory import Memory
 from clearing.types import Book
 
 _ORDERS: Final = ("offers", "step_bids", "block_bids", "work_bids", "nominations")
@@ -44,12 +45,30 @@ class Session:
     """Orders of the last book, with their canonical text.
 
     For one auction at a time. Memory: the text of the last book.
+
+    Attributes:
+        memory: Prices that the next auction begins with, where the session is ``warm``.
     """
 
-    def __init__(self) -> None:
-        """Know nothing."""
+    def __init__(self, *, warm: bool = False) -> None:
+        """Know nothing.
+
+        Args:
+            warm: Begin the search of a large book with the prices of the auction before. Then the
+                outcome follows from the book, the seed and the auctions that the session cleared
+                before; without, from the book and the seed alone. It is verified all the same.
+        """
+        self.memory = Memory() if warm else None
         self._known: dict[int, _Known] = {}
         self._kept: dict[int, _Known] = {}
+        self._terms: object = None
+
+    def stands(self, book: Book) -> bool:
+        """Whether orders seen before were checked under the terms of this book."""
+        try:
+            return self._terms == _terms(book)
+        except (AttributeError, TypeError):
+            return False
 
     def unseen(self, book: Book) -> Book:
         """The book without the orders whose types were checked in an earlier auction."""
@@ -86,16 +105,23 @@ class Session:
         self._known, self._kept = self._kept, {}
         for known in self._known.values():
             known.checked = True
+        self._terms = _terms(book)
         return found
 
     def _write(self, values: Sequence[object]) -> list[str]:
         """Canonical texts, from memory where there is one."""
-        known, kept = self._known, self._kept
-        missing = [value for value in values if id(value) not in known]
-        for value, text in zip(missing, codec.texts(missing), strict=True):
-            known[id(value)] = _Known(value, text)
-        found = []
-        for value in values:
-            kept[id(value)] = one = known[id(value)]
-            found.append(one.text)
-        return found
+        known = self._known
+        found = [known.get(id(value)) for value in values]
+        missing = [value for value, one in zip(values, found, strict=True) if one is None]
+        new = map(_Known, missing, codec.texts(missing)) if missing else iter(())
+        every = [one or next(new) for one in found]
+        self._kept.update(zip(map(id, values), every, strict=True))
+        return [one.text for one in every]
+
+
+def _terms(book: Book) -> tuple[object, ...]:
+    """All of a book that the conditions of a single order depend on."""
+    spec = book.spec
+    lengths = tuple(interval.duration_s for interval in spec.intervals)
+    common = replace(spec, auction_id="", seed_commitment="", intervals=())
+    return book.sites, book.pools, book.links, common, lengths

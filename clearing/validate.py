@@ -51,9 +51,11 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from clearing.book import check_types
+from clearing.errors import BookError
 from clearing.types import Book
 from clearing.validation import bids, curves, families, grid, supply
 from clearing.validation.sheet import Sheet
@@ -93,17 +95,37 @@ _GUARDS: Final[tuple[Callable[[Sheet], None], ...]] = (
 )
 
 
-def validate(book: Book, unseen: Book | None = None) -> None:
+def validate(book: Book, unseen: Book | None = None, *, standing: bool = False) -> None:
     """Refuse a book that the engine does not clear.
 
     Args:
         book: Anything; what is no book is refused as well.
         unseen: The part of it whose types were not checked before; all of it where not given.
+        standing: The step bids that are not in ``unseen`` were in a book that was accepted, of the
+            same pools, sites and terms. Then only what they have to do with others is checked.
 
     Raises:
         BookError: with the first code of the module's table that applies.
     """
     check_types(book if unseen is None else unseen)
+    if standing and unseen is not None and _stands(book, replace(book, step_bids=unseen.step_bids)):
+        return
     sheet = Sheet(book)
     for guard in _GUARDS:
         guard(sheet)
+
+
+def _stands(book: Book, rest: Book) -> bool:
+    """Whether a book is accepted; where not, all of it is looked at for the first reason.
+
+    Step bids have to do with others in two ways: their number and their names.
+    """
+    try:
+        grid.check_count(Sheet(book))
+        grid.check_unique(Sheet(book))
+        sheet = Sheet(rest)
+        for guard in _GUARDS:
+            guard(sheet)
+    except BookError:
+        return False
+    return True

@@ -1078,8 +1078,8 @@ class Walk:
             demand(contract["contract_id"] not in self.contracts, "a contract stands twice")
             self.contracts[contract["contract_id"]] = contract
         self.document(body["postings_sha256"], f"award/{name}")
+        self.due[name] = len(assignment["intervals"])  # of a strip its hours
         if name in self.gates:
-            self.due[name] = len(assignment["intervals"])
             self.bind(name, canonical_json(book), assignment["contracts"])
         else:
             self.no_order_holds(name)

@@ -7,6 +7,7 @@ them ``n0000`` and so on, as meters do.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -16,6 +17,8 @@ from iso_exchange.header import Header
 
 NODE_PREFIX: Final = "n"
 NODE_DIGITS: Final = 4
+REQUEST_DIGITS: Final = 16
+"""Hex digits of a digest in a request id."""
 
 
 def node_name(node: int) -> str:
@@ -30,6 +33,12 @@ def node_number(name: str) -> int | None:
         return None
     number = int(digits)
     return number if node_name(number) == name else None
+
+
+def cover_request(run_id: str, pool_id: str, participant_id: str, at: int) -> str:
+    """Request id of the notices of a call of cover, within the length that is allowed."""
+    about = hashlib.sha256(f"{run_id} {pool_id} {participant_id} {at}".encode()).hexdigest()
+    return f"cover/{about[:REQUEST_DIGITS]}"
 
 
 class InstructionKind(Enum):

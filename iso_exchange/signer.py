@@ -133,6 +133,16 @@ def with_value(document: Document, value: object) -> Written:
     )
 
 
+def read_back(kind: str, body: bytes, type_: type[codec.T]) -> Written:
+    """A document that ``codec.encode`` wrote in another process of this exchange, with its value.
+
+    It is canonical, having been written here: ``codec.decode`` would write it once more to see.
+    """
+    with codec.collector_paused():
+        (value,) = codec.read([codec.parse(body)], type_)
+    return with_value(make_document(kind, body), value)
+
+
 def written(kind: str, value: object, *, owners: tuple[str, ...] = ()) -> Written:
     """Content-addressed document of a value: its canonical JSON."""
     return with_value(make_document(kind, codec.encode(value), owners=owners), value)

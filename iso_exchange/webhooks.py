@@ -22,12 +22,15 @@ from urllib.parse import SplitResult, urlsplit
 
 import structlog
 
+from clearing.types import Offer
 from iso_exchange.authority import command_of
 from iso_exchange.commands import GiveNotices
+from iso_exchange.dispatch_commands import cover_request
 from iso_exchange.gateway.journal import Journal
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.observability import metrics
 from iso_exchange.sequencer.sequencer import Sequencer
+from iso_exchange.sequencer.spot_market import COVER_CALLED
 from iso_exchange.services.errors import Refused
 from iso_exchange.signer import EXCHANGE_ID
 from settlement.storage.store import Entry, LedgerStore
@@ -82,10 +85,16 @@ class Webhooks:
                 task.cancel()
 
     def _in_force(self) -> Iterator[str]:
-        for market in self._sequencer.state.markets.values():
+        state = self._sequencer.state
+        for market in state.markets.values():
             for notice in market.notices.values():
                 run_id = market.run_id(notice.run_start)
-                yield f"notice/{run_id}/{notice.participant_id}"
+                bid = state.orders[notice.order_id].order
+                if notice.reason == COVER_CALLED and not isinstance(bid, Offer):
+                    at = notice.deadline - bid.notice_s
+                    yield cover_request(run_id, notice.pool_id, notice.participant_id, at)
+                else:
+                    yield f"notice/{run_id}/{notice.participant_id}"
 
     def _send(self, entry: Entry) -> None:
         command = command_of(entry.envelope)

@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from clearing.layout import Choice, Layout, Model, Settled
-from clearing.market import NONE, Flags, Integers
+from clearing.market import NONE, Flags, Integers, Product
 from clearing.pricing.narrowing import Face, bounded, with_conditions
 from clearing.program import INFINITY, Floats, Program
 from clearing.types import AuctionSpec
@@ -38,6 +38,8 @@ FILLED: Final = 1e-6
 
 LOOSELY_FILLED: Final = 1e-4
 """The same where a solver's noise leaves no valid price: it takes more fills to be at an end."""
+
+_SHORT_MAX: Final = 2**15 - 1
 
 TICK_DOLLARS: Final = TICK / MICRO_USD_PER_USD
 """US dollars per chip-hour of one tick."""
@@ -138,16 +140,58 @@ def open_face(
     slack = energy[~tight[model.layout.balance]]
     upper[slack] = floor
     face = bounded(lower, upper)
-    column, variable, paid = priced.entries(program, _divisible(model, choice, program))
+    divisible = _divisible(model, choice, program)
     at = settled.best
     low = np.where(at < program.upper - filled, program.objective, -INFINITY)
     high = np.where(at > program.lower + filled, program.objective, INFINITY)
+    _leave_out_implied(model, priced, low, high, divisible)
+    column, variable, paid = priced.entries(program, divisible)
     used = np.flatnonzero(np.bincount(column, minlength=low.size))
     position = np.full(low.size, NONE, dtype=np.int64)
     position[used] = np.arange(used.size)
     return priced, with_conditions(
         face, position[column], variable, paid, low[used], np.maximum(low, high)[used]
     )
+
+
+def _leave_out_implied(
+    model: Model, priced: Priced, low: Floats, high: Floats, columns: Flags
+) -> None:
+    """Drop arcs whose condition another one makes: that of the highest or lowest value alike.
+
+    Arcs of one place, product and backup pay the same, but for what their cell's limit is worth.
+
+    Args:
+        model: Where everything is in the program.
+        priced: Which cells' limits have a price.
+        low, high: Between what a column's payment must be.
+        columns: Columns with a condition; changed.
+    """
+    layout, demand = model.layout, model.market.demand
+    if demand.arc_cell.size == 0:
+        return
+    free = (layout.cell == NONE) | (priced.variable[layout.cell] == NONE)
+    free &= demand.work == NONE
+    arcs = np.flatnonzero(free[demand.arc_cell] & columns[layout.arc :][: demand.arc_cell.size])
+    product = demand.product[demand.arc_cell[arcs]]
+    backup = layout.slot_of_arc[arcs] + 1
+    slots = layout.slot_pool.size + 1
+    key = (demand.arc_place[arcs] * len(Product) + product) * slots + backup
+    if model.market.grid.places * len(Product) * slots < _SHORT_MAX:
+        # A stable sort of 16 bits is a radix sort.
+        key = key.astype(np.int16)
+    order = key.argsort(kind="stable")
+    ranked = layout.arc + arcs[order]
+    changes = np.concatenate(([True], key[order][1:] != key[order][:-1]))[: order.size]
+    begin = np.flatnonzero(changes)
+    columns[ranked] = False
+    if begin.size == 0:
+        return
+    of = changes.cumsum() - 1
+    for values, best in ((low, np.maximum), (high, np.minimum)):
+        reached = np.flatnonzero(values[ranked] == best.reduceat(values[ranked], begin)[of])
+        first = np.concatenate(([True], of[reached][1:] != of[reached][:-1]))
+        columns[ranked[reached[first]]] = True
 
 
 def _tight(settled: Settled, at_least: Flags, filled: float) -> Flags:

@@ -14,6 +14,7 @@ import numpy as np
 
 from clearing.errors import SolverError
 from clearing.layout import Choice, Model, Settled
+from clearing.memory import Memory
 from clearing.model import with_runs
 from clearing.search import exact
 from clearing.search.approach import Approach
@@ -51,6 +52,7 @@ def choose(
     approach: Approach = Approach.USUAL,
     cuts: tuple[Choice, ...] = (),
     before: Choice | None = None,
+    memory: Memory | None = None,
 ) -> Choice:
     """Choose alternatives and commitments for the largest welfare plus tie credit.
 
@@ -64,6 +66,7 @@ def choose(
         cuts: Earlier choices, none of which may be accepted again as a whole; with them a book
             is searched exactly whatever its size.
         before: What was chosen with fewer cuts, whose search goes on (and ends as its own).
+        memory: Prices of the auction before, where a large book is to begin with them.
 
     Raises:
         SolverError: no solution within the limits.
@@ -73,7 +76,7 @@ def choose(
         return exact.choose(everything, spec, approach, cuts, before=before)
     large = is_large(model)
     if approach is Approach.USUAL and (large or _is_plain(model)):
-        choice = _coordinate(model, spec)
+        choice = _coordinate(model, spec, memory if large else None)
         if large:
             return choice
         found = exact.choose(model, spec, start=choice)
@@ -94,8 +97,8 @@ def _is_plain(model: Model) -> bool:
     return binaries == alternatives > _BINARIES_MAX
 
 
-def _coordinate(model: Model, spec: AuctionSpec) -> Choice:
+def _coordinate(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Choice:
     # Compiled loops take a while to load; small books do without them.
     from clearing.search import coordinate  # noqa: PLC0415
 
-    return coordinate.choose(model, spec)
+    return coordinate.choose(model, spec, memory)

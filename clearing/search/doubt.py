@@ -84,28 +84,36 @@ def best_of(choices: Choices, reduced: Floats) -> Floats:
     return best
 
 
-def narrowed(program: Program, start: Start, open_: Flags) -> Program:
-    """The program with columns fixed that the guess puts at one bound beyond any doubt."""
-    choices = choices_of(program, start.choices)
+def narrowed(
+    program: Program, start: Start, choices: Choices, open_: Flags, band: float
+) -> Program:
+    """The program with columns fixed that the guess puts at one bound beyond any doubt.
+
+    Args:
+        program: The whole.
+        start: The guess.
+        choices: Entries of its rows of choice.
+        open_: Columns that could be anything.
+        band: As ``band_of`` says.
+    """
     guess = start.duals.copy()
     guess[choices.rows] = 0.0
     reduced = reduced_costs(program, guess)
-    doubt = _DOUBT * band_of(program, start, open_)
+    doubt = _DOUBT * band
     near = np.abs(reduced) <= doubt
     best = np.full(choices.rows.size, -np.inf)
     rest = reduced[choices.column] / choices.value
     np.maximum.at(best, choices.of, rest)
     rival = rest >= best[choices.of] - doubt
     rivals = np.bincount(choices.of[rival], minlength=choices.rows.size)
-    sure = (best < -doubt) | ((best > doubt) & (rivals == 1))
+    gains = best > doubt
+    sure = (best < -doubt) | (gains & (rivals == 1))
     near[choices.column] = rival & ~sure[choices.of]
-    alone = rival & (best > doubt)[choices.of] & sure[choices.of]
     above = (reduced > doubt) & np.isfinite(program.upper)
-    above[choices.column] = alone
+    above[choices.column] = rival & (gains & sure)[choices.of]
     near |= ~above & ~np.isfinite(program.lower)
     near[start.ties] = True
     held = np.where(above, program.upper, program.lower)
-    near &= open_
     far = open_ & ~near
     return replace(
         program,
@@ -114,41 +122,57 @@ def narrowed(program: Program, start: Start, open_: Flags) -> Program:
     )
 
 
-def price_far(program: Program, start: Start, near: Flags, values: Floats, duals: Floats) -> None:
-    """Set the duals of choices all of whose columns were fixed, in place."""
-    choices = choices_of(program, start.choices)
+def price_far(
+    program: Program, choices: Choices, near: Flags, values: Floats, duals: Floats
+) -> Floats:
+    """Set the duals of choices all of whose columns were fixed, in place.
+
+    Returns:
+        Reduced costs of all columns then.
+    """
     kept = np.zeros(choices.rows.size, dtype=np.bool_)
     kept[choices.of[near[choices.column]]] = True
     used = np.bincount(
-        choices.of,
-        weights=choices.value * values[choices.column],
-        minlength=choices.rows.size,
+        choices.of, weights=choices.value * values[choices.column], minlength=choices.rows.size
     )
     full = used >= program.row_upper[choices.rows] - FACE
     duals[choices.rows[~kept]] = 0.0
-    best = best_of(choices, reduced_costs(program, duals))
-    priced = ~kept & full
-    duals[choices.rows[priced]] = best[priced]
-
-
-def released(program: Program, start: Start, far: Flags, values: Floats, duals: Floats) -> Flags:
-    """Fixed columns that would gain by moving or are in a row that does not hold.
-
-    With them goes what fills the orders that they belong to.
-    """
     reduced = reduced_costs(program, duals)
-    found = (reduced > FACE) & (values < program.upper)
-    found |= (reduced < -FACE) & (values > program.lower)
-    found &= far
+    best = np.where(~kept & full, best_of(choices, reduced), 0.0)
+    duals[choices.rows] += best
+    # Each column is in one choice at most.
+    reduced[choices.column] -= choices.value * best[choices.of]
+    return reduced
+
+
+def released(
+    program: Program,
+    choices: Choices,
+    far: Flags,
+    values: Floats,
+    reduced: Floats,
+    band: float,
+) -> tuple[Flags, Flags]:
+    """Fixed columns that are not beyond doubt after all.
+
+    Returns:
+        Those that would gain by moving or are in a row that does not hold; with them what fills
+        the orders that they belong to, and those whose side the duals make doubtful.
+    """
+    wrong = (reduced > FACE) & (values < program.upper)
+    wrong |= (reduced < -FACE) & (values > program.lower)
     missed = missed_rows(program, values)
-    found[program.columns[missed[program.rows]]] = True
+    if missed.any():
+        wrong[program.columns[missed[program.rows]]] = True
+    wrong &= far
+    found = wrong.copy()
     if found.any():
-        choices = choices_of(program, start.choices)
         moved = np.zeros(choices.rows.size, dtype=np.bool_)
         moved[choices.of[found[choices.column]]] = True
         filling = values[choices.column] > program.lower[choices.column]
         found[choices.column[moved[choices.of] & filling]] = True
-    return found & far
+        found |= np.abs(reduced) <= band
+    return wrong, found & far
 
 
 def band_of(program: Program, start: Start, open_: Flags) -> float:

@@ -101,31 +101,29 @@ def solve_by_parts(program: Program, start: Start | None = None) -> Solution:
     open_ = program.lower < program.upper
     if start is None or int(open_.sum()) < _SIFTED_COLUMNS_MIN:
         state = _nothing_known(program, open_)
-        _converge(without(program, ~open_), open_, state)
+        _converge(without(program, ~open_), open_, state, complete=True)
         return _solution(program, state)
-    narrow = narrowed(program, start, open_)
+    choices, band = choices_of(program, start.choices), band_of(program, start, open_)
+    narrow = narrowed(program, start, choices, open_, band)
     near = narrow.lower < narrow.upper
     rest = without(narrow, ~near)
-    state = _guess(rest, start, near)
+    state = _guess(rest, start, near, band)
     while True:
-        try:
-            _converge(rest, near, state)
-        except SolverError:
-            if (near == open_).all():
-                raise
-            # The guess was no good.
-            narrow, near, rest = program, open_, without(program, ~open_)
-            state = _guess(rest, start, near)
-            continue
-        price_far(program, start, near, state.values, state.duals)
-        more = released(program, start, open_ & ~near, state.values, state.duals)
-        if not more.any():
+        complete = bool((near == open_).all())
+        lacking = _converge(rest, near, state, complete=complete)
+        reduced = price_far(program, choices, near, state.values, state.duals)
+        wrong, more = released(program, choices, open_ & ~near, state.values, reduced, band)
+        if not more.any() and not lacking:
             return _solution(program, state)
-        near = near | more
-        state.free |= more
-        state.stale |= more
-        lower = np.where(near, program.lower, narrow.lower)
-        narrow = replace(narrow, lower=lower, upper=np.where(near, program.upper, narrow.upper))
+        state.free |= wrong
+        state.stale |= wrong
+        # What lacks something although nobody is missing lacks it because of the guess.
+        near = near | more if more.any() else open_
+        narrow = replace(
+            narrow,
+            lower=np.where(near, program.lower, narrow.lower),
+            upper=np.where(near, program.upper, narrow.upper),
+        )
         rest = without(narrow, ~near)
         state.choices = choices_of(rest, start.choices)
 
@@ -148,19 +146,26 @@ def _nothing_known(program: Program, open_: Flags) -> _State:
     )
 
 
-def _converge(program: Program, open_: Flags, state: _State) -> None:
+def _converge(program: Program, open_: Flags, state: _State, *, complete: bool) -> bool:
     """Solve for open columns until no held one among them would gain by moving.
+
+    Returns:
+        Whether some row does not hold and no open column would help; never where ``complete``.
 
     Args:
         program: Without the columns that are fixed.
         open_: Columns that are not fixed.
         state: Where it stands; at the end its values and duals are those of the solution.
+        complete: No column is left out that could be anything.
+
+    Raises:
+        SolverError: infeasible, unbounded or numerically stuck.
     """
     dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
     apart = _APART
     while True:
         lacking = _solve_stale(program, state)
-        _pricechoices_of(program, state)
+        _price_choices(program, state)
         reduced = reduced_costs(program, state.duals)
         missed = missed_rows(program, state.values)
         wrong = _wrong(program, state, reduced) & open_
@@ -168,7 +173,7 @@ def _converge(program: Program, open_: Flags, state: _State) -> None:
         if state.ties.any() and (apart == 0 or not (wrong & ~state.ties).any()):
             if not wrong.any() and not missed.any():
                 state.ties[:] = False
-                return
+                return False
             _join(program, state, reduced, missed, wrong)
             continue
         if state.ties.any():
@@ -178,8 +183,8 @@ def _converge(program: Program, open_: Flags, state: _State) -> None:
             stuck = _stuck(program, state, missed)
             lacking |= bool(stuck.any())
             wrong |= stuck & (np.abs(reduced) <= state.reach) & open_
-            if not lacking and not more and not wrong.any():
-                return
+            if not more and not wrong.any() and not (lacking and complete):
+                return lacking
             if lacking and state.reach > dearest:
                 message = "INFEASIBLE linear program"
                 raise SolverError(message)
@@ -245,7 +250,7 @@ def _nearest_bound(program: Program) -> Floats:
     return found
 
 
-def _guess(program: Program, start: Start, open_: Flags) -> _State:
+def _guess(program: Program, start: Start, open_: Flags, band: float) -> _State:
     """Hold the columns that the guess puts clearly at one bound.
 
     The duals of rows that nobody is free in stay as guessed where the row binds.
@@ -254,7 +259,6 @@ def _guess(program: Program, start: Start, open_: Flags) -> _State:
     guess = start.duals.copy()
     guess[choices.rows] = 0.0
     reduced = reduced_costs(program, guess)
-    band = band_of(program, start, open_)
     best = best_of(choices, reduced)
     guess[choices.rows] = best
     # A column that loses to another of its order is out, one without a rival is in.
@@ -293,7 +297,7 @@ def _guess(program: Program, start: Start, open_: Flags) -> _State:
     )
 
 
-def _pricechoices_of(program: Program, state: _State) -> None:
+def _price_choices(program: Program, state: _State) -> None:
     """Set the duals of choices in which nobody is free."""
     choices = state.choices
     if choices.rows.size == 0:

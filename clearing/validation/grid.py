@@ -30,8 +30,8 @@ _RENT_PREFIX: Final = "rent:"
 """Marks a site's rent among the sources that fund a make-whole payment."""
 
 
-def check_sizes(sheet: Sheet) -> None:
-    """Refuse books that are larger than any market."""
+def check_count(sheet: Sheet) -> None:
+    """Refuse books of more intervals, places, sites or orders than any market."""
     book, name = sheet.book, sheet.spec.auction_id
     limited = (
         ("intervals", sheet.intervals, limits.MAX_INTERVALS, "intervals"),
@@ -43,6 +43,12 @@ def check_sizes(sheet: Sheet) -> None:
     for field, size, most, what in limited:
         if size > most:
             raise BookError("TOO_MANY", name, field, f"At most {most} {what}; got {size}.")
+
+
+def check_sizes(sheet: Sheet) -> None:
+    """Refuse books that are larger than any market."""
+    check_count(sheet)
+    book = sheet.book
     for orders in (book.offers, book.step_bids, book.nominations):
         for order in orders:
             if len(order.segments) > limits.MAX_INTERVALS:

@@ -32,10 +32,13 @@ from iso_exchange.seed_chain import SeedChain
 from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot import notices_of, renewal_of
+from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
-from iso_exchange.signer import IDLE_SECONDS, make_document, with_value
+from iso_exchange.signer import IDLE_SECONDS, make_document, read_back, with_value
+from settlement.assignment import Assignment
 from settlement.storage.store import Document
+from settlement.types import Postings
 
 SECONDS_LEAST: Final = 0.001
 LOOK_SECONDS: Final = 0.05
@@ -155,14 +158,9 @@ class SpotAuctioneer(Auctioneer):
         named = [
             make_document("BOOK", auction.written_book()),
             with_value(make_document("OUTCOME", result.outcome), outcome),
-        ]
-        named += [
-            make_document(kind, body)
-            for kind, body in (
-                ("ASSIGNMENT", result.assignment),
-                ("POSTINGS", result.postings),
-                ("STOPS", result.stops),
-            )
+            read_back("ASSIGNMENT", result.assignment, Assignment),
+            read_back("POSTINGS", result.postings, Postings),
+            read_back("STOPS", result.stops, Stops),
         ]
         digests = [document.sha256.hex() for document in named]
         prices = make_document("PRICES", result.prices, public=True)

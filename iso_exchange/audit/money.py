@@ -22,6 +22,7 @@ from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.effects import STATED_PREFIXES
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State, find_auction
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler.interval import settle_interval
 from iso_exchange.settler.recomputation import (
     corrected,
@@ -46,18 +47,6 @@ from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Postings
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
 SECONDS_PER_DAY = 86_400
-BOOKED = frozenset(
-    (
-        SettleHour,
-        PublishSpot,
-        CorrectHour,
-        RebateRents,
-        RebatePool,
-        IssueStatement,
-        PublishCommunityTotal,
-    )
-)
-"""Commands that ``MoneyAudit.before`` checks."""
 
 _Key = tuple[str, str]
 
@@ -141,7 +130,7 @@ class MoneyAudit:
         table = state.chip_table()
         if auction is None or auction.assignment is None or table is None:
             return  # refused on replay
-        if command.interval not in auction.spec.intervals:
+        if command.interval not in delivery_intervals(auction):
             return  # the same; and its length could be anything
         settled = settle_interval(
             assignment=auction.assignment,
@@ -346,7 +335,9 @@ def _settled(state: State) -> Iterable[Settled]:
     for name, auction in state.auctions.items():
         if auction.assignment is None or auction.book is None:
             continue
-        closed = tuple(item for item in auction.spec.intervals if item.start in auction.settled)
+        closed = tuple(
+            item for item in delivery_intervals(auction) if item.start in auction.settled
+        )
         yield Settled(
             assignment=auction.assignment,
             closed=closed,

@@ -43,6 +43,7 @@ from iso_exchange.cli import (
     site,
     spot,
     statement,
+    strip,  # noqa: F401 - adds itself to the auctions
     watch,
     witness,
 )

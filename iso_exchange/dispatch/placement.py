@@ -9,6 +9,7 @@ pass from one of its orders to another without a restart.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,15 +104,12 @@ def place(
     missing = {name: wanted[name].nodes - counts[name] for name in order}
     _carry_over(before, wanted, missing, held, free)
     short = _short(order, wanted, missing, len(free))
+    holes = _Holes(free)
     # Gangs first, largest first: what is left for the others is small anyway.
     for name in sorted(order, key=lambda name: (not wanted[name].gang, -missing[name])):
-        if missing[name] <= 0:
-            continue
-        pick = _neighbours if wanted[name].gang else _smallest_holes
-        for node in pick(free, missing[name]):
-            held[node] = name
-            free.remove(node)
-            missing[name] -= 1
+        pick = holes.neighbours if wanted[name].gang else holes.singles
+        held.update((node, name) for node in pick(missing[name]))
+    free = [node for node in free if node not in held]
     for node in free[len(free) - min(spare, len(free)) :]:
         held[node] = SPARE
     nodes = {node: held.get(node) for node in range(row) if node not in failed}
@@ -184,34 +182,43 @@ def _short(
     return short
 
 
-def _runs(free: Sequence[int]) -> list[list[int]]:
+class _Holes:
     """Free nodes as runs of neighbours, shortest first, then by position."""
-    groups = [
-        [node for _, node in group]
-        for _, group in itertools.groupby(enumerate(free), key=lambda item: item[1] - item[0])
-    ]
-    return sorted(groups, key=lambda run: (len(run), run[0]))
 
+    def __init__(self, free: Sequence[int]) -> None:
+        """Find the runs of free nodes, which ascend."""
+        groups = (
+            [node for _, node in group]
+            for _, group in itertools.groupby(enumerate(free), key=lambda item: item[1] - item[0])
+        )
+        self._runs = sorted((len(group), group[0]) for group in groups)
+        self._count = len(free)
 
-def _neighbours(free: Sequence[int], count: int) -> list[int]:
-    """The smallest run that holds a gang, else the longest runs until it is held."""
-    runs = _runs(free)
-    for run in runs:
-        if len(run) >= count:
-            return run[:count]
-    if sum(len(run) for run in runs) < count:
-        return []
-    found: list[int] = []
-    while len(found) < count:
-        best = next((run for run in runs if len(run) >= count - len(found)), runs[-1])
-        runs.remove(best)
-        found.extend(best[: count - len(found)])
-    return found
+    def neighbours(self, count: int) -> list[int]:
+        """Nodes out of the smallest run that holds them, else out of as few runs as possible."""
+        if self._count < count:
+            return []
+        found: list[int] = []
+        while len(found) < count:
+            place = bisect.bisect_left(self._runs, (count - len(found), -1))
+            found.extend(self._take(min(place, len(self._runs) - 1), count - len(found)))
+        return found
 
+    def singles(self, count: int) -> list[int]:
+        """Nodes out of the shortest runs."""
+        found: list[int] = []
+        while len(found) < count and self._runs:
+            found.extend(self._take(0, count - len(found)))
+        return found
 
-def _smallest_holes(free: Sequence[int], count: int) -> list[int]:
-    """Single nodes out of the shortest runs."""
-    return list(itertools.islice(itertools.chain.from_iterable(_runs(free)), count))
+    def _take(self, place: int, most: int) -> range:
+        """The first nodes of a run; what is left of it is a run."""
+        length, first = self._runs.pop(place)
+        count = min(length, most)
+        self._count -= count
+        if length > count:
+            bisect.insort(self._runs, (length - count, first + count))
+        return range(first, first + count)
 
 
 def _changes(

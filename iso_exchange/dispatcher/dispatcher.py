@@ -6,15 +6,13 @@ what fell due meanwhile and does it first. Runs never wait for it.
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final
-
 import structlog
 
 from clearing import codec
 from clearing.units import UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import Command, DeclareTimeout, GiveNotices, InstructSuppliers
+from iso_exchange.dispatch_commands import REQUEST_DIGITS, cover_request
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.dispatch import batches, is_dispatched, moment_of
@@ -23,8 +21,6 @@ from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
 from settlement.storage.store import Document
-
-REQUEST_DIGITS: Final = 16
 
 log = structlog.get_logger("dispatcher")
 
@@ -153,9 +149,3 @@ class Dispatcher:
 
     def _now(self) -> int:
         return self._clock.now_us() // MICROSECONDS
-
-
-def cover_request(run_id: str, pool_id: str, participant_id: str, at: int) -> str:
-    """Request id of a call of cover, within the length that is allowed."""
-    about = hashlib.sha256(f"{run_id} {pool_id} {participant_id} {at}".encode()).hexdigest()
-    return f"cover/{about[:REQUEST_DIGITS]}"

@@ -65,7 +65,7 @@ from settlement.ledger.checkpoint import Checkpoint
 from settlement.ledger.errors import LedgerFormatError
 from settlement.ledger.proofs import COMMITMENT_PAYLOAD_TYPE
 from settlement.spot.result import SpotResult
-from settlement.types import Contract, DeliveredHours
+from settlement.types import Contract, DeliveredHours, Statement
 
 ROTATION_TYPE = ENTRY_KINDS[RotateLogKey].payload_type
 
@@ -422,7 +422,8 @@ class _Replay:
                     entry_index=index,
                     time=now,
                     auction_id=command.auction_id,
-                    statement=self._state.statements[command.statement_id],
+                    # From the document: the state keeps no lines of a spot market's.
+                    statement=codec.decode(documents[command.statement_sha256], Statement),
                 )
             )
         elif isinstance(command, PublishCommunityTotal):

@@ -33,10 +33,10 @@ from iso_exchange.commands import (
     SettleHour,
 )
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.deliveries import delivery_intervals
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import AuctionState, find_auction
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.services.errors import refuse
 from settlement.storage.store import Entry, LedgerStore
 

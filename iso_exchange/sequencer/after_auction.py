@@ -14,6 +14,7 @@ from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_moves import is_open, result_due
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals, delivery_seconds
 from settlement.errors import SettlementError
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -175,9 +176,13 @@ def pools_of(auction: Auction, interval: Interval) -> set[str]:
 
 def delivery_interval(auction: Auction, cell: Interval) -> Interval | None:
     """Delivery interval that a metering interval is inside of."""
-    for interval in auction.spec.intervals:
-        if interval.start <= cell.start and cell.end <= interval.end:
-            return interval
+    intervals = delivery_intervals(auction)
+    if not intervals:
+        return None
+    first, length = intervals[0].start, delivery_seconds(auction)
+    place = (cell.start - first) // length
+    if 0 <= place < len(intervals) and cell.end <= intervals[place].end:
+        return intervals[place]
     return None
 
 

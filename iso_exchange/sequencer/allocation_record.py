@@ -31,6 +31,7 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_book import chips_out
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.spot_commands import IdleChips, ReportAllocation
 from settlement.types import DeliveredHours
 
@@ -331,7 +332,9 @@ def _positions(auction: Auction) -> dict[str, list[int]]:
     for contract in auction.assignment.contracts:
         row = found.setdefault(contract.pool_id, [0] * len(places))
         for hour in contract.hours:
-            row[places[hour.interval.start]] += hour.chips
+            place = places.get(hour.interval.start)  # of a strip only its first hour has one
+            if place is not None:
+                row[place] += hour.chips
     return found
 
 
@@ -341,7 +344,7 @@ def _is_awaited(auction: Auction, hour: Interval) -> bool:
         return auction.spec.intervals[0].start < hour.end
     if auction.assignment is None or auction.state is AuctionState.SETTLED:
         return False
-    intervals = auction.assignment.intervals if auction.market_id else auction.spec.intervals
+    intervals = delivery_intervals(auction)
     return any(
         item.start < hour.end and hour.start < item.end and item.start not in auction.settled
         for item in intervals
@@ -364,7 +367,7 @@ def _metered(
     for auction in state.auctions.values():
         if auction.assignment is None:
             continue
-        for interval in auction.spec.intervals:
+        for interval in delivery_intervals(auction):
             common = min(interval.end, hour.end) - max(interval.start, hour.start)
             if common <= 0:
                 continue

@@ -50,6 +50,7 @@ from iso_exchange.sequencer.state import (
     grid_of,
     intervals_of,
 )
+from iso_exchange.sequencer.strips import refuse_strips, sells_strips
 from settlement.assignment import Assignment
 from settlement.ledger.merkle import Frontier
 from settlement.types import Postings
@@ -63,7 +64,8 @@ TIE_CREDIT_MAX = 100
 
 def create_auction(state: State, command: CreateAuction, meta: Meta) -> Accepted | Rejected:
     """Open an auction."""
-    refused = _refuse_spec(command, meta)
+    is_long = command.interval_seconds > INTERVAL_SECONDS_MAX
+    refused = (refuse_strips(command) if is_long else None) or _refuse_spec(command, meta)
     if refused:
         return refused
     if command.auction_id in state.auctions:
@@ -284,6 +286,7 @@ def build_book(state: State, auction: Auction) -> Book:
         for entitlement in state.entitlements.values()
         if entitlement.entitlement_id not in named
         and entitlement.pool_id in auction.pool_ids
+        and not sells_strips(auction)
         and not is_left_to_spot(state, entitlement)
     ]
     return canonical(
@@ -343,6 +346,7 @@ def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
 
 def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
     last = command.first_interval_start
+    is_long = command.interval_seconds > INTERVAL_SECONDS_MAX
     checks = (
         (bool(command.auction_id), "auction_id", "give an identifier"),
         (meta.now < command.close_time, "close_time", "the gate closes in the future"),
@@ -352,18 +356,18 @@ def _refuse_spec(command: CreateAuction, meta: Meta) -> Rejected | None:
             "the gate closes before the first delivery interval",
         ),
         (
-            1 <= command.interval_count <= INTERVAL_COUNT_MAX,
+            is_long or 1 <= command.interval_count <= INTERVAL_COUNT_MAX,
             "interval_count",
             f"1 to {INTERVAL_COUNT_MAX} intervals",
         ),
         (
-            INTERVAL_SECONDS_MIN <= command.interval_seconds <= INTERVAL_SECONDS_MAX
+            command.interval_seconds >= INTERVAL_SECONDS_MIN
             and command.interval_seconds % INTERVAL_SECONDS_MIN == 0,
             "interval_seconds",
-            "intervals are multiples of 300 s, the metering interval, and at most a day",
+            "intervals are multiples of 300 s, the metering interval",
         ),
         (
-            command.first_interval_start % command.interval_seconds == 0,
+            is_long or command.first_interval_start % command.interval_seconds == 0,
             "first_interval_start_time",
             "intervals are aligned to UTC multiples of their length",
         ),

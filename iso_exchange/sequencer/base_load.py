@@ -10,6 +10,7 @@ from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.sequencer.spot_orders import numbered_segments, refuse_market
 from iso_exchange.sequencer.state import Auction, AuctionState, NominationRecord, State
+from iso_exchange.sequencer.strips import sells_strips
 from iso_exchange.sequencer.windows import segments
 
 
@@ -95,6 +96,13 @@ def nominate(state: State, command: Nominate, meta: Meta) -> Accepted | Rejected
             field="auction_id",
             advice="nominations are taken until gate closure",
             got=auction.state.value,
+        )
+    if sells_strips(auction):
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="auction_id",
+            advice="strips carry no base load: nominate day ahead, or in a spot market",
+            got=command.auction_id,
         )
     curves = segments(auction.spec, command.segments, meta.now)
     if isinstance(curves, Rejected):

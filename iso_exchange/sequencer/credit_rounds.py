@@ -44,8 +44,9 @@ from iso_exchange.sequencer.credit_state import (
 )
 from iso_exchange.sequencer.effects import Accepted, Meta, document, post
 from iso_exchange.sequencer.refusals import Code, Rejected
-from iso_exchange.sequencer.spot_base_load import nominated_at
+from iso_exchange.sequencer.spot_base_load import nominated_at, released_at
 from iso_exchange.sequencer.spot_curves import joined
+from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.sequencer.state import State
 from settlement.assignment import Assignment
 from settlement.credits import asset_of, expired, round_postings, spent_of
@@ -406,27 +407,40 @@ def _book(
 
 
 def _supply(state: State, shared: CreditBook, start: int) -> Iterator[int]:
-    """Chips of the entitlement that the lab did not release, by interval of a round."""
+    """Chips of the entitlement that the lab did not give up, by interval of a round."""
     entitlement_id = shared.opened.entitlement_id
     full = int(state.entitlements[entitlement_id].chips)
     for interval in shared.intervals(start):
-        least = full
+        used = [full]
         for market in state.markets.values():
-            record = state.nominations.get(f"{market.opened.market_id}/{entitlement_id}")
-            if record is not None:
-                first, last = market.number(interval.start), market.number(interval.end - 1)
-                least = min(
-                    least,
-                    *(
-                        nominated_at(record.nomination.segments, number, full)
-                        for number in range(first, last + 1)
-                    ),
-                )
+            numbers = range(market.number(interval.start), market.number(interval.end - 1) + 1)
+            used.extend(_used(state, market, entitlement_id, number) for number in numbers)
         for auction_id, auction in state.auctions.items():
             record = state.nominations.get(f"{auction_id}/{entitlement_id}")
             if record is None:
                 continue
-            for place, other in enumerate(auction.spec.intervals):
-                if other.start < interval.end and interval.start < other.end:
-                    least = min(least, nominated_at(record.nomination.segments, place, 0))
-        yield least
+            used.extend(
+                nominated_at(record.nomination.segments, place, 0)
+                for place, other in enumerate(auction.spec.intervals)
+                if other.start < interval.end and interval.start < other.end
+            )
+        yield max(0, min(used))
+
+
+def _used(state: State, market: SpotMarket, entitlement_id: str, number: int) -> int:
+    """Chips of an entitlement that are not nominated away, released or returned in spot."""
+    full = int(state.entitlements[entitlement_id].chips)
+    unsaid = 0 if entitlement_id in state.grants else full
+    record = state.nominations.get(f"{market.opened.market_id}/{entitlement_id}")
+    if record is None:
+        used = full
+    elif record.released:
+        used = full - released_at(record.released, number)
+    else:
+        used = nominated_at(record.nomination.segments, number, unsaid)
+    returned = sum(
+        item.chips_at(number)
+        for item in market.returns.values()
+        if item.contract_id.endswith(f"/{entitlement_id}")
+    )
+    return used - returned

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clearing.errors import InvariantError
 from clearing.types import Interval
 from clearing.units import MicroUsd
@@ -33,6 +35,7 @@ from iso_exchange.sequencer.state import (
     State,
     find_auction,
 )
+from iso_exchange.sequencer.strips import delivery_intervals
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -255,13 +258,6 @@ def _refuse_stale(
     return None
 
 
-def delivery_intervals(auction: Auction) -> tuple[Interval, ...]:
-    """Intervals that an auction delivers: all of its own, of a run those that it binds."""
-    if auction.market_id and auction.assignment is not None:
-        return auction.assignment.intervals
-    return auction.spec.intervals
-
-
 def statement_period(auction: Auction) -> Interval:
     """Period of the statements that an auction brings: its delivery, or the day of a run."""
     if auction.market_id:
@@ -340,7 +336,9 @@ def issue_statement(state: State, command: IssueStatement, meta: Meta) -> Accept
             message = f"payout of {issued.statement_id} refused: {applied}"
             raise InvariantError(message)
         transfers = applied
-    state.statements[command.statement_id] = issued
+    # A day of a market has thousands of lines for each account: the document has them.
+    kept = replace(issued, lines=()) if auction.market_id else issued
+    state.statements[command.statement_id] = kept
     auction.statements.add(command.statement_id)
     return Accepted(owners=(command.party_id,), transfers=transfers)
 

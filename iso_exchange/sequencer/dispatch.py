@@ -59,6 +59,11 @@ def is_dispatched(market: SpotMarket) -> bool:
     return market.opened.ready_within_s > 0 and market.last_start > 0
 
 
+def suppliers_of(state: State, pool_id: str) -> tuple[str, ...]:
+    """Who supply a pool, sorted."""
+    return tuple(sorted(state.pools[pool_id].supplier_ids))
+
+
 def moment_of(state: State, market: SpotMarket, now: int) -> tuple[UnixSeconds, UnixSeconds] | None:
     """Interval to dispatch at a time and when instructions take effect, None for not now.
 
@@ -82,10 +87,20 @@ def _is_awaited(state: State, market: SpotMarket, start: int) -> bool:
 
 
 def plans(
-    state: State, market: SpotMarket, start: UnixSeconds, at: UnixSeconds
+    state: State,
+    market: SpotMarket,
+    start: UnixSeconds,
+    at: UnixSeconds,
+    suppliers: tuple[str, ...] = (),
 ) -> Iterator[Planned]:
-    """What changes in each pool of a market in which anything does, by pool."""
+    """What changes in each pool of a market, by pool.
+
+    Args:
+        suppliers: Only pools of just these; empty for all.
+    """
     for pool_id, sold in sorted(sold_in(state, market, start, at).items()):
+        if suppliers and suppliers != suppliers_of(state, pool_id):
+            continue
         row = state.dispatch.rows.get(pool_id)
         if row is None and not sold.wants and not sold.spare:
             continue
@@ -106,26 +121,32 @@ def plans(
         )
 
 
-def batches(state: State, market: SpotMarket, start: UnixSeconds, at: UnixSeconds) -> list[Due]:
-    """Instructions of a moment, one batch for each set of suppliers; none where nothing changes."""
+def batches(
+    state: State,
+    market: SpotMarket,
+    start: UnixSeconds,
+    at: UnixSeconds,
+    suppliers: tuple[str, ...] = (),
+) -> list[Due]:
+    """Instructions of a moment, one batch for each set of suppliers; none where nothing changes.
+
+    Args:
+        suppliers: Only of just these; empty for all.
+    """
     by_suppliers: dict[tuple[str, ...], list[Planned]] = defaultdict(list)
-    for planned in plans(state, market, start, at):
+    for planned in plans(state, market, start, at, suppliers):
         if planned.plan.steps:
-            suppliers = tuple(sorted(state.pools[planned.pool_id].supplier_ids))
-            by_suppliers[suppliers].append(planned)
-    begun = frozenset(
-        step.load_id
-        for group in by_suppliers.values()
-        for planned in group
-        for step in planned.plan.steps
-        if step.kind in STARTS
+            by_suppliers[suppliers_of(state, planned.pool_id)].append(planned)
+    steps = (
+        step for group in by_suppliers.values() for planned in group for step in planned.plan.steps
     )
-    contracts = contracts_of(state, start, begun) if begun else {}
+    begins = any(step.kind in STARTS for step in steps)
+    contracts = contracts_of(state, start) if begins else {}
     return [
         Due(
             batch=InstructionBatch(
                 market_id=market.opened.market_id,
-                supplier_ids=suppliers,
+                supplier_ids=who,
                 start=start,
                 at=at,
                 pools=tuple(
@@ -134,7 +155,7 @@ def batches(state: State, market: SpotMarket, start: UnixSeconds, at: UnixSecond
             ),
             planned=tuple(group),
         )
-        for suppliers, group in sorted(by_suppliers.items())
+        for who, group in sorted(by_suppliers.items())
     ]
 
 
@@ -157,7 +178,7 @@ def instruct_suppliers(state: State, command: InstructSuppliers, meta: Meta) -> 
     due = next(
         (
             item
-            for item in batches(state, market, command.start, command.at)
+            for item in batches(state, market, command.start, command.at, command.supplier_ids)
             if item.batch.supplier_ids == command.supplier_ids
         ),
         None,

@@ -121,7 +121,8 @@ class Dispatch:
         batches: By log index.
         access_keys: Hex X25519 key by buyer.
         calendars: Made of auctions that carry the present hour, to be quick.
-        memo: What was last worked out; dropped whenever the state may say something else.
+        memo: What was last worked out of what was sold; ``named`` contracts by load. Both are
+            dropped whenever the state may say something else.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -129,6 +130,11 @@ class Dispatch:
     access_keys: dict[str, str] = field(default_factory=dict)
     calendars: dict[str, Calendar] = field(default_factory=dict, compare=False, repr=False)
     memo: tuple[object, object] | None = field(default=None, compare=False, repr=False)
+    named: tuple[int, dict[str, list[str]]] | None = field(default=None, compare=False, repr=False)
+
+    def forget(self) -> None:
+        """Drop what was worked out."""
+        self.memo = self.named = None
 
     def was_told(self, pool_id: str, order_id: str, moment: int) -> bool:
         """Whether the dispatcher told an order that what is bound of it ends at a moment."""

@@ -7,7 +7,7 @@ auctions sold for the hour, and work whose site is lost, in its backup pool.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from clearing.types import BlockBid, Cover, Interval, ServiceClass, StepBid
@@ -18,6 +18,7 @@ from iso_exchange.dispatch_commands import node_number
 from iso_exchange.sequencer.dispatch_state import Calendar, Row
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_seconds
 from settlement.types import Contract, SpareHour
 
 PUBLISHED = (AuctionState.PUBLISHED, AuctionState.SETTLED)
@@ -141,13 +142,15 @@ def load_of(state: State, contract: Contract) -> str:
     return contract.supplier_order_id if base else contract.order_id
 
 
-def contracts_of(state: State, start: int, loads: frozenset[str]) -> dict[str, list[str]]:
+def contracts_of(state: State, start: int) -> Mapping[str, list[str]]:
     """Contracts that deliver in an interval, by load; newest run first."""
+    known = state.dispatch.named
+    if known is not None and known[0] == start:
+        return known[1]
     found: dict[str, list[str]] = defaultdict(list)
     for contract in _delivering(state, start):
-        name = load_of(state, contract)
-        if name in loads:
-            found[name].append(contract.contract_id)
+        found[load_of(state, contract)].append(contract.contract_id)
+    state.dispatch.named = (start, found)
     return found
 
 
@@ -283,8 +286,8 @@ def _auctions(state: State, start: int) -> Iterator[Auction]:
 
 
 def _hour(auction: Auction, start: int) -> int:
-    first = auction.spec.intervals[0]
-    return first.start + (start - first.start) // first.duration_s * first.duration_s
+    first, length = auction.spec.intervals[0], delivery_seconds(auction)
+    return first.start + (start - first.start) // length * length
 
 
 def _calendar(state: State, auction: Auction) -> Calendar:

@@ -148,5 +148,5 @@ def apply(state: State, command: Command, meta: Meta) -> Accepted | Rejected:
             limit=state.closed,
         )
     if type(command) not in KEEP_WANTS:
-        state.dispatch.memo = None
+        state.dispatch.forget()
     return handler(state, command, meta)

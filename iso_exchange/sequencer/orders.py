@@ -45,6 +45,7 @@ from iso_exchange.sequencer.state import (
     desk_of,
     grid_of,
 )
+from iso_exchange.sequencer.strips import refuse_in_strip
 from iso_exchange.sequencer.ties import (
     is_tied,
     refuse_children,
@@ -115,7 +116,7 @@ def check_order(
     order = _book_order(auction, command, meta)
     if isinstance(order, Rejected):
         return order
-    refused = _refuse_terms(state, auction, command, order)
+    refused = refuse_in_strip(auction, order) or _refuse_terms(state, auction, command, order)
     if refused:
         return refused
     hold = order_hold(auction.spec, order, command.revision)

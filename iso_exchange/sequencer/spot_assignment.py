@@ -16,6 +16,7 @@ from iso_exchange.sequencer.spot_binding import Gate, Stops, binding
 from iso_exchange.sequencer.spot_make_whole import make_whole_plans
 from settlement.assignment import Assignment
 from settlement.contracts import assign
+from settlement.strips import by_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +37,20 @@ class Terms:
 
 
 def assigned(book: Book, outcome: Outcome, terms: Terms) -> Assignment:
-    """Contracts of an auction.
+    """Contracts of an auction, those of strips by the hour.
 
     Raises:
         SettlementError: it cannot be settled.
     """
-    return assign(
-        book,
-        outcome,
-        derates=terms.derates,
-        precisions=terms.precisions,
-        nomination_suppliers=terms.nomination_suppliers,
-        payers=terms.payers,
+    return by_hour(
+        assign(
+            book,
+            outcome,
+            derates=terms.derates,
+            precisions=terms.precisions,
+            nomination_suppliers=terms.nomination_suppliers,
+            payers=terms.payers,
+        )
     )
 
 

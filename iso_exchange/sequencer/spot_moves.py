@@ -15,6 +15,7 @@ from clearing.units import ChipSeconds, UnixSeconds, chip_seconds
 from iso_exchange.sequencer.spot_market import Returned, SpotMarket
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from settlement.assignment import IntervalPrice
 from settlement.metering.billable import METERING_INTERVAL_S, metering_intervals
 from settlement.spot.positions import prices_of
@@ -81,7 +82,7 @@ def cells_due(state: State, auction: Auction, now: int) -> Iterator[SpotResult]:
         return
     posted = {item.interval.start for item in auction.spot}
     horizon = now + max(market.seconds for market in state.markets.values())
-    for interval in auction.spec.intervals:
+    for interval in delivery_intervals(auction):
         if interval.start >= horizon:
             return
         if interval.start in auction.settled:

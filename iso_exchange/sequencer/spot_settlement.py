@@ -15,6 +15,7 @@ from clearing.units import ChipSeconds, MicroUsd, UnixSeconds
 from iso_exchange.sequencer.after_auction import correctable_pools, month_of
 from iso_exchange.sequencer.spot_market import Earned, MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from settlement.ledger import accounts
 from settlement.metering.billable import METERING_INTERVAL_S
 from settlement.postings.correction import CORRECTION_SECONDS_MAX
@@ -123,7 +124,7 @@ def _forget_readings(state: State) -> None:
         interval.start
         for auction in (*state.auctions.values(), *state.runs.values())
         if auction.state is not AuctionState.SETTLED
-        for interval in auction.spec.intervals
+        for interval in delivery_intervals(auction)
         if interval.start not in auction.settled
     ]
     newest = max((start for _, start in state.batches), default=UnixSeconds(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from clearing import codec
 from iso_exchange.api.v1 import settlement_service_pb2
 from iso_exchange.api.v1.settlement_service_pb2_grpc import SettlementServiceServicer
 from iso_exchange.commands import Role
@@ -113,7 +114,9 @@ class SettlementService(SettlementServiceServicer):
         )
         return settlement_service_pb2.ListStatementsResponse(
             statements=[
-                views.statement_view(statement, entry_index=self._entry_index(statement))
+                views.statement_view(
+                    await self._whole(statement), entry_index=self._entry_index(statement)
+                )
                 for statement in found
             ],
             next_page_token=token,
@@ -131,6 +134,7 @@ class SettlementService(SettlementServiceServicer):
                 Code.NOT_FOUND, "statement_id", "list your statements", got=request.statement_id
             )
         await self._backend.journal.refresh()
+        statement = await self._whole(statement)
         found, token = cut(
             page_of(request), enumerate(statement.lines), lambda numbered: (numbered[0],)
         )
@@ -140,6 +144,16 @@ class SettlementService(SettlementServiceServicer):
             next_page_token=token,
             ledger_size=self._backend.size,
         )
+
+    async def _whole(self, statement: Statement) -> Statement:
+        """A statement with its lines; of a spot market's its document alone has them."""
+        if statement.lines:
+            return statement
+        issued = self._backend.journal.statements[statement.statement_id].command
+        stored = await self._backend.store.document(bytes.fromhex(issued.statement_sha256))
+        if stored is None:
+            raise refuse(Code.UNAVAILABLE, "", "the statement is not stored yet: ask again")
+        return codec.decode(stored.body, Statement)
 
     async def ListPayouts(
         self, request: settlement_service_pb2.ListPayoutsRequest, context: Context

@@ -9,6 +9,7 @@ from clearing.types import Interval
 from iso_exchange.sequencer.after_auction import batches_of
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts
 from settlement.postings.correction import correction_postings
@@ -37,7 +38,7 @@ def hours_of(
 def recomputed(state: State, auction: Auction, start: int) -> SettledInterval:
     """A settled interval worked out again from all that is known now, at original prices."""
     assert auction.assignment is not None  # a settled auction has its contracts
-    interval = next(item for item in auction.spec.intervals if item.start == start)
+    interval = next(item for item in delivery_intervals(auction) if item.start == start)
     first = auction.settled_with[start]
     return settle_interval(
         assignment=auction.assignment,

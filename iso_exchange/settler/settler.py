@@ -30,13 +30,14 @@ from iso_exchange.money_commands import (
 from iso_exchange.observability import metrics
 from iso_exchange.secrets_file import ExchangeSecrets
 from iso_exchange.sequencer.after_auction import batches_of, month_of
-from iso_exchange.sequencer.deliveries import delivery_intervals, due_statement
+from iso_exchange.sequencer.deliveries import due_statement
 from iso_exchange.sequencer.refusals import Rejected
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import Earned
 from iso_exchange.sequencer.spot_moves import cells_due, unposted
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, AuctionState, State
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler.interval import readings_complete, settle_interval
 from iso_exchange.settler.recomputation import corrected, hours_of, pool_surplus, rebates
 from iso_exchange.settler.spot import SpotFiles, publish_spot, spot_step
@@ -223,7 +224,7 @@ class Settler:
                 self._waiting.add((auction.spec.auction_id, start))
                 log.warning("correction waits", hour=error.subject, detail=error.detail)
             return False
-        interval = next(item for item in auction.spec.intervals if item.start == start)
+        interval = next(item for item in delivery_intervals(auction) if item.start == start)
         if self._clock.now_us() // MICROSECONDS > interval.end + CORRECTION_SECONDS_MAX:
             return False
         name = auction.spec.auction_id

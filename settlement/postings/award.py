@@ -30,11 +30,7 @@ def award_postings(assignment: Assignment, order_holds: Mapping[str, Transfer]) 
     ]
     holds: list[Transfer | None] = []
     for contract in sorted(assignment.contracts, key=lambda contract: contract.contract_id):
-        for hour in contract.hours:
-            holds.append(terms.leg_hold(contract, hour))
-            holds.append(terms.surcharge_hold(contract, hour))
-            holds.append(terms.fee_hold(contract, hour))
-            holds.append(terms.stop_loss_hold(contract, hour))
+        holds.extend(terms.award_holds(contract))
     for plan in assignment.make_whole:
         holds.extend(
             terms.make_whole_hold(assignment.auction_id, plan, share) for share in plan.shares

@@ -6,6 +6,8 @@ here, so that what is resolved is exactly what was held.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from clearing.types import Cover, ServiceClass
 from clearing.units import (
     ChipSeconds,
@@ -153,6 +155,42 @@ def stop_loss_hold(contract: Contract, hour: ContractHour) -> Transfer | None:
         quantity=position(hour),
         price=price,
     )
+
+
+def award_holds(contract: Contract) -> Iterator[Transfer]:
+    """Holds of all hours of a contract, by hour: leg, surcharge, fee, stop-loss (R2).
+
+    They are those of ``leg_hold``, ``surcharge_hold``, ``fee_hold`` and ``stop_loss_hold``, made
+    together: a run of a large market makes them for tens of thousands of contracts.
+    """
+    buyer, supplier = bill_account(contract), accounts.cash(contract.supplier_id)
+    town = accounts.community(contract.site_id)
+    for hour in contract.hours:
+        legs, start, quantity = hour.legs, hour.interval.start, position(hour)
+        key = hour_key(contract, hour)
+        pot = accounts.pot(contract.auction_id, start)
+        loss = MicroUsdPerChipHour(stop_loss_price(contract, legs) - legs.energy)
+        for name, debit, credit, price, code in (
+            ("leg-hold", buyer, pot, leg_price(legs), TransferCode.AUCTION_LEG),
+            ("surcharge-hold", buyer, town, legs.surcharge, TransferCode.DELIVERY_HOLD),
+            ("fee-hold", buyer, accounts.OPERATOR_FEE, legs.fee, TransferCode.DELIVERY_HOLD),
+            ("stop-loss-hold", supplier, pot, loss, TransferCode.STOP_LOSS_HOLD),
+        ):
+            if price <= 0:
+                continue  # nothing to hold
+            hold = hold_of(
+                f"{name}/{key}",
+                debit,
+                credit,
+                energy_charge(price, quantity),
+                code,
+                contract_id=contract.contract_id,
+                start=start,
+                quantity=quantity,
+                price=price,
+            )
+            if hold is not None:
+                yield hold
 
 
 def make_whole_hold(auction_id: str, plan: MakeWholePlan, share: FundingPlan) -> Transfer | None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from iso_exchange.observability import logs
 from tests.benchmarks import (
     bench_clearing,
+    bench_dispatch,
     bench_ledger,
     bench_orders,
     bench_settlement,
@@ -29,6 +30,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
         bench_settlement.BENCHMARK,
         bench_ledger.BENCHMARK,
         bench_spot.BENCHMARK,
+        bench_dispatch.BENCHMARK,
     )
 }
 

@@ -1,14 +1,16 @@
 """``spot``: one run of a spot market from its gate to published awards, in processor seconds.
 
 Everything that a run costs is done in this process, one phase after the other, without gRPC and
-the database: gate and book, root and commitment, clearing with verification, contracts, documents,
-publication in the state machine, settlement of one interval. Runs follow one another, so that
-most work runs already, as on a real grid; the last one is measured.
+the database: gate and book, commitment, what is handed to the process that clears, clearing with
+verification, contracts, documents, what is read back of them, publication in the state machine,
+settlement of one interval. Runs follow one another, with a share of the orders amended before each,
+so that most work runs already, as on a real grid; the last one is measured.
 """
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,17 +23,23 @@ from clearing.outcome import Outcome
 from clearing.types import Cover, Eligibility, ServiceClass, Step
 from clearing.units import Chips, MicroUsd, MicroUsdPerChipHour, Ppm, Seconds, UnixSeconds
 from iso_exchange import commands as c
+from iso_exchange.auctioneer.handover import Receiver, Sender
+from iso_exchange.auctioneer.work import Job
 from iso_exchange.publication import award_notice, prices_document
 from iso_exchange.sequencer.effects import Accepted, Meta
+from iso_exchange.sequencer.late_outcome import LateOutcome
 from iso_exchange.sequencer.spot_assignment import Terms, assigned_in_run, concerned
+from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_entry import most_offered
 from iso_exchange.sequencer.spot_orders import standing_order
-from iso_exchange.sequencer.state import Order, OrderState, State
+from iso_exchange.sequencer.state import Auction, Order, OrderState, State
 from iso_exchange.settler.interval import settle_interval
+from iso_exchange.signer import Written, make_document, read_back, with_value
 from settlement.assignment import Assignment
 from settlement.postings.award import award_postings
+from settlement.types import Postings
 from tests.benchmarks.spec import Benchmark, Row, at_most
-from tests.unit.sequencer.spot_world import SPOT, STEP, market_of, market_terms, seed
+from tests.unit.sequencer.spot_world import SPOT, STEP, job_of, market_of, market_terms
 from tests.unit.sequencer.world import FIRST, World, registered
 
 NODE: Final = 8
@@ -46,6 +54,7 @@ class SpotSize:
     Attributes:
         capacity: Chips of each pool.
         runs: Runs after each other; the last is measured.
+        changed: Step bids amended before each run but the first.
     """
 
     name: str
@@ -54,11 +63,14 @@ class SpotSize:
     steps: int
     gangs: int
     runs: int = 4
+    changed: int = 0
 
 
 SIZES: Final = (
-    SpotSize(name="replay", pools=8, capacity=512, steps=100, gangs=200),
-    SpotSize(name="50k", pools=100, capacity=4_096, steps=48_000, gangs=2_000, runs=2),
+    SpotSize(name="replay", pools=8, capacity=512, steps=100, gangs=200, changed=2),
+    SpotSize(
+        name="50k", pools=100, capacity=4_096, steps=48_000, gangs=2_000, runs=3, changed=1_000
+    ),
 )
 
 
@@ -80,9 +92,12 @@ def run(sizes: Sequence[SpotSize]) -> Iterator[Row]:
     for size in sizes:
         world = _market(size)
         clock = _Clock()
+        lines = _Lines(Sender(SPOT), Receiver())
         for place in range(size.runs):
+            if place:
+                _amend(world, size, place)
             clock = _Clock()
-            _one_run(world, FIRST + place * STEP, clock)
+            _one_run(world, FIRST + place * STEP, clock, lines)
         total = sum(seconds for phase, seconds in clock.spent.items() if phase != "settle interval")
         for phase, seconds in clock.spent.items():
             yield Row(
@@ -103,6 +118,14 @@ def run(sizes: Sequence[SpotSize]) -> Iterator[Row]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Both ends of what is handed to the process that clears."""
+
+    sender: Sender
+    receiver: Receiver
+
+
 def _market(size: SpotSize) -> World:
     world = registered()
     for number in range(size.pools):
@@ -121,15 +144,26 @@ def _market(size: SpotSize) -> World:
     return world
 
 
-def _stand(world: World, who: str, order_id: str, terms: c.OrderTerms) -> None:
+def _amend(world: World, size: SpotSize, place: int) -> None:
+    """Change what some of the step bids ask, as their owners do all the time."""
+    random = Random(place)
+    for number in sorted(random.sample(range(size.steps), k=min(size.changed, size.steps))):
+        pools = random.sample(range(size.pools), k=2)
+        _stand(world, "lab", f"s{number:06}", _steps(random, pools), revision=place + 1)
+
+
+def _stand(
+    world: World, who: str, order_id: str, terms: c.OrderTerms, *, revision: int = 1
+) -> None:
     """Put a standing order in the state as acceptance does, without its guards and holds."""
     market = market_of(world)
+    known = order_id in market.order_ids
     command = c.SubmitOrder(
         header=world.header(who),
         order_id=order_id,
         auction_id=SPOT,
         participant_id=who,
-        revision=1,
+        revision=revision,
         terms=terms,
     )
     leaf = hashlib.sha256(order_id.encode()).digest()
@@ -145,7 +179,7 @@ def _stand(world: World, who: str, order_id: str, terms: c.OrderTerms) -> None:
     )
     world.index += 1
     market.order_ids[order_id] = None
-    market.open_counts[who] += 1
+    market.open_counts[who] += not known
     if who == "acme":
         market.offered.setdefault(order.pool_id, {})[order_id] = most_offered(order)
 
@@ -208,7 +242,7 @@ def _gang(random: Random, pools: Sequence[int]) -> c.BlockBidTerms:
     )
 
 
-def _one_run(world: World, start: int, clock: _Clock) -> None:
+def _one_run(world: World, start: int, clock: _Clock, lines: _Lines) -> None:
     state, market = world.state, market_of(world)
     world.now = start - 2
     exchange = world.header("exchange")
@@ -216,11 +250,9 @@ def _one_run(world: World, start: int, clock: _Clock) -> None:
     world.must(c.CloseRun(header=exchange, market_id=SPOT, start=UnixSeconds(start)))
     clock.lap("gate: book and root")
     auction = state.runs[market.run_id(start)]
-    assert auction.book is not None
-    assert auction.gate is not None
     assert auction.frozen is not None
-    codec.encode(auction.book)
-    clock.lap("commitment: book encoded")
+    auction.written_book()
+    clock.lap("commitment: book written")
     count, root = auction.frozen
     world.must(
         c.CloseAuction(
@@ -231,41 +263,61 @@ def _one_run(world: World, start: int, clock: _Clock) -> None:
             book_commitment="00" * 32,
         )
     )
-    outcome = clear(auction.book, seed(market.revealed_count + 1))
+    clock.lap("gate: book and root")
+    parcel = pickle.dumps(lines.sender.pack(job_of(world, auction)))
+    job = lines.receiver.open(pickle.loads(parcel))  # noqa: S301 - made in the line before
+    assert isinstance(job, Job)
+    assert job.gate is not None
+    clock.lap("hand over what changed")
+    outcome = clear(job.book, job.seed, session=lines.receiver.session)
     clock.lap("clear and verify")
-    terms = _terms(state)
-    assignment, stops = assigned_in_run(auction.book, outcome, auction.gate, terms)
+    assignment, stops = assigned_in_run(job.book, outcome, job.gate, _terms(state))
     clock.lap("bind and assign")
     postings = award_postings(assignment, {})
     clock.lap("award postings")
-    bodies = [codec.encode(item) for item in (auction.book, outcome, assignment, postings, stops)]
-    clock.lap("documents encoded")
-    prices = codec.encode(prices_document(auction.book, outcome))
-    for name in concerned(assignment):
-        codec.encode(award_notice(outcome, assignment, name))
+    bodies = [codec.encode(item) for item in (outcome, assignment, postings, stops)]
+    clock.lap("documents written")
+    prices = codec.encode(prices_document(job.book, outcome))
+    notices = [
+        codec.encode(award_notice(outcome, assignment, name)) for name in concerned(assignment)
+    ]
     clock.lap("prices and notices")
-    _publish(world, auction.spec.auction_id, bodies, prices, outcome)
-    clock.lap("publish in the machine")
+    _publish(world, auction, bodies, prices, outcome)
+    for notice in notices:
+        hashlib.sha256(notice)
+    clock.lap("read back and publish")
     _settle(world, assignment)
     clock.lap("settle interval")
     clock.spent.pop("set up")
 
 
-def _publish(world: World, name: str, bodies: list[bytes], prices: bytes, outcome: Outcome) -> None:
-    exchange = world.header("exchange")
-    digests = [hashlib.sha256(body) for body in bodies]
+def _publish(
+    world: World, auction: Auction, bodies: list[bytes], prices: bytes, outcome: Outcome
+) -> None:
+    """What the exchange does with documents of the clearing process."""
+    exchange, name = world.header("exchange"), auction.spec.auction_id
+    late = LateOutcome(book_sha256=outcome.book_sha256, seed=outcome.seed, body=bodies[0])
+    documents = [
+        make_document("BOOK", auction.written_book()),
+        with_value(make_document("OUTCOME", bodies[0]), late),
+        read_back("ASSIGNMENT", bodies[1], Assignment),
+        read_back("POSTINGS", bodies[2], Postings),
+        read_back("STOPS", bodies[3], Stops),
+    ]
+    digests = [document.sha256.hex() for document in documents]
     result = world.apply(
         c.PublishResult(
             header=exchange,
             auction_id=name,
-            book_sha256=digests[0].hexdigest(),
+            book_sha256=digests[0],
             book_salt="00" * 32,
-            outcome_sha256=digests[1].hexdigest(),
-            assignment_sha256=digests[2].hexdigest(),
-            postings_sha256=digests[3].hexdigest(),
-            stops_sha256=digests[4].hexdigest(),
+            outcome_sha256=digests[1],
+            assignment_sha256=digests[2],
+            postings_sha256=digests[3],
+            stops_sha256=digests[4],
         ),
-        {digest.digest(): body for digest, body in zip(digests, bodies, strict=True)},
+        {document.sha256: document.body for document in documents},
+        {item.sha256: item.value for item in documents if isinstance(item, Written)},
     )
     assert isinstance(result, Accepted), result
     world.must(
@@ -306,6 +358,6 @@ BENCHMARK: Final = Benchmark(
     name="spot",
     title="a spot run from gate to awards",
     sizes=SIZES,
-    tiny=(SpotSize(name="tiny", pools=2, capacity=128, steps=10, gangs=5),),
+    tiny=(SpotSize(name="tiny", pools=2, capacity=128, steps=10, gangs=5, changed=1),),
     run=run,
 )

@@ -356,6 +356,13 @@ async def settle(exchange: Exchange, operator: Client, buyer: Client, meter: Cli
         (item.start_time.seconds, item.end_time.seconds) for item in await buyer.statements()
     }
     assert periods == {(day, day + 86_400)}
+    for item in await buyer.statements():
+        whole = await buyer.statement(item.statement_id)
+        assert sum(int(line.amount) for line in whole.lines) == (
+            int(item.closing_amount) - int(item.opening_amount)
+        )
+        # The state keeps no lines of a market's; its document has them.
+        assert len(whole.lines) == item.line_count > 0
     totals = await operator.community_totals()
     # The first interval is read too late and is a gap; then 48 chips of the gang, and of the
     # spike 16 for one interval and 40 for two.

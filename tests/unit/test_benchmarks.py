@@ -22,6 +22,7 @@ PHASES = {
     "settlement": {"read", "meter", "post", "books", "total"},
     "ledger": {"commit", "verify, auditor bundle", "proof, p50", "verified, p50"},
     "spot": {"gate: book and root", "clear and verify", "settle interval", "gate to awards"},
+    "dispatch": {"first run: plan", "next run: plan", "next run: take"},
 }
 COMPARED = {
     "clearing": {"one MILP, HiGHS", "one MILP, SCIP", "price"},
@@ -29,6 +30,7 @@ COMPARED = {
     "settlement": {"total"},
     "ledger": {"processor time, replay", "commit, p50"},
     "spot": {"clear and verify", "gate to awards"},
+    "dispatch": {"first run: in all", "next run: in all"},
 }
 
 

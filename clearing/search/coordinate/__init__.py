@@ -18,13 +18,15 @@ from typing import Final
 import numpy as np
 
 from clearing.layout import Choice, Model
-from clearing.market import NONE
+from clearing.market import NONE, Market
+from clearing.memory import Memory
 from clearing.model import with_runs
 from clearing.program import Floats
 from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
 from clearing.search.coordinate.newton import new_vectors
 from clearing.search.coordinate.path import descend, first_guess, set_scales
+from clearing.search.coordinate.problem import Problem
 from clearing.search.coordinate.reading import chips_per_node, read_problem
 from clearing.search.coordinate.rounds import appraise, decide_all, rank
 from clearing.search.coordinate.steep import prove
@@ -44,6 +46,7 @@ class _Effort:
         dive: Temperature of the decisions, one of the ladder's.
         shares: Share of the volume of blocks that is decided after each round but the last.
         steps: Newton steps between rounds.
+        balance: Imbalance in money at which prices are good enough for the next round.
         last: Temperatures at which the decisions are appraised.
         bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
@@ -53,6 +56,7 @@ class _Effort:
     dive: float
     shares: tuple[float, ...]
     steps: int
+    balance: float
     last: tuple[float, ...]
     bound: tuple[float, ...] = ()
 
@@ -63,6 +67,7 @@ _USUAL: Final = _Effort(
     dive=0.001,
     shares=(0.3, 0.5, 0.7, 0.85, 0.93, 0.98),
     steps=12,
+    balance=2e-3,
     last=(0.0003,),
     bound=(0.003, 0.001, 0.0003, 0.0001),
 )
@@ -72,19 +77,34 @@ _LARGE: Final = _Effort(
     dive=0.001,
     shares=(0.4, 0.7, 0.92),
     steps=6,
+    balance=2e-3,
     last=(0.001,),
 )
+_AGAIN: Final = _Effort(
+    ladder=(0.003, 0.001),
+    tolerance=2e-3,
+    dive=0.001,
+    shares=(0.4, 0.7, 0.9),
+    steps=6,
+    balance=4e-3,
+    last=(0.0003,),
+    bound=(0.001, 0.0003, 0.0001),
+)
+"""From the prices of the last auction: fewer and larger rounds do as well where most of a book
+is as it was."""
+
 _LARGE_ALTERNATIVES: Final = 200_000
 _SETTLED_WITHIN: Final = 30.0
 """Temperatures within which the prices of what is left are right, but for a few."""
 
 
-def choose(model: Model, spec: AuctionSpec) -> Choice:
+def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Choice:
     """Choose alternatives and commitments of a large book.
 
     Args:
         model: Problem.
         spec: Of its book; its limits are not read, those here are fixed counts.
+        memory: Of the auction before; it is left with what this one found.
 
     Returns:
         Decisions that leave room for themselves in whole nodes, cover and site power included;
@@ -103,14 +123,20 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
     effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
-    descent = descend(
-        problem, first_guess(problem), answer, vectors, effort.ladder, tolerance=effort.tolerance
-    )
+    begin = None if memory is None else _recalled(memory, market, spec, problem)
+    if begin is None:
+        begin = first_guess(problem)
+    elif effort is _USUAL:
+        effort = _AGAIN
+    descent = descend(problem, begin, answer, vectors, effort.ladder, tolerance=effort.tolerance)
+    minimiser = descent.minimisers[effort.ladder.index(effort.dive)]
+    if memory is not None:
+        memory.keep(market.grid, spec.intervals, *_by_subject(problem, minimiser))
     proof = prove(market, problem, descent, answer, vectors, waived, effort.ladder, effort.bound)
     state = decide_all(
         market,
         problem,
-        descent.minimisers[effort.ladder.index(effort.dive)],
+        minimiser,
         effort.dive,
         answer,
         vectors,
@@ -118,6 +144,7 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         waived,
         rank(market, problem, effort.shares),
         effort.steps,
+        effort.balance,
     )
     decided = appraise(state, effort.last)
     tau = effort.last[-1]
@@ -141,6 +168,28 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )
+
+
+def _by_subject(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
+    """Multipliers of pools (three kinds) and of sites with a power limit, by interval."""
+    places = problem.places
+    return (
+        x[: places.at_slot].reshape(3, places.pools, places.intervals),
+        x[places.at_power : places.at_work].reshape(-1, places.intervals),
+    )
+
+
+def _recalled(memory: Memory, market: Market, spec: AuctionSpec, problem: Problem) -> Floats | None:
+    """Multipliers to begin with, where the memory has them."""
+    found = memory.recall(market.grid, spec.intervals)
+    if found is None:
+        return None
+    places = problem.places
+    x = np.zeros(places.size)
+    x[: places.at_slot], x[places.at_power : places.at_work] = (part.ravel() for part in found)
+    x = np.maximum(places.floor, x)
+    x[~places.open] = 0.0
+    return x
 
 
 def _bonus(model: Model) -> Floats:

@@ -10,11 +10,15 @@ import numpy as np
 from clearing.market import Integers
 from clearing.program import Floats
 from clearing.search.coordinate.compiled import allocating, inner
-from clearing.search.coordinate.curves import smooth_surplus, steps_below
+from clearing.search.coordinate.curves import TAIL, smooth_surplus, steps_below
 from clearing.search.coordinate.problem import Baskets, Problem
 
 UNMOVED: Final = 1e-6
 """A share nearer to none or all does not count in the second derivative."""
+
+
+UNREAD: Final = -1.0
+"""First share of a basket that takes nothing, whose shares are not computed."""
 
 
 @inner
@@ -27,7 +31,28 @@ def arc_price(baskets: Baskets, arc: int, price: Floats, x: Floats, count: int) 
 
 
 @inner
-def _soft_least(
+def out_of_reach(
+    baskets: Baskets, basket: int, price: Floats, x: Floats, count: int, soft: float
+) -> bool:
+    """Whether a basket takes nothing at all at the prices, as most do that take nothing."""
+    curve = baskets.step_curve
+    if baskets.work_start[basket] < baskets.work_start[basket + 1]:
+        return False
+    first = baskets.start[basket]
+    stop = baskets.start[basket + 1]
+    dearest = np.inf
+    if curve.start[basket] < curve.start[basket + 1]:
+        dearest = curve.price[curve.start[basket]]
+    # The smoothed least price is below the least one, by the logarithm of their number at most.
+    reach = soft * (TAIL + math.log(stop - first))
+    for arc in range(first, stop):
+        if arc_price(baskets, arc, price, x, count) - reach <= -dearest:
+            return False
+    return True
+
+
+@inner
+def soft_least(
     baskets: Baskets,
     basket: int,
     price: Floats,
@@ -80,7 +105,7 @@ def respond_baskets(
         bend: Their fall per dollar of own price, other prices held.
         load: Chips per slot multiplier, and minus chip-intervals per work multiplier; sized
             like ``x``.
-        share: Of each arc in its basket, filled.
+        share: Of each arc in its basket, filled, or ``UNREAD``.
         taken, slope: Chips of each basket, and their fall per dollar, filled.
         work_slope: The same of each work cell, filled.
         moving: Baskets whose loads move with prices, filled; the last entry is their number.
@@ -91,9 +116,13 @@ def respond_baskets(
     size = 0
     for basket in range(baskets.start.size - 1):
         first = baskets.start[basket]
-        stop = baskets.start[basket + 1]
         soft = tau * baskets.scale[basket]
-        least = _soft_least(baskets, basket, price, x, count, soft, share)
+        if out_of_reach(baskets, basket, price, x, count, soft):
+            taken[basket] = 0.0
+            slope[basket] = 0.0
+            share[first] = UNREAD
+            continue
+        least = soft_least(baskets, basket, price, x, count, soft, share)
         value, chips, fall = smooth_surplus(baskets.step_curve, basket, -least, soft)
         for cell in range(baskets.work_start[basket], baskets.work_start[basket + 1]):
             group = problem.places.at_work + baskets.work_group[cell]
@@ -111,22 +140,41 @@ def respond_baskets(
         slope[basket] = fall
         if chips == 0.0:
             continue
-        moves = fall * soft > UNMOVED * chips
-        for arc in range(first, stop):
-            part = share[arc]
-            if part == 0.0:
-                continue
-            moves = moves or UNMOVED < part < 1.0 - UNMOVED
-            at = baskets.table[arc] * count + baskets.place[arc]
-            used[at] += part * chips
-            bend[at] += part * part * fall + part * (1.0 - part) * chips / soft
-            if baskets.row[arc] >= 0:
-                load[baskets.row[arc]] += part * chips
+        moves = _add_loads(problem, basket, chips, fall, soft, used, bend, load, share)
         if moves:
             moving[size] = basket
             size += 1
     moving[-1] = size
     return total
+
+
+@inner
+def _add_loads(
+    problem: Problem,
+    basket: int,
+    chips: float,
+    fall: float,
+    soft: float,
+    used: Floats,
+    bend: Floats,
+    load: Floats,
+    share: Floats,
+) -> bool:
+    """Add what a basket takes at its arcs; whether that moves with prices."""
+    baskets = problem.baskets
+    count = problem.places.pools * problem.places.intervals
+    moves = fall * soft > UNMOVED * chips
+    for arc in range(baskets.start[basket], baskets.start[basket + 1]):
+        part = share[arc]
+        if part == 0.0:
+            continue
+        moves = moves or UNMOVED < part < 1.0 - UNMOVED
+        at = baskets.table[arc] * count + baskets.place[arc]
+        used[at] += part * chips
+        bend[at] += part * part * fall + part * (1.0 - part) * chips / soft
+        if baskets.row[arc] >= 0:
+            load[baskets.row[arc]] += part * chips
+    return moves
 
 
 @inner

@@ -15,7 +15,7 @@ import numpy as np
 
 from clearing.market import Integers
 from clearing.program import Floats
-from clearing.search.coordinate.baskets import arc_price
+from clearing.search.coordinate.baskets import UNREAD, arc_price, soft_least
 from clearing.search.coordinate.compiled import compiled, inner
 from clearing.search.coordinate.curves import smooth_surplus
 from clearing.search.coordinate.dual import Answer
@@ -144,6 +144,8 @@ def _measure_baskets(
         stop = baskets.start[basket + 1]
         soft = tau * baskets.scale[basket]
         amount = baskets.step_curve.amount[baskets.step_curve.start[basket + 1] + basket]
+        if answer.share[first] == UNREAD:
+            soft_least(baskets, basket, answer.tables.price, x, count, soft, answer.share)
         low = np.inf
         for arc in range(first, stop):
             low = min(low, arc_price(baskets, arc, answer.tables.price, x, count))

@@ -7,6 +7,7 @@ import numpy as np
 from clearing.layout import POWER_UNIT, Model
 from clearing.market import NONE, Flags, Integers
 from clearing.program import Floats
+from clearing.responses import arc_starts
 from clearing.search.coordinate.dual import Answer
 from clearing.search.coordinate.problem import RECLAIM, Problem
 from clearing.search.coordinate.reading import TABLE, chips_per_node, dollars, slots_of
@@ -69,7 +70,7 @@ def _cell_duals(model: Model, problem: Problem, x: Floats, answer: Answer, found
     layout, demand = model.layout, model.market.demand
     if demand.interval.size == 0:
         return
-    start = np.searchsorted(demand.arc_cell, np.arange(demand.interval.size))
+    start = arc_starts(model.market)[:-1]
     gain = np.maximum.reduceat(_arc_gains(model, problem, x, answer), start)
     lead = demand.arc_pool[start]
     node = model.market.grid.node[lead].astype(np.float64)
@@ -157,12 +158,12 @@ def _loosen(model: Model, values: Floats) -> Floats:
     activity = program.activity(values)
     broken = (activity < program.row_lower - _SLACK) | (activity > program.row_upper + _SLACK)
     broken[model.layout.decision] = False
-    columns = np.unique(program.columns[broken[program.rows]])
-    columns = columns[~program.whole[columns]]
+    inside = np.zeros(values.size, dtype=np.bool_)
+    inside[program.columns[broken[program.rows]]] = True
+    columns = np.flatnonzero(inside & ~program.whole)
     low, high = program.lower[columns], np.minimum(program.upper[columns], _FAR)
-    inside = low + np.clip(values[columns] - low, 0.01 * (high - low), 0.99 * (high - low))
     found = values.copy()
-    found[columns] = inside
+    found[columns] = low + np.clip(values[columns] - low, 0.01 * (high - low), 0.99 * (high - low))
     return found
 
 
@@ -182,7 +183,7 @@ def _arc_values(
     if demand.interval.size == 0:
         return
     gain = _arc_gains(model, problem, x, answer)
-    start = np.searchsorted(demand.arc_cell, np.arange(demand.interval.size))
+    start = arc_starts(model.market)[:-1]
     best = np.maximum.reduceat(gain, start)
     soft = tau * np.maximum(dollars(demand.arc_value[start]), 1e-3)
     far = (gain - best[demand.arc_cell]) / soft[demand.arc_cell]

@@ -300,8 +300,10 @@ def _same_ways(demand: Demand, charge: Integers, start: Integers) -> Integers:
     equal = (ways == ways[:, like]).all(axis=0)
     same &= np.logical_and.reduceat(equal, start[:-1])
     lead = np.where(same, lead, np.arange(cells))
-    _, basket = np.unique(lead, return_inverse=True)
-    return basket.astype(np.int64)
+    leads = np.zeros(cells, dtype=np.int64)
+    leads[lead] = 1
+    numbered: Integers = leads.cumsum()[lead] - 1
+    return numbered
 
 
 def _picks(market: Market, slots: Integers) -> Picks:

@@ -111,6 +111,7 @@ class Dive:
     x: Floats
     tau: float
     steps: int
+    tolerance: float
     worth: float = 0.0
     damping: float = DAMPING
 
@@ -123,7 +124,7 @@ class Dive:
             self.answer,
             self.vectors,
             self.steps,
-            _TOLERANCE,
+            self.tolerance,
             self.damping,
         )
         self.damping = min(damping, 1.0)
@@ -184,6 +185,7 @@ def decide_all(
     waived: Floats,
     ranking: Ranking,
     steps: int,
+    tolerance: float,
 ) -> Dive:
     """Decide everything.
 
@@ -192,6 +194,7 @@ def decide_all(
         bonus: Tie credit of each alternative at full fill, US dollars per hour.
         waived: Nodes of NODE cover that base load goes without, per place.
         steps: Newton steps between rounds, at most.
+        tolerance: Imbalance in money at which prices are good enough for the next round.
     """
     room = new_room(market, problem, waived)
     state = Dive(
@@ -205,6 +208,7 @@ def decide_all(
         x=x.copy(),
         tau=tau,
         steps=steps,
+        tolerance=tolerance,
     )
     set_scales(problem, state.x)
     state.balance()

@@ -28,7 +28,7 @@ class _AuctionProductEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Auctio
     AUCTION_PRODUCT_UNSPECIFIED: _AuctionProduct.ValueType  # 0
     """Not stated; refused."""
     AUCTION_PRODUCT_FORWARD: _AuctionProduct.ValueType  # 1
-    """Strips, weeks to months ahead."""
+    """Strips, weeks to months ahead: intervals of up to 31 days, delivered by the hour."""
     AUCTION_PRODUCT_DAY_AHEAD: _AuctionProduct.ValueType  # 2
     """24 to 168 hourly intervals."""
     AUCTION_PRODUCT_SPOT: _AuctionProduct.ValueType  # 3
@@ -40,7 +40,7 @@ class AuctionProduct(_AuctionProduct, metaclass=_AuctionProductEnumTypeWrapper):
 AUCTION_PRODUCT_UNSPECIFIED: AuctionProduct.ValueType  # 0
 """Not stated; refused."""
 AUCTION_PRODUCT_FORWARD: AuctionProduct.ValueType  # 1
-"""Strips, weeks to months ahead."""
+"""Strips, weeks to months ahead: intervals of up to 31 days, delivered by the hour."""
 AUCTION_PRODUCT_DAY_AHEAD: AuctionProduct.ValueType  # 2
 """24 to 168 hourly intervals."""
 AUCTION_PRODUCT_SPOT: AuctionProduct.ValueType  # 3
@@ -236,9 +236,11 @@ class AuctionSpec(_message.Message):
     product: Global___AuctionProduct.ValueType
     """Calendar. Required."""
     interval_seconds: _builtins.int
-    """Length of each delivery interval, seconds, > 0: 3,600 day-ahead, 300 spot. Required."""
+    """Length of each delivery interval, seconds, > 0: 3,600 day-ahead. Longer than 86,400, up to 31 days: a strip,
+    whole hours; it is delivered and settled by the hour. Required.
+    """
     interval_count: _builtins.int
-    """Number of delivery intervals, 1 to 168. Required."""
+    """Number of delivery intervals, 1 to 168; of strips as many as reach over 366 days. Required."""
     price_floor_micro_usd_per_chip_hour: _builtins.int
     """Lowest limit price and clearing price, micro-USD per chip-hour. Default 0: supply may be left over. Below 0 it
     is refused with NEGATIVE_ENERGY_PRICE_NOT_SETTLED.
@@ -269,7 +271,9 @@ class AuctionSpec(_message.Message):
 
     @_builtins.property
     def first_interval_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Start of the first delivery interval, a multiple of interval_seconds since the epoch. Required."""
+        """Start of the first delivery interval, a multiple of interval_seconds since the epoch; of a strip a full hour.
+        Required.
+        """
 
     @_builtins.property
     def tariff(self) -> Global___Tariff:
@@ -546,7 +550,7 @@ class Auction(_message.Message):
     entry_index: _builtins.int
     """Log entry of the spec; unset where it is not at hand."""
     settled_interval_count: _builtins.int
-    """Delivery intervals whose settlement is posted, 0 to interval_count."""
+    """Delivery intervals whose settlement is posted, 0 to interval_count; of strips their hours."""
     statement_count: _builtins.int
     """Statements issued for it so far."""
     @_builtins.property

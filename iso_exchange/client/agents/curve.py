@@ -1,7 +1,8 @@
 """Reference agent of a lab that knows its demand only as a curve: chips wanted, minute by minute.
 
 Pure, with the face of ``lab.Lab``. What is wanted is bought in whole nodes: a firm part and an
-interruptible rest. What is not served in its minute is gone: a curve has no queue.
+interruptible rest, of which the last node may be partly used and is a bid of its own. What is
+not served in its minute is gone: a curve has no queue.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from iso_exchange.client.agents.jobs import Run
 from iso_exchange.client.agents.lab import Idle, Policy, Wish
 
 MINUTE_S: Final = 60
+
+FIRM: Final = "firm"
+IDLE: Final = "idle"
+PART: Final = "part"
+"""Kinds of bids: firm nodes, interruptible ones in full use, and the one that is not."""
 
 
 class CurveLab:
@@ -56,40 +62,46 @@ class CurveLab:
     def wishes(self) -> Iterator[Wish]:
         """Bids for the next gate: what is wanted now, beyond base load."""
         policy = self.policy
-        minute = -(-self.now_s // MINUTE_S)
-        nodes = -(-self._wanted(minute) // policy.chips_per_node)
+        wanted = self._wanted(-(-self.now_s // MINUTE_S))
+        nodes = -(-wanted // policy.chips_per_node)
         firm = min(nodes, -(-nodes * self._firm_ppm // 1_000_000))
         spare = sum(self._base.values())
-        for is_firm, wanted in (
-            (True, max(0, firm - spare)),
-            (False, nodes - firm - max(0, spare - firm)),
-        ):
-            limit = policy.firm_limit if is_firm else policy.interruptible_limit
-            prefix = "firm/" if is_firm else "idle/"
-            left = max(0, wanted)
-            for (key, pool_id), held in self._held.items():
-                kept = min(left, held) if key.startswith(prefix) else 0
-                left -= kept
-                if kept:
-                    yield Wish(
-                        key=f"{prefix}{pool_id}",
-                        firm=is_firm,
-                        pool_id=pool_id,
-                        nodes=kept,
-                        limit=limit + policy.renewal_premium,
-                        running=True,
-                    )
-            if left:
-                yield Wish(key=f"{prefix}new", firm=is_firm, pool_id="", nodes=left, limit=limit)
+        loose = max(0, nodes - max(firm, spare))
+        rest = wanted % policy.chips_per_node if loose else 0
+        yield from self._kind(FIRM, max(0, firm - spare))
+        yield from self._kind(IDLE, loose - (rest > 0))
+        if rest:
+            # A node that is partly used is worth less, but no less than half.
+            limit = policy.interruptible_limit
+            part = limit * (policy.chips_per_node + rest) // (2 * policy.chips_per_node)
+            yield Wish(key=f"{PART}/new", firm=False, pool_id="", nodes=1, limit=part)
+
+    def _kind(self, kind: str, wanted: int) -> Iterator[Wish]:
+        policy, firm = self.policy, kind == FIRM
+        limit = policy.firm_limit if firm else policy.interruptible_limit
+        left = wanted
+        for (name, pool_id), held in self._held.items():
+            kept = min(left, held) if name == kind else 0
+            left -= kept
+            if kept:
+                yield Wish(
+                    key=f"{kind}/{pool_id}",
+                    firm=firm,
+                    pool_id=pool_id,
+                    nodes=kept,
+                    limit=limit + policy.renewal_premium,
+                    running=True,
+                )
+        if left:
+            yield Wish(key=f"{kind}/new", firm=firm, pool_id="", nodes=left, limit=limit)
 
     def take(self, positions: Mapping[str, Mapping[str, int]]) -> None:
         """Hold what the exchange says from now on."""
         held: dict[tuple[str, str], int] = {}
         for key, pools in positions.items():
-            prefix = key.partition("/")[0]
+            kind = key.partition("/")[0]
             for pool_id, nodes in pools.items():
-                name = (f"{prefix}/", pool_id)
-                held[name] = held.get(name, 0) + nodes
+                held[kind, pool_id] = held.get((kind, pool_id), 0) + nodes
         self._held = held
         self._lost = {}
 

@@ -13,68 +13,20 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
 
 from iso_exchange.client.agents import packing
+from iso_exchange.client.agents.bids import (
+    GANG,
+    Policy,
+    Wish,
+    gang_wishes,
+    prefix_of,
+    single_wishes,
+)
 from iso_exchange.client.agents.jobs import Job, Node, Run
 
-GANG: Final = "gang"
-
-_PARTS: Final = 20
-"""A waiting gang bids more in steps of a twentieth, not at every gate."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How a lab bids, micro-USD per chip-hour and seconds.
-
-    Attributes:
-        firm_limit: All-in limit for firm nodes.
-        interruptible_limit: The same for interruptible ones.
-        renewal_premium: Added to either for nodes that run something: moving costs.
-        gang_patience_s: A waiting interruptible gang's limit grows to twice its own over this time.
-        restart_s: Run time that a restart from a checkpoint costs.
-        notice_s: Notice that interruptible work needs.
-        chips_per_node: Node size of the pools that it uses.
-        wanted_max: New interruptible nodes asked for at once.
-        gangs_max: Interruptible gangs bid for at once.
-        gang_turn_s: A gang that waits longer for base load has it kept free.
-    """
-
-    firm_limit: int
-    interruptible_limit: int
-    renewal_premium: int = 100_000
-    gang_patience_s: int = 86_400
-    restart_s: int = 120
-    notice_s: int = 300
-    chips_per_node: int = 8
-    wanted_max: int = 64
-    gangs_max: int = 2
-    gang_turn_s: int = 3_600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """One standing bid as the lab wants it from now on.
-
-    Attributes:
-        key: Stable name of the bid within the lab; the order's identifier follows from it.
-        pool_id: The only pool it may be served in, empty for any.
-        nodes: Nodes wanted; zero withdraws the bid.
-        gang: All or none, in one pool.
-        running: Already running in ``pool_id``.
-        work_s: Of a gang: seconds that it has to run, from now on.
-    """
-
-    key: str
-    firm: bool
-    pool_id: str
-    nodes: int
-    limit: int
-    gang: bool = False
-    running: bool = False
-    work_s: int = 0
+__all__ = ["Idle", "Lab", "Policy", "Wish"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,14 +105,18 @@ class Lab:
     def wishes(self) -> Iterator[Wish]:
         """Bids for the next gate; nodes that are not worth their price are left for it."""
         self._give_back()
-        yield from self._single_wishes(firm=True)
-        yield from self._single_wishes(firm=False)
-        yield from self._gang_wishes()
+        policy = self.policy
+        waiting = list(self._singles[False])
+        left = (node for node in self._nodes if node.firm and node.leaving)
+        waiting.extend(run for node in left for run in node.runs.values())
+        yield from single_wishes(policy, self._nodes, self._singles[True], self.now_s, firm=True)
+        yield from single_wishes(policy, self._nodes, waiting, self.now_s, firm=False)
+        yield from gang_wishes(policy, self._gangs.values(), self._gang_nodes, self.now_s)
 
     def take(self, positions: Mapping[str, Mapping[str, int]]) -> None:
         """Hold what the exchange says from now on: nodes by pool of each bid's key."""
         for firm in (True, False):
-            prefix = _prefix(firm=firm)
+            prefix = prefix_of(firm=firm)
             wanted: dict[str, int] = {}
             for key, pools in positions.items():
                 if key.startswith(prefix):
@@ -339,7 +295,7 @@ class Lab:
         for job_id, run in self._gangs.items():
             if job_id in self._gang_nodes:
                 continue
-            count = self._size(run.job.chips)
+            count = packing.nodes_for(run.job.chips, self.policy.chips_per_node)
             for nodes in self._base.values():
                 if len(nodes) < count:
                     continue
@@ -473,7 +429,10 @@ class Lab:
 
     def _start_gang(self, job_id: str, pool_id: str) -> None:
         run = self._gangs[job_id]
-        nodes = [self._node(pool_id, firm=run.job.firm) for _ in range(self._size(run.job.chips))]
+        nodes = [
+            self._node(pool_id, firm=run.job.firm)
+            for _ in range(packing.nodes_for(run.job.chips, self.policy.chips_per_node))
+        ]
         self._gang_nodes[job_id] = nodes
         self._start(run, nodes)
 
@@ -484,9 +443,6 @@ class Lab:
         for node in self._gang_nodes.pop(job_id):
             self._empty(node, job_id)
         self._requeue(run)
-
-    def _size(self, chips: int) -> int:
-        return -(-chips // self.policy.chips_per_node)
 
     def _give_back(self) -> None:
         """Choose nodes that are not bid for any more, and move what runs on them."""
@@ -501,89 +457,3 @@ class Lab:
         for node, moves in packing.closing(open_nodes):
             self._move(moves)
             node.leaving = True
-
-    def _single_wishes(self, *, firm: bool) -> Iterator[Wish]:
-        policy = self.policy
-        limit = policy.firm_limit if firm else policy.interruptible_limit
-        prefix = _prefix(firm=firm)
-        waiting = list(self._singles[firm])
-        # What is bid for now begins when a notice would end.
-        from_s = self.now_s + (0 if firm else policy.notice_s)
-        if not firm:
-            left = (node for node in self._nodes if node.firm and node.leaving)
-            waiting.extend(run for node in left for run in node.runs.values())
-        used = packing.filled(waiting, policy.chips_per_node)
-        held: dict[str, int] = {}
-        ending: list[Node] = []
-        for node in self._nodes:
-            if node.firm != firm or node.leaving:
-                continue
-            if node.end_s(firm=firm) > from_s:
-                held[node.pool_id] = held.get(node.pool_id, 0) + 1
-            else:
-                ending.append(node)
-        # Nodes that fall idle meanwhile are kept for jobs that wait, the fullest first.
-        for node in ending[: len(used)]:
-            held[node.pool_id] = held.get(node.pool_id, 0) + 1
-        used = used[len(ending) :]
-        for pool_id, nodes in held.items():
-            yield Wish(
-                key=f"{prefix}{pool_id}",
-                firm=firm,
-                pool_id=pool_id,
-                nodes=nodes,
-                limit=limit + policy.renewal_premium,
-                running=True,
-            )
-        full = [chips for chips in used if firm or chips == policy.chips_per_node]
-        partly = used[len(full) :]
-        new = len(full) if firm else min(len(full), policy.wanted_max)
-        if new:
-            yield Wish(key=f"{prefix}new", firm=firm, pool_id="", nodes=new, limit=limit)
-        if partly:
-            # A node that is partly used is worth less, but no less than half.
-            share = sum(partly) + len(partly) * policy.chips_per_node
-            part = limit * share // (2 * len(partly) * policy.chips_per_node)
-            yield Wish(key=f"{prefix}part", firm=firm, pool_id="", nodes=len(partly), limit=part)
-
-    def _gang_wishes(self) -> Iterator[Wish]:
-        policy = self.policy
-        waiting = 0
-        for job_id, run in self._gangs.items():
-            firm = run.job.firm
-            limit = policy.firm_limit if firm else policy.interruptible_limit
-            wish = Wish(
-                key=f"{GANG}/{job_id}",
-                firm=firm,
-                pool_id="",
-                nodes=self._size(run.job.chips),
-                limit=limit,
-                gang=True,
-            )
-            if job_id in self._gang_nodes:
-                if self._gang_nodes[job_id][0].base:
-                    continue
-                pool_id = self._gang_nodes[job_id][0].pool_id
-                yield replace(
-                    wish,
-                    pool_id=pool_id,
-                    running=True,
-                    limit=limit + limit // 4 if not firm else limit + policy.renewal_premium,
-                    work_s=run.end_s - self.now_s,
-                )
-                continue
-            if not firm:
-                waiting += 1
-                if waiting > policy.gangs_max:
-                    continue
-                wish = replace(wish, limit=limit + limit * self._impatience(run) // _PARTS)
-            yield replace(wish, work_s=run.left_s)
-
-    def _impatience(self, run: Run) -> int:
-        """How long a gang has waited, in parts of its patience."""
-        waited = min(self.now_s - run.job.submit_s, self.policy.gang_patience_s)
-        return waited * _PARTS // self.policy.gang_patience_s
-
-
-def _prefix(*, firm: bool) -> str:
-    return "firm/" if firm else "idle/"

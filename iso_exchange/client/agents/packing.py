@@ -15,6 +15,11 @@ Moves = Sequence[tuple[Run, Node]]
 """Runs and where each goes."""
 
 
+def nodes_for(chips: int, chips_per_node: int) -> int:
+    """Whole nodes that so many chips need."""
+    return -(-chips // chips_per_node)
+
+
 def admits(node: Node, run: Run) -> bool:
     """Whether a job may run on a node at all: firm work on firm nodes only."""
     return node.firm or not run.job.firm

@@ -15,6 +15,7 @@ from typing import Final
 
 from clearing.types import Cover, Eligibility, Interval, ServiceClass, Step
 from clearing.units import (
+    SECONDS_PER_HOUR,
     Chips,
     ChipSeconds,
     MicroUsd,
@@ -300,15 +301,17 @@ class ExchangeMarket:
         seconds = -(-(next_s + wish.work_s - first_s) // INTERVAL_S) * INTERVAL_S
         standing.length_s = seconds
         limit = MicroUsdPerChipHour(wish.limit // TICK * TICK)
+        chips = Chips(wish.nodes * CHIPS_PER_NODE)
+        lost = chips * self._policies[lab].restart_s * limit // SECONDS_PER_HOUR
         return BlockBidTerms(
             conditions=self._conditions(lab, wish),
             earliest_start=self._calendar.at(first_s),
             latest_start=self._calendar.at(last_s),
             duration_s=Seconds(seconds),
-            chips=Chips(wish.nodes * CHIPS_PER_NODE),
+            chips=chips,
             limit_price=limit,
             min_fill_ppm=Ppm(1_000_000),
-            restart_cost=MicroUsd(limit // 12),
+            restart_cost=MicroUsd(lost),
         )
 
     def _steps(self, lab: str, wish: Wish) -> StepBidTerms:

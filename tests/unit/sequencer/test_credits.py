@@ -27,6 +27,7 @@ from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
 from settlement.credits import asset_of, overspent
 from settlement.ledger import accounts
+from tests.unit.sequencer.spot_world import market_terms
 from tests.unit.sequencer.world import FIRST, World, registered
 
 HOUR = 3_600
@@ -246,6 +247,24 @@ def test_what_the_lab_released_is_not_shared_out() -> None:
     world.must(bid(world, "red", 32, 4))
     # Eight chips in the first hour; in the second the nomination says nothing, so nothing is used.
     assert given(decide(world)) == {"red-1": [8, 0]}
+
+
+def test_what_the_lab_released_in_spot_is_not_shared_out() -> None:
+    world = shared()
+    world.must(market_terms(world))
+    world.must(grant(world, "red", 1_000))
+    step = Step(price=MicroUsdPerChipHour(CREDIT), chips=Chips(8))
+    world.must(
+        c.Release(
+            header=world.header("lab"),
+            release_id="rel-1",
+            entitlement_id="ent-1",
+            auction_id="spot",
+            segments=(c.TimedSegment(start=hour(1), end=hour(2), steps=(step,)),),
+        )
+    )
+    world.must(bid(world, "red", 32, 4))
+    assert given(decide(world)) == {"red-1": [32, 24]}
 
 
 def test_unspent_credits_expire_the_earliest_grant_first() -> None:

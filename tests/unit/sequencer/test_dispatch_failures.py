@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from clearing.types import Interval
+from clearing.types import Cover, Eligibility, Interval
 from clearing.units import UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.sequencer.dispatch_stage import Stage, standing_of
@@ -32,12 +32,48 @@ from tests.unit.sequencer.spot_world import (
     STEP,
     USD,
     gang_terms,
+    market_terms,
     offer,
     positions,
     run_at,
     steps_terms,
 )
-from tests.unit.sequencer.world import World
+from tests.unit.sequencer.world import FIRST, World, registered, run_until_first_hour, span
+
+FAR = "no-1-h100"
+CONTRACT = f"before/first-f/{POOL}/supply-0/{FAR}"
+
+
+def only(pool_id: str) -> Eligibility:
+    return Eligibility(pool_ids=(pool_id,))
+
+
+def dispatched_at_two_sites() -> World:
+    """Two pools, and two nodes that an auction sold in one of them with a backup in the other."""
+    world = registered()
+    world.must(world.participant("other", c.Role.BUYER))
+    world.must(world.deposit("other", 1_000))
+    world.must(world.site(site_id="no-1", region="eu-north", country="NO"))
+    world.must(world.pool(pool_id=FAR, site_id="no-1"))
+    run_until_first_hour(world, 16)
+    auction = world.state.auctions["before"]
+    assert auction.assignment is not None
+    (sold,) = auction.assignment.contracts
+    moved = dataclasses.replace(
+        sold,
+        contract_id=CONTRACT,
+        order_id="first-f",
+        backup_pool_id=FAR,
+        cover=Cover.SITE,
+        hours=tuple(
+            dataclasses.replace(hour, interval=span(FIRST, FIRST + 3_600)) for hour in sold.hours
+        ),
+    )
+    auction.assignment = dataclasses.replace(auction.assignment, contracts=(moved,))
+    auction.spec = dataclasses.replace(auction.spec, intervals=(span(FIRST, FIRST + 3_600),))
+    world.state.contracts[CONTRACT] = moved
+    world.must(market_terms(world, ready_within_s=READY))
+    return world
 
 
 def firm(world: World, name: str, chips: int, **changes: object) -> c.SubmitOrder:
@@ -186,3 +222,28 @@ def test_a_lost_site_stops_everything_there() -> None:
     assert call_cover(world) == []
     assert supplier.serves == {}
     assert STEP == 300
+
+
+def test_covered_work_of_a_lost_site_moves_to_its_backup() -> None:
+    """An hour of a day-ahead contract with SITE cover; its backup is full of interruptibles."""
+    world = dispatched_at_two_sites()
+    offer(world, "far-supply", pool_id=FAR)
+    world.must(of_other(world, steps_terms(world, "soft-s", chips=64, where=only(FAR))))
+    step(world, 0)
+    assert picture(world) == "ff......"
+    assert picture(world, FAR) == "s" * 8
+    world.now = at(0) + 60
+    outage(world, end=at(12))
+    assert told(instruct(world)) == [("STOP", "first-f", (0, 1))]
+    assert row_of(world).lost == {}
+    (notice,) = call_cover(world)
+    assert (notice.pool_id, notice.order_id, notice.chips) == (FAR, "soft-s", 16)
+    run_at(world, at(1))
+    world.now = notice.deadline
+    told_there = instruct(world)
+    assert told(told_there) == [("STOP", "soft-s", (6, 7)), ("START", "first-f", (6, 7))]
+    assert told_there[1].contract_ids == (CONTRACT,)
+    contract = world.state.contracts[CONTRACT]
+    standing = standing_of(world.state, contract, world.now)
+    assert standing is not None
+    assert (standing.pool_id, standing.nodes, standing.sold) == (FAR, (6, 7), 2)

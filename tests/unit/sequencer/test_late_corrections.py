@@ -22,12 +22,12 @@ from iso_exchange.money_commands import (
     PublishSpot,
 )
 from iso_exchange.sequencer.after_auction import batches_of, month_of
-from iso_exchange.sequencer.deliveries import delivery_intervals
 from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.spot_moves import cells_due
 from iso_exchange.sequencer.spot_returns import passed_of
 from iso_exchange.sequencer.state import Auction, find_auction
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.settler import recomputation
 from iso_exchange.settler.interval import SettledInterval, settle_interval
 from settlement.ledger import accounts

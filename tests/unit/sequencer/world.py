@@ -62,13 +62,17 @@ class World:
         )
 
     def apply(
-        self, command: c.Command, documents: Mapping[bytes, bytes] | None = None
+        self,
+        command: c.Command,
+        documents: Mapping[bytes, bytes] | None = None,
+        values: Mapping[bytes, object] | None = None,
     ) -> Accepted | Rejected:
         meta = Meta(
             time_us=self.now * 1_000_000,
             index=self.index,
             leaf_hash=hashlib.sha256(str(self.index).encode()).digest(),
             documents=documents or {},
+            values=values or {},
         )
         result = apply(self.state, command, meta)
         if isinstance(result, Accepted):

@@ -13,14 +13,22 @@ def lab(curve: list[int]) -> CurveLab:
 def test_a_curve_is_bought_in_whole_nodes_firm_and_interruptible() -> None:
     some = lab([30, 30])
     found = {wish.key: wish.nodes for wish in some.wishes()}
-    assert found == {"firm/new": 2, "idle/new": 2}
+    # 30 chips: two nodes firm, one in full use, and one for six chips, which is worth less.
+    assert found == {"firm/new": 2, "idle/new": 1, "part/new": 1}
+    limits = {wish.key: wish.limit for wish in some.wishes()}
+    assert limits["part/new"] < limits["idle/new"] < limits["firm/new"]
 
 
 def test_what_is_held_is_bid_for_where_it_is() -> None:
     some = lab([30] * 10)
-    some.take({"firm/new": {"p": 2}, "idle/new": {"q": 1}})
+    some.take({"firm/new": {"p": 1}, "idle/new": {"q": 1}, "part/new": {"q": 1}})
     found = {wish.key: (wish.nodes, wish.pool_id) for wish in some.wishes()}
-    assert found == {"firm/p": (2, "p"), "idle/q": (1, "q"), "idle/new": (1, "")}
+    assert found == {
+        "firm/p": (1, "p"),
+        "firm/new": (1, ""),
+        "idle/q": (1, "q"),
+        "part/new": (1, ""),
+    }
 
 
 def test_what_is_not_served_in_its_minute_is_gone() -> None:
@@ -33,7 +41,7 @@ def test_what_is_not_served_in_its_minute_is_gone() -> None:
 def test_base_load_comes_before_bids() -> None:
     some = lab([30] * 5)
     some.set_base({"p": 3})
-    assert {wish.key: wish.nodes for wish in some.wishes()} == {"idle/new": 1}
+    assert {wish.key: wish.nodes for wish in some.wishes()} == {"part/new": 1}
     some.set_base({"p": 9})
     assert list(some.wishes()) == []
 

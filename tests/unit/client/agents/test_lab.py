@@ -133,7 +133,11 @@ def test_a_waiting_gang_bids_more_in_time() -> None:
     some.submit(job("gang", 16, 100))
     first = wishes(some)["gang/gang"].limit
     some.advance(POLICY.gang_patience_s // 2)
-    assert wishes(some)["gang/gang"].limit == first * 3 // 2
+    assert wishes(some)["gang/gang"].limit == first * 9 // 8
+    some.advance(2 * POLICY.gang_patience_s)
+    patient = wishes(some)["gang/gang"].limit
+    some.take({"gang/gang": {"p": 2}})
+    assert wishes(some)["gang/gang"].limit > patient, "no gang of the lab displaces it"
 
 
 steps = st.lists(
@@ -179,7 +183,7 @@ def test_work_is_neither_lost_nor_done_twice(
     # Given all it asks for, and interruptible nodes for as long as a notice, everything ends,
     # and was run for its work and its restarts exactly.
     given: deque[dict[str, dict[str, int]]] = deque(maxlen=1 + POLICY.notice_s // 60)
-    for _ in range(400):
+    for _ in range(1_000):
         given.append({wish.key: {wish.pool_id or "p": wish.nodes} for wish in some.wishes()})
         some.take(with_notice(given))
         now += 60
