@@ -310,8 +310,9 @@ def _elsewhere(
             continue
         if auction.positions is None:
             auction.positions = _positions(auction)
-        own = auction.positions.get(pool_id)
-        positions += own[place] if own else 0
+        seconds = delivery_intervals(auction)[0].duration_s
+        hour = first.start + (interval.start - first.start) // seconds * seconds
+        positions += auction.positions.get(pool_id, {}).get(hour, 0)
         sold = auction.offered.get(pool_id)
         bought = sum(chips[place] for key, chips in auction.bought.items() if key[1] == pool_id)
         held += max(0, (sold[place] if sold else 0) - bought)
@@ -324,17 +325,14 @@ def _elsewhere(
     return positions, held
 
 
-def _positions(auction: Auction) -> dict[str, list[int]]:
-    """Chips of an auction's contracts, base load included, by pool and interval."""
+def _positions(auction: Auction) -> dict[str, dict[int, int]]:
+    """Chips of an auction's contracts, base load included, by pool and start of the interval."""
     assert auction.assignment is not None  # published
-    places = {item.start: place for place, item in enumerate(auction.spec.intervals)}
-    found: dict[str, list[int]] = {}
+    found: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for contract in auction.assignment.contracts:
-        row = found.setdefault(contract.pool_id, [0] * len(places))
+        row = found[contract.pool_id]
         for hour in contract.hours:
-            place = places.get(hour.interval.start)  # of a strip only its first hour has one
-            if place is not None:
-                row[place] += hour.chips
+            row[hour.interval.start] += hour.chips
     return found
 
 
@@ -344,10 +342,9 @@ def _is_awaited(auction: Auction, hour: Interval) -> bool:
         return auction.spec.intervals[0].start < hour.end
     if auction.assignment is None or auction.state is AuctionState.SETTLED:
         return False
-    intervals = delivery_intervals(auction)
     return any(
         item.start < hour.end and hour.start < item.end and item.start not in auction.settled
-        for item in intervals
+        for item in delivery_intervals(auction)
     )
 
 

@@ -49,6 +49,8 @@ from tests.unit.sequencer.spot_world import (
     steps_terms,
 )
 from tests.unit.sequencer.test_late_corrections import settled
+from tests.unit.sequencer.test_strips import BEGIN as STRIP_BEGIN
+from tests.unit.sequencer.test_strips import cleared as cleared_strip
 from tests.unit.sequencer.world import FIRST, World, registered
 
 HOUR = Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + 3_600))
@@ -366,6 +368,19 @@ def test_what_other_auctions_hold_and_what_is_down_or_kept_back() -> None:
     assert row_of(world, run_at(world, FIRST)) == (
         24,
         {"OUTAGE": 8, "NOT_OFFERED": 16, "NO_DEMAND": 16},
+    )
+
+
+def test_a_strip_runs_in_every_hour_of_its_week() -> None:
+    world, _, _ = cleared_strip()
+    begin = STRIP_BEGIN + 50 * 3_600
+    world.now = begin - 1_000
+    world.must(market_terms(world, first_start=begin))
+    offer(world, chips=24, start=begin, end=begin + 3_600)
+    # Sixteen chips of the strip, and a node that stands by for them.
+    assert row_of(world, run_at(world, begin)) == (
+        16,
+        {"NOT_OFFERED": 16, "COVER": 8, "NO_DEMAND": 24},
     )
 
 
