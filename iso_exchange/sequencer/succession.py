@@ -32,6 +32,9 @@ def open_business(state: State) -> Iterator[str]:
             yield f"auction {name} is {auction.state.value}"
         elif auction.unstated:
             yield f"auction {name} has statements to come"
+    for name, kept in state.allocations.items():
+        if kept.runs:
+            yield f"the allocation of {name} from {min(kept.runs)} on is not on record"
     if any(True for _ in state.books.open_holds()):
         yield "money is on hold"
     for name in state.participants:

@@ -38,6 +38,7 @@ from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.sequencer.strips import delivery_intervals
+from iso_exchange.sequencer.succession import open_business
 from iso_exchange.spot_commands import ReportAllocation
 from tests.unit.sequencer.spot_world import (
     SPOT,
@@ -140,8 +141,11 @@ def test_an_honest_alarm_and_hour_are_taken_once_and_pass_the_audit() -> None:
     assert early.code is Code.WRONG_STATE
     close_market(world)
     assert due_hour(world.state, SPOT, world.now) == HOUR
+    waits = f"the allocation of {SPOT} from {FIRST} on is not on record"
+    assert waits in list(open_business(world.state)), "a log does not end before it"
     fresh = record(world, HOUR, Alarm(), hourly=True)
     assert isinstance(fresh, Accepted)
+    assert not any("allocation" in text for text in open_business(world.state))
     (alarm, hour) = world.state.allocations[SPOT].records
     assert (alarm.level, alarm.awarded, alarm.in_service) == ("MAJOR_OUTAGE", 48 * STEP, 64 * STEP)
     assert (hour.run_count, hour.awarded, hour.delivered) == (4, 2 * (48 + 64) * STEP, 0)
