@@ -34,10 +34,10 @@ from iso_exchange.sequencer.allocation_record import (
     due_hour,
     stated,
 )
-from iso_exchange.sequencer.deliveries import delivery_intervals
 from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction
+from iso_exchange.sequencer.strips import delivery_intervals
 from iso_exchange.spot_commands import ReportAllocation
 from tests.unit.sequencer.spot_world import SPOT, STEP, market_terms, offer, run_at, steps_terms
 from tests.unit.sequencer.test_late_corrections import settled
@@ -55,13 +55,15 @@ class Audited(World):
         self.audit = AllocationAudit(record=self.record)
         self.rows: dict[int, tuple[PoolAllocation, ...]] = {}
 
-    def apply(self, command: c.Command, documents: Any = None) -> Accepted | Rejected:
+    def apply(
+        self, command: c.Command, documents: Any = None, values: Any = None
+    ) -> Accepted | Rejected:
         named = {name.hex(): body for name, body in (documents or {}).items()}
         entry = EntryContext(self.index, bytes(32), named)
         self.audit.before(self.state, command, entry)
         if isinstance(command, ReportAllocation):
             check_public_allocation(self.record, command, entry)
-        return super().apply(command, documents)
+        return super().apply(command, documents, values)
 
 
 def made() -> Audited:
