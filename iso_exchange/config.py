@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,15 @@ DRAIN_SECONDS_DEFAULT: Final = 10.0
 WITNESS_SECONDS_DEFAULT: Final = 2.0
 TIMESTAMP_SECONDS_DEFAULT: Final = 3600.0
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class Role(Enum):
+    """What a process of the exchange does."""
+
+    ALL = "all"
+    SEQUENCER = "sequencer"
+    """Everything but the publisher: order entry, auctions, settlement, the gRPC services."""
+    PUBLISHER = "publisher"
 
 
 class ConfigError(ValueError):
@@ -59,6 +69,7 @@ class Config:
         timestamp_seconds: Between two stamps.
         second_signature: Whether a new exchange gets an ML-DSA-44 log key too; one that has
             the key keeps signing with it.
+        role: What this process does; apart, the processes share database and data directory.
         webhook_loopback: Webhooks may call this machine, and without TLS: for a laptop.
     """
 
@@ -78,6 +89,7 @@ class Config:
     timestamp_seconds: float = TIMESTAMP_SECONDS_DEFAULT
     second_signature: bool = True
     webhook_loopback: bool = False
+    role: Role = Role.ALL
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later.
@@ -90,6 +102,9 @@ class Config:
         except KeyFormatError as error:
             message = f"--origin {self.origin!r}: {error}"
             raise ConfigError(message) from error
+        if self.role is not Role.ALL and self.database_url is None:
+            message = "--role: processes apart share a PostgreSQL server: give --database-url"
+            raise ConfigError(message)
         if self.timestamp_url and find_spec("rfc3161_client") is None:
             message = "--timestamp-url: install 'iso-exchange[timestamps]'"
             raise ConfigError(message)
@@ -129,6 +144,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         timestamp_seconds=options.timestamp_seconds,
         second_signature=options.ml_dsa,
         webhook_loopback=options.webhook_loopback,
+        role=Role(options.role),
     )
 
 
@@ -259,5 +275,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let webhooks call this machine, without TLS (for a laptop)",
     )
+    roles = [role.value for role in Role]
+    parser.add_argument("--role", choices=roles, default="all", help="what it does (default: all)")
     parser.add_argument("--log-level", choices=LOG_LEVELS, default="INFO", help="default: INFO")
     return parser

@@ -149,9 +149,9 @@ ENTRY_KINDS: Final[dict[type, EntryKind]] = {
         ),
         (RegisterEntitlement, "ENTITLEMENT", _protobuf("entitlement"), False, (Role.BUYER,)),
         (Nominate, "NOMINATION", _protobuf("nomination"), False, (Role.BUYER,)),
-        (ReturnHours, "RETURN", _protobuf("hour-return"), False, (Role.BUYER,)),
         (Release, "RELEASE", _protobuf("release"), False, (Role.BUYER,)),
         (Recall, "RECALL", _protobuf("recall"), False, (Role.BUYER,)),
+        (ReturnHours, "RETURN", _protobuf("hour-return"), False, (Role.BUYER,)),
         (SubmitReadings, "METER_BATCH", _protobuf("meter-batch"), False, (Role.METER,)),
         (
             ReportOutage,

@@ -28,7 +28,7 @@ from iso_exchange.auctioneer.credits import CreditAuctioneer
 from iso_exchange.auctioneer.spot import SpotAuctioneer
 from iso_exchange.bootstrap import OPERATOR_ID, BootstrapError, bootstrap
 from iso_exchange.clock import MICROSECONDS, Clock, SimulatedClock, SystemClock
-from iso_exchange.config import Config, ConfigError
+from iso_exchange.config import Config, ConfigError, Role
 from iso_exchange.dispatcher.dispatcher import Dispatcher
 from iso_exchange.gateway.calendar import advance_through_gates, reached_us
 from iso_exchange.gateway.grpc_server import AddressInUseError, GrpcServer, Tls
@@ -45,6 +45,8 @@ from iso_exchange.identity.directory import (
 )
 from iso_exchange.identity.names import is_identifier
 from iso_exchange.observability import logs
+from iso_exchange.publisher.process import publish_until
+from iso_exchange.publisher.publication import FollowedPublication, Publication
 from iso_exchange.publisher.publisher import Publisher
 from iso_exchange.publisher.witnesses import Witnesses
 from iso_exchange.rotation import Rotated, RotationError
@@ -80,6 +82,9 @@ class LostError(RuntimeError):
 
 FROM_OUTSIDE: Final = (EmbeddedError, LostError, OSError, StoreError, WorkerEndedError)
 """What can end a part without a bug: one log line, no traceback."""
+
+REFUSED_CODES: Final = frozenset({"ROLLED_BACK", "DAMAGED", "OTHER_ORIGIN"})
+"""Of a store that a start again does not mend."""
 
 STARTUP_ERRORS: Final = (
     AddressInUseError,
@@ -227,6 +232,40 @@ class Exchange:
         self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
         if isinstance(clock, SimulatedClock):
             clock.advance(self._sequencer.time_us)
+        publisher = await self._start_publication(store, clock)
+        self._spawn("sequencer", self._sequencer.run())
+        await bootstrap(
+            sequencer=self._sequencer,
+            operator_key=lambda: signing_key(
+                self.identity_directory(OPERATOR_ID), secrets.token_bytes(SEED_BYTES)
+            ),
+            service_key=self._secrets.service_key,
+            origin=config.origin,
+            clock=clock,
+        )
+        await rotation.submit(self._secret_files, self._sequencer)
+        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
+        journal = Journal(sequencer=self._sequencer, store=store)
+        await journal.refresh()
+        self._spawn("publisher", publisher.run())
+        if isinstance(publisher, Publisher):
+            publisher.use_key(self._secrets.log_key)
+            self._spawn("witnesses", publisher.run_witnesses())
+            if config.timestamp_url:
+                self._spawn("timestamps", self._stamp(publisher))
+        self._spawn("journal", journal.run())
+        self._spawn_market(clock, store, journal)
+        await self._start_servers(store, clock, publisher, journal)
+
+    async def _start_publication(
+        self, store: LedgerStore, clock: Clock
+    ) -> Publisher | FollowedPublication:
+        """The publisher, or what shows what one in another process does."""
+        config = self._config
+        if config.role is Role.SEQUENCER:
+            followed = FollowedPublication(store=store, directory=config.data / "log")
+            await followed.start()
+            return followed
         publisher = Publisher(
             store=store,
             origin=config.origin,
@@ -242,28 +281,7 @@ class Exchange:
         )
         await publisher.start()
         self._stack.push_async_callback(self._publish_last, publisher)
-        self._spawn("sequencer", self._sequencer.run())
-        await bootstrap(
-            sequencer=self._sequencer,
-            operator_key=lambda: signing_key(
-                self.identity_directory(OPERATOR_ID), secrets.token_bytes(SEED_BYTES)
-            ),
-            service_key=self._secrets.service_key,
-            origin=config.origin,
-            clock=clock,
-        )
-        await rotation.submit(self._secret_files, self._sequencer)
-        self._secrets = rotation.adopt(self._secret_files, self._secrets, self._sequencer.state)
-        publisher.use_key(self._secrets.log_key)
-        journal = Journal(sequencer=self._sequencer, store=store)
-        await journal.refresh()
-        self._spawn("publisher", publisher.run())
-        self._spawn("witnesses", publisher.run_witnesses())
-        if config.timestamp_url:
-            self._spawn("timestamps", self._stamp(publisher))
-        self._spawn("journal", journal.run())
-        self._spawn_market(clock, store, journal)
-        await self._start_servers(store, clock, publisher, journal)
+        return publisher
 
     def _spawn_market(self, clock: Clock, store: LedgerStore, journal: Journal) -> None:
         """Auctioneers, dispatcher and settler: what moves auctions along."""
@@ -310,7 +328,7 @@ class Exchange:
         self._spawn("allocation", reporter.run())
 
     async def _start_servers(
-        self, store: LedgerStore, clock: Clock, publisher: Publisher, journal: Journal
+        self, store: LedgerStore, clock: Clock, publisher: Publication, journal: Journal
     ) -> None:
         config = self._config
         names = ("localhost", "127.0.0.1", "::1", config.grpc.host, *config.server_names)
@@ -438,7 +456,7 @@ class Exchange:
                 message = f"the embedded PostgreSQL server ended: see {self._embedded.log}"
                 raise LostError(message)
 
-    async def _drain(self, server: GrpcServer, journal: Journal, publisher: Publisher) -> None:
+    async def _drain(self, server: GrpcServer, journal: Journal, publisher: Publication) -> None:
         failed = self._failure is not None and self._failure.done()
         await journal.stop()
         async with publisher.changed:
@@ -503,6 +521,8 @@ async def _serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
+        if config.role is Role.PUBLISHER:
+            return await _publish(config, stop)
         async with Exchange(config) as exchange:
             waiting = {
                 asyncio.create_task(stop.wait(), name="iso signal"),
@@ -524,6 +544,19 @@ async def _serve(config: Config) -> int:
         log.error("the exchange does not start", reason=reason, kind=kind)  # noqa: TRY400 - no bug
         return EXIT_REFUSED
     return EXIT_STOPPED if failures else EXIT_OK
+
+
+async def _publish(config: Config, stop: asyncio.Event) -> int:
+    """The publisher's role; what a start again mends ends with ``EXIT_STOPPED``."""
+    try:
+        await publish_until(config, stop)
+    except StoreError as error:
+        if error.code in REFUSED_CODES:
+            raise
+        log.error("the publisher ended", reason=str(error))  # noqa: TRY400 - no bug
+        return EXIT_STOPPED
+    log.info("stopping", failed=False)
+    return EXIT_OK
 
 
 def _end_in(seconds: float) -> None:

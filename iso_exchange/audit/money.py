@@ -47,18 +47,6 @@ from settlement.types import USD, DeliveredHour, DeliveredHours, Phase, Postings
 OPERATOR_ID = "operator"
 END_OF_LOG = "end of the log"
 SECONDS_PER_DAY = 86_400
-BOOKED = frozenset(
-    (
-        SettleHour,
-        PublishSpot,
-        CorrectHour,
-        RebateRents,
-        RebatePool,
-        IssueStatement,
-        PublishCommunityTotal,
-    )
-)
-"""Commands that ``MoneyAudit.before`` checks."""
 
 _Key = tuple[str, str]
 

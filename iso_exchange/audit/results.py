@@ -47,21 +47,6 @@ from settlement.ledger.merkle import Frontier
 from settlement.postings.award import award_postings
 
 PPB_PER_PPM = 1_000
-JUDGED = frozenset((CloseAuction, PublishResult, PublishPrices, NotifyAward))
-"""Commands that ``ResultAudit.before`` checks."""
-KEPT = frozenset(
-    (
-        CloseRun,
-        SubmitOrder,
-        CancelOrder,
-        CancelAllOrders,
-        Nominate,
-        Release,
-        Recall,
-        ReturnHours,
-    )
-)
-"""Commands that ``ResultAudit.after`` remembers."""
 
 
 @dataclass(slots=True)
@@ -97,8 +82,8 @@ class ResultAudit:
     # Leaves of the orders that stand, kept from the commands alone.
     _orders: dict[str, tuple[str, str, int, bytes]] = field(default_factory=dict)
     _nominations: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
-    _returns: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _releases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _returns: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     _commitments: dict[str, str] = field(default_factory=dict)
     _frozen: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -144,14 +129,14 @@ class ResultAudit:
         elif isinstance(command, Nominate):
             key = (command.auction_id, command.entitlement_id)
             self._nominations[key] = (entry.index, entry.leaf_hash)
-        elif isinstance(command, ReturnHours):
-            self._returns[command.market_id, command.return_id] = (entry.index, entry.leaf_hash)
         elif isinstance(command, Release):
             key = (command.auction_id, command.entitlement_id)
             self._releases[command.release_id] = key
             self._nominations[key] = (entry.index, entry.leaf_hash)
         elif isinstance(command, Recall):
             self._nominations[self._releases[command.release_id]] = (entry.index, entry.leaf_hash)
+        elif isinstance(command, ReturnHours):
+            self._returns[command.market_id, command.return_id] = (entry.index, entry.leaf_hash)
 
     def _freeze(self, state: State, command: CloseRun, entry: EntryContext) -> None:
         """Root over the leaves, as the log has them, of what is in a run's book."""

@@ -30,19 +30,6 @@ from iso_exchange.disclosure import credits_name
 
 NAMES_SHOWN_MAX: Final = 3
 
-SEALING: Final = (
-    CloseRun,
-    CloseSpotMarket,
-    CreateAuction,
-    OpenSpotMarket,
-    PublishPrices,
-    OpenCredits,
-    CloseCredits,
-    CloseCreditRound,
-    DiscloseCreditRound,
-)
-"""Commands of which ``Seal.see`` takes note."""
-
 SEALED_STEPS: Final = (
     Step.SIGNATURES,
     Step.COMMITMENTS,

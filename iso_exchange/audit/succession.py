@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from iso_exchange.commands import CloseLog, Command, ContinueLog, RecordDeposit
 from iso_exchange.sequencer.state import State
 from iso_exchange.sequencer.succession import CARRIED, carried_amount, carried_reference
-
-SUCCEEDING: Final = (CloseLog, ContinueLog, RecordDeposit)
-"""Commands of which ``Succession.see`` takes note."""
 
 
 @dataclass(slots=True, kw_only=True)

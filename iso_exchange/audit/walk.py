@@ -20,23 +20,22 @@ from iso_exchange.audit.bundle import BundleKind, Opening, documents_of
 from iso_exchange.audit.credits import IN_CREDITS, CreditAudit
 from iso_exchange.audit.files import BundleFiles, opening_of
 from iso_exchange.audit.log_keys import LogKeys
-from iso_exchange.audit.money import BOOKED, MoneyAudit
+from iso_exchange.audit.money import MoneyAudit
 from iso_exchange.audit.reading import Line, Other, Usual
 from iso_exchange.audit.released import ReleasedBooks
 from iso_exchange.audit.report import Record, Step
 from iso_exchange.audit.results import (
-    JUDGED,
-    KEPT,
     EntryContext,
     ResultAudit,
     check_public_prices,
     reveal,
 )
-from iso_exchange.audit.seal import SEALING, Seal
+from iso_exchange.audit.seal import Seal
 from iso_exchange.audit.signatures import Signatures
-from iso_exchange.audit.succession import SUCCEEDING, Succession
+from iso_exchange.audit.succession import Succession
 from iso_exchange.authority import Claim, claim_in, claim_of, command_in, command_of
 from iso_exchange.commands import (
+    CancelOrder,
     CloseRun,
     CloseSpotMarket,
     Command,
@@ -46,6 +45,7 @@ from iso_exchange.commands import (
     OpenSpotMarket,
     PublishChipTable,
     PublishPrices,
+    RecordDeposit,
     RegisterMeter,
     RegisterParticipant,
     RegisterPool,
@@ -56,6 +56,8 @@ from iso_exchange.commands import (
     RevokeKey,
     RotateKey,
     RotateLogKey,
+    SubmitOrder,
+    SubmitReadings,
     SuspendParticipant,
 )
 from iso_exchange.kinds import ENTRY_KINDS
@@ -110,8 +112,13 @@ AFTER_REPLAY = (
 NO_DOCUMENTS: Final[dict[str, bytes]] = {}
 _COMMITMENT_END = f'","payloadType":"{COMMITMENT_PAYLOAD_TYPE}","signatures":[]}}'.encode()
 
-SEEN: Final = frozenset((*SEALING, *SUCCEEDING))
-"""Kinds of which the seal or the succession takes note."""
+UNNOTED: Final = frozenset((SubmitOrder, CancelOrder, SubmitReadings))
+"""Frequent commands of which neither the seal nor the succession takes note; they are asked about
+every other one."""
+UNJUDGED: Final = UNNOTED | {RecordDeposit}
+"""Frequent commands that need nothing recomputed."""
+UNKEPT: Final = frozenset((RecordDeposit, SubmitReadings))
+"""Frequent commands that are no part of a book."""
 
 
 class _Leaf(NamedTuple):
@@ -341,7 +348,7 @@ class Walk:
         entry = EntryContext(
             leaf.number, leaf.hash, self._documents(leaf, named) if named else NO_DOCUMENTS
         )
-        if type(command) in SEEN:
+        if type(command) not in UNNOTED:
             self._seal.see(command, entry.index)
             self.succession.see(command)
         if public_only and not isinstance(command, PUBLIC_STATE):
@@ -440,12 +447,10 @@ class Walk:
             detail = f"request {request[1]} of {request[0]} was accepted before"
             self._record.fail(Step.REPLAY, entry.place, detail)
         self._requests.add(request)
-        if self._kind is BundleKind.AUDITOR:
-            if kind in JUDGED:
-                self.results.before(self._state, command, entry)
-            elif kind in BOOKED:
-                self.money.before(self._state, command, entry)
-            elif kind in IN_CREDITS:
+        if self._kind is BundleKind.AUDITOR and kind not in UNJUDGED:
+            self.results.before(self._state, command, entry)
+            self.money.before(self._state, command, entry)
+            if kind in IN_CREDITS:
                 self.credits.before(self._state, command, entry)
             if kind in STATED:
                 self._allocation.before(self._state, command, entry)
@@ -455,7 +460,7 @@ class Walk:
         except Exception as error:  # noqa: BLE001 - as above
             self._record.caught(Step.REPLAY, entry.place, error)
         if isinstance(answer, Accepted):
-            if kind in KEPT:
+            if kind not in UNKEPT:
                 self.results.after(self._state, command, entry)
             self.money.after(answer.transfers)
             if kind in IN_CREDITS:

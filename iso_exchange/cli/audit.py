@@ -170,7 +170,7 @@ async def _export(
 ) -> Bundle:
     from iso_exchange.audit.database import open_for_reading
     from iso_exchange.audit.export import export as write_bundle
-    from iso_exchange.publisher.publisher import CHECKPOINT_NAME, WITNESSED_NAME
+    from iso_exchange.publisher.publication import CHECKPOINT_NAME, WITNESSED_NAME
     from settlement.ledger.keys import parse_vkey
 
     async with open_for_reading(data, database_url) as store:

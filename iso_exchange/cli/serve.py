@@ -1,4 +1,4 @@
-"""``iso serve``: the whole exchange in one process group."""
+"""``iso serve``: the whole exchange in one process group, or one of its roles."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ TimestampSeconds = Annotated[
 ]
 WebhookLoopback = Annotated[
     bool, typer.Option("--webhook-loopback", help="Let webhooks call this machine, without TLS.")
+]
+LogLevel = Annotated[
+    str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
+]
+ProcessRole = Annotated[
+    configuration.Role,
+    typer.Option("--role", help="What this process does; apart they need --database-url."),
 ]
 MlDsa = Annotated[
     bool,
@@ -76,9 +83,8 @@ def serve(
     timestamp_seconds: TimestampSeconds = configuration.TIMESTAMP_SECONDS_DEFAULT,
     ml_dsa: MlDsa = True,
     webhook_loopback: WebhookLoopback = False,
-    log_level: Annotated[
-        str, typer.Option("--log-level", help=f"{', '.join(configuration.LOG_LEVELS)}.")
-    ] = "INFO",
+    role: ProcessRole = configuration.Role.ALL,
+    log_level: LogLevel = "INFO",
 ) -> None:
     """Run the exchange until it is told to stop. The first start makes keys and an operator.
 
@@ -106,6 +112,7 @@ def serve(
             timestamp_seconds=timestamp_seconds,
             second_signature=ml_dsa,
             webhook_loopback=webhook_loopback,
+            role=role,
         )
     except configuration.ConfigError as error:
         raise BadValue("serve", str(error)) from error

@@ -22,6 +22,13 @@ from clearing.errors import InvariantError
 from iso_exchange.observability import metrics
 from iso_exchange.publisher.checks import complete_files
 from iso_exchange.publisher.files import replace, write_once
+from iso_exchange.publisher.keys import LogKeys
+from iso_exchange.publisher.publication import (
+    CHECKPOINT_NAME,
+    WITNESSED_NAME,
+    Publication,
+    read_note,
+)
 from iso_exchange.publisher.witnesses import Cosigned, Finding, Witnesses
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import (
@@ -29,11 +36,8 @@ from settlement.ledger.checkpoint import (
     add_signature_lines,
     cosign,
     encode_checkpoint,
-    parse_checkpoint,
-    parse_note,
     sign_checkpoint,
 )
-from settlement.ledger.errors import CheckpointError
 from settlement.ledger.keys import SigningKey
 from settlement.ledger.mldsa import MlDsaKey
 from settlement.storage.store import LedgerStore, Published, StoreError, TreeState
@@ -41,14 +45,11 @@ from settlement.storage.store import LedgerStore, Published, StoreError, TreeSta
 PUBLISH_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 10.0
 """Until a witness that did not answer is asked again about the same checkpoint."""
-PAGE_COUNT: Final = 4_096
-CHECKPOINT_NAME: Final = "checkpoint"
-WITNESSED_NAME: Final = "checkpoint.witnessed"
 
 log = structlog.get_logger("publisher")
 
 
-class Publisher:
+class Publisher(Publication):
     """Writes the public log below one directory."""
 
     def __init__(
@@ -61,6 +62,7 @@ class Publisher:
         second_key: MlDsaKey | None = None,
         witnesses: Witnesses | None = None,
         now_seconds: Callable[[], int] = lambda: 0,
+        log_keys: LogKeys | None = None,
     ) -> None:
         """Wire the parts; ``start`` reads what is there.
 
@@ -69,28 +71,16 @@ class Publisher:
             second_key: Signs every checkpoint too.
             witnesses: Asked for cosignatures.
             now_seconds: POSIX time in the second signature; 0 states none.
+            log_keys: Where nobody says ``use_key``: finds the key that the log names.
         """
-        self._store = store
+        super().__init__(store=store, directory=directory)
         self._origin = origin
         self._key = key
+        self._log_keys = log_keys
         self._second_key = second_key
         self._witnesses = witnesses
         self._now_seconds = now_seconds
-        self._directory = directory
-        self._tree = merkle.HashTree()
-        self._published: Published | None = None
         self._writing = asyncio.Lock()
-        self.changed = asyncio.Condition()
-
-    @property
-    def published(self) -> Published | None:
-        """Last checkpoint that readers may have seen."""
-        return self._published
-
-    @property
-    def tree(self) -> merkle.HashTree:
-        """Hashes of all leaves read so far, for proofs."""
-        return self._tree
 
     def use_key(self, key: SigningKey) -> None:
         """Sign with another key from the next checkpoint on, which covers its rotation."""
@@ -113,7 +103,7 @@ class Publisher:
         seen = path.read_bytes() if path.exists() else b""
         if seen:
             known = self._published.size if self._published else -1
-            size = _read_note(CHECKPOINT_NAME, seen).size
+            size = read_note(CHECKPOINT_NAME, seen).size
             if size > known:
                 detail = f"the checkpoint file names {size} entries, the database {known}"
                 raise StoreError("ROLLED_BACK", detail)
@@ -237,7 +227,13 @@ class Publisher:
         """Whether nothing is published that the quorum did not cosign."""
         return self._witnesses is not None and self._witnesses.policy.needs_witnesses
 
+    def _see(self, leaf: bytes) -> None:
+        if self._log_keys is not None:
+            self._log_keys.see(leaf)
+
     def _sign(self, size: int, root: bytes) -> bytes:
+        if self._log_keys is not None:
+            self._key = self._log_keys.key()
         checkpoint = Checkpoint(origin=self._origin, size=size, root=root)
         note = sign_checkpoint(checkpoint, self._key)
         if self._second_key is None:
@@ -262,13 +258,6 @@ class Publisher:
                 )
         return cosigned
 
-    def _refuse_other(self, where: str, note: bytes, head: TreeState) -> None:
-        """Refuse a checkpoint that is no part of the database's tree."""
-        found = _read_note(where, note)
-        if found.size > head.size or found.root != self._tree.root(found.size):
-            detail = f"{where} names another tree of {found.size} entries, or more than are stored"
-            raise StoreError("ROLLED_BACK", detail)
-
     async def _compare_with_witnesses(self, head: TreeState) -> None:
         """What was restored from a backup looks whole; a witness remembers what is missing."""
         if self._witnesses is None:
@@ -286,20 +275,3 @@ class Publisher:
     async def _write(self, tile: tiles.Tile, content: bytes) -> None:
         """Write one immutable file durably, off the event loop: fsync may take long."""
         await asyncio.to_thread(write_once, self._directory / tile.path, content)
-
-    async def _read(self, size: int) -> None:
-        """Hash the leaves that are not in the tree yet, from the bytes in the database."""
-        while self._tree.size < size:
-            start = self._tree.size
-            leaves = await self._store.leaves(start, min(PAGE_COUNT, size - start))
-            if not leaves:
-                raise StoreError("ROLLED_BACK", f"leaves end at {start} of {size}")
-            self._tree.extend(merkle.leaf_hash(leaf) for leaf in leaves)
-
-
-def _read_note(where: str, note: bytes) -> Checkpoint:
-    try:
-        return parse_checkpoint(parse_note(note).text)
-    except CheckpointError as error:
-        detail = f"{where} is no checkpoint ({error}): restore it, or remove it if it is a file"
-        raise StoreError("DAMAGED", detail) from error

@@ -272,7 +272,7 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
         elsewhere, held = _elsewhere(state, market, pool_id, interval)
         # What was returned is supply of the run; who buys it has the position.
         returned = sum(
-            record.chips_at(number)
+            market.given_up(record, number)
             for record in market.returns.values()
             if record.pool_id == pool_id
         )

@@ -139,6 +139,13 @@ def _own(state: State, entitlement_id: str, signer_id: str) -> RegisterEntitleme
             field="entitlement_id",
             advice="only its holder releases and recalls",
         )
+    if entitlement_id in state.grants:
+        return Rejected(
+            code=Code.INVALID_VALUE,
+            field="entitlement_id",
+            advice="what nobody nominates of a grant is its supplier's to sell: nominate instead",
+            got=entitlement_id,
+        )
     return entitlement
 
 

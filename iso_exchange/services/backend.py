@@ -9,7 +9,7 @@ from typing import Final
 
 from iso_exchange.clock import Clock
 from iso_exchange.gateway.journal import HEARTBEAT_SECONDS, Journal
-from iso_exchange.publisher.publisher import Publisher
+from iso_exchange.publisher.publication import Publication
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.state import State
@@ -55,7 +55,7 @@ class Backend:
 
     sequencer: Sequencer
     store: LedgerStore
-    publisher: Publisher
+    publisher: Publication
     journal: Journal
     mutations: Mutations
     clock: Clock

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from iso_exchange.publisher.files import TileConflictError, write_once
-from iso_exchange.publisher.publisher import CHECKPOINT_NAME, Publisher
+from iso_exchange.publisher.publication import CHECKPOINT_NAME
+from iso_exchange.publisher.publisher import Publisher
 from settlement.ledger import merkle, tiles
 from settlement.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from settlement.ledger.keys import NoteAlgorithm, NoteKey, SigningKey

@@ -14,7 +14,8 @@ from unittest.mock import patch
 import pytest
 
 from iso_exchange.config import Listen
-from iso_exchange.publisher.publisher import CHECKPOINT_NAME, WITNESSED_NAME, Publisher
+from iso_exchange.publisher.publication import CHECKPOINT_NAME, WITNESSED_NAME
+from iso_exchange.publisher.publisher import Publisher
 from iso_exchange.publisher.witnesses import Answer, Cosigned, Finding, Witnesses
 from iso_exchange.witness.server import Witness, WitnessServer
 from iso_exchange.witness.state import (
