@@ -267,7 +267,7 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
             noticed[notice.pool_id] += notice.chips
     returned: dict[str, int] = defaultdict(int)
     for record in market.returns.values():
-        returned[record.pool_id] += record.chips_at(number)
+        returned[record.pool_id] += market.given_up(record, number)
     down: dict[str, list[ReportOutage]] = defaultdict(list)
     for outage in state.outages.values():
         if outage.interval.start < interval.end and interval.start < outage.interval.end:

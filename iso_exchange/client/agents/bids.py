@@ -37,7 +37,8 @@ class Policy:
         chips_per_node: Node size of the pools that it uses.
         wanted_max: New interruptible nodes asked for at once.
         gangs_max: Interruptible gangs bid for at once.
-        gang_turn_s: A gang that waits longer for base load has it kept free.
+        gang_turn_s: A gang that waits longer for base load has its turn: interruptible jobs smaller
+            than a node give way to it, or nodes that end soon are kept for it.
     """
 
     firm_limit: int

@@ -296,28 +296,34 @@ class Lab:
             if job_id in self._gang_nodes:
                 continue
             count = packing.nodes_for(run.job.chips, self.policy.chips_per_node)
+            turn_s = self.policy.gang_turn_s
+            late = self.now_s - run.job.submit_s > turn_s
             for nodes in self._base.values():
                 if len(nodes) < count:
                     continue
-                if self._start_gang_here(run, nodes, count):
+                if self._start_gang_here(run, nodes, count, over=run.job.firm or late):
                     break
-                late = self.now_s - run.job.submit_s > self.policy.gang_turn_s
-                if late and not kept:
-                    kept.update(sorted(nodes, key=lambda node: node.end_s())[:count])
+                soonest = sorted(nodes, key=lambda node: node.end_s())[:count]
+                # Others would wait for longer than it does, where the last of them ends late.
+                if late and not kept and soonest[-1].end_s() <= self.now_s + turn_s:
+                    kept.update(soonest)
         return kept
 
-    def _start_gang_here(self, run: Run, nodes: Sequence[Node], count: int) -> bool:
-        """Start a gang on the emptiest base nodes, where what runs there can move or give way."""
-        firm = run.job.firm
+    def _start_gang_here(self, run: Run, nodes: Sequence[Node], count: int, *, over: bool) -> bool:
+        """Start a gang on the emptiest base nodes, where what runs there can move or give way.
+
+        Args:
+            over: Interruptible jobs that cannot move give way.
+        """
         mine = sorted(
             (node for node in nodes if not node.gang),
-            key=lambda node: (-self._room(node, firm=firm), -node.free),
+            key=lambda node: (-self._room(node, firm=over), -node.free),
         )[:count]
         if len(mine) < count:
             return False
         others = [node for node in self._all_nodes() if node.is_open and node not in mine]
         runs = [other for node in mine for other in node.runs.values()]
-        stay = [other for other in runs if other.job.firm or not firm]
+        stay = [other for other in runs if other.job.firm or not over]
         free = {node: node.free for node in others if node.free}
         moves = packing.placed(stay, list(free), free) if stay else ()
         if moves is None:

@@ -128,6 +128,18 @@ def test_base_load_runs_firm_work_first_and_needs_no_bid() -> None:
     assert [run.job.job_id for run in some.done] == ["firm"]
 
 
+def test_a_gang_that_waits_for_base_load_has_its_turn_after_an_hour() -> None:
+    some = lab({"p": 2})
+    for name in ("a", "b", "c"):
+        some.submit(job(name, 8, 10_000))
+    some.submit(job("gang", 16, 1_000))
+    assert some.running_chips == 16
+    some.submit(job("later", 1, 100, POLICY.gang_turn_s + 1))
+    assert {run.job.job_id for run in some.all_runs() if run.restarts} == {"a", "b"}
+    some.advance(POLICY.gang_turn_s + 1_001)
+    assert [run.job.job_id for run in some.done] == ["gang"]
+
+
 def test_a_waiting_gang_bids_more_in_time() -> None:
     some = lab()
     some.submit(job("gang", 16, 100))
