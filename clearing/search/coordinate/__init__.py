@@ -25,9 +25,8 @@ from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
 from clearing.search.coordinate.newton import new_vectors
 from clearing.search.coordinate.path import descend, first_guess, set_scales
-from clearing.search.coordinate.problem import Problem
 from clearing.search.coordinate.reading import chips_per_node, read_problem
-from clearing.search.coordinate.rounds import appraise, decide_all, rank
+from clearing.search.coordinate.rounds import appraise, decide_all, is_bulky, rank
 from clearing.search.coordinate.steep import prove
 from clearing.search.shortage import least_shortage
 from clearing.types import AuctionSpec
@@ -46,7 +45,9 @@ class _Effort:
         shares: Share of the volume of blocks that is decided after each round but the last.
         steps: Newton steps between rounds.
         last: Temperatures at which the decisions are appraised.
-        by_size: Much larger blocks come first, and those of a round still move while it is decided.
+        bulky: The same shares where blocks fill a good part of their pools: one in the wrong place
+            keeps others out. Much larger blocks come first there, and those of a round count on one
+            another to move.
         bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
 
@@ -56,7 +57,7 @@ class _Effort:
     shares: tuple[float, ...]
     steps: int
     last: tuple[float, ...]
-    by_size: bool = False
+    bulky: tuple[float, ...]
     bound: tuple[float, ...] = ()
 
 
@@ -67,6 +68,7 @@ _USUAL: Final = _Effort(
     shares=(0.3, 0.5, 0.7, 0.85, 0.93, 0.98),
     steps=12,
     last=(0.0003,),
+    bulky=(*(0.05 * part for part in range(1, 11)), 0.6, 0.7, 0.85, 0.93, 0.98),
     bound=(0.003, 0.001, 0.0003, 0.0001),
 )
 _LARGE: Final = _Effort(
@@ -76,15 +78,9 @@ _LARGE: Final = _Effort(
     shares=(0.4, 0.7, 0.92),
     steps=6,
     last=(0.001,),
+    bulky=(0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.85),
 )
 _LARGE_ALTERNATIVES: Final = 200_000
-
-_FINE: Final = (*(0.05 * part for part in range(1, 11)), 0.6, 0.7, 0.85, 0.93, 0.98)
-"""Shares where blocks fill a good part of their pools: one in the wrong place keeps others out."""
-
-_BULKY: Final = 0.125
-_BULKY_SHARE: Final = 0.1
-"""A block with such a part of its pool is bulky; a book is with such a share in such blocks."""
 
 
 def choose(model: Model, spec: AuctionSpec) -> Choice:
@@ -111,8 +107,9 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
     effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
-    if _is_bulky(problem):
-        effort = replace(effort, shares=_FINE, by_size=True)
+    bulky = is_bulky(problem)
+    if bulky:
+        effort = replace(effort, shares=effort.bulky, steps=_USUAL.steps)
     descent = descend(
         problem, first_guess(problem), answer, vectors, effort.ladder, tolerance=effort.tolerance
     )
@@ -126,9 +123,9 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         vectors,
         _bonus(model)[problem.picks.source],
         waived,
-        rank(market, problem, effort.shares, by_size=effort.by_size),
+        rank(market, problem, effort.shares, by_size=bulky),
         effort.steps,
-        joint=effort.by_size,
+        joint=bulky,
     )
     decided = appraise(state, effort.last)
     tau = effort.last[-1]
@@ -151,16 +148,6 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )
-
-
-def _is_bulky(problem: Problem) -> bool:
-    """Whether much of what blocks ask for comes in pieces that fill a good part of a pool."""
-    picks, places = problem.picks, problem.places
-    supply = places.depth[: places.pools * places.intervals].reshape(places.pools, -1)
-    most = supply.max(axis=1)
-    volume = picks.chips * (picks.stop - picks.first)
-    bulky = volume[picks.least > _BULKY * most[picks.pool]].sum()
-    return bool(bulky > _BULKY_SHARE * volume.sum())
 
 
 def _bonus(model: Model) -> Floats:
