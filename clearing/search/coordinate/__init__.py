@@ -12,7 +12,7 @@ sums have a fixed order, there is one thread, and limits are counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -45,9 +45,9 @@ class _Effort:
         shares: Share of the volume of blocks that is decided after each round but the last.
         steps: Newton steps between rounds.
         last: Temperatures at which the decisions are appraised.
-        bulky: The same shares where blocks fill a good part of their pools: one in the wrong place
-            keeps others out. Much larger blocks come first there, and those of a round count on one
-            another to move.
+        bulky: The same where blocks fill a good part of their pools: one in the wrong place keeps
+            others out. Much larger blocks come first there, and those of a round count on one
+            another to move. None where the time for more rounds is not there.
         bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
 
@@ -57,7 +57,7 @@ class _Effort:
     shares: tuple[float, ...]
     steps: int
     last: tuple[float, ...]
-    bulky: tuple[float, ...]
+    bulky: tuple[float, ...] = ()
     bound: tuple[float, ...] = ()
 
 
@@ -78,7 +78,6 @@ _LARGE: Final = _Effort(
     shares=(0.4, 0.7, 0.92),
     steps=6,
     last=(0.001,),
-    bulky=(0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.85),
 )
 _LARGE_ALTERNATIVES: Final = 200_000
 
@@ -107,9 +106,8 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
     effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
-    bulky = is_bulky(problem)
-    if bulky:
-        effort = replace(effort, shares=effort.bulky, steps=_USUAL.steps)
+    bulky = bool(effort.bulky) and is_bulky(problem)
+    shares = effort.bulky if bulky else effort.shares
     descent = descend(
         problem, first_guess(problem), answer, vectors, effort.ladder, tolerance=effort.tolerance
     )
@@ -123,7 +121,7 @@ def choose(model: Model, spec: AuctionSpec) -> Choice:
         vectors,
         _bonus(model)[problem.picks.source],
         waived,
-        rank(market, problem, effort.shares, by_size=bulky),
+        rank(market, problem, shares, by_size=bulky),
         effort.steps,
         joint=bulky,
     )
