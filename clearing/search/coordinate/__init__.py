@@ -12,13 +12,13 @@ sums have a fixed order, there is one thread, and limits are counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from clearing.layout import Choice, Model
-from clearing.market import NONE, Market
+from clearing.market import NONE
 from clearing.memory import Memory
 from clearing.model import with_runs
 from clearing.program import Floats
@@ -26,9 +26,9 @@ from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
 from clearing.search.coordinate.newton import new_vectors
 from clearing.search.coordinate.path import descend, first_guess, set_scales
-from clearing.search.coordinate.problem import Problem
 from clearing.search.coordinate.reading import chips_per_node, read_problem
-from clearing.search.coordinate.rounds import appraise, decide_all, rank
+from clearing.search.coordinate.remembered import keep, recalled
+from clearing.search.coordinate.rounds import appraise, decide_all, is_bulky, rank
 from clearing.search.coordinate.steep import prove
 from clearing.search.shortage import least_shortage
 from clearing.types import AuctionSpec
@@ -48,7 +48,9 @@ class _Effort:
         steps: Newton steps between rounds.
         balance: Imbalance in money at which prices are good enough for the next round.
         last: Temperatures at which the decisions are appraised.
-        by_size: Much larger blocks come first, and those of a round still move while it is decided.
+        bulky: The same where blocks fill a good part of their pools: one in the wrong place keeps
+            others out. Much larger blocks come first there, and those of a round count on one
+            another to move. None where the time for more rounds is not there.
         bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
 
@@ -59,7 +61,7 @@ class _Effort:
     steps: int
     balance: float
     last: tuple[float, ...]
-    by_size: bool = False
+    bulky: tuple[float, ...] = ()
     bound: tuple[float, ...] = ()
 
 
@@ -71,6 +73,7 @@ _USUAL: Final = _Effort(
     steps=12,
     balance=2e-3,
     last=(0.0003,),
+    bulky=(*(0.05 * part for part in range(1, 11)), 0.6, 0.7, 0.85, 0.93, 0.98),
     bound=(0.003, 0.001, 0.0003, 0.0001),
 )
 _LARGE: Final = _Effort(
@@ -90,6 +93,7 @@ _AGAIN: Final = _Effort(
     steps=6,
     balance=4e-3,
     last=(0.0003,),
+    bulky=_USUAL.bulky,
     bound=(0.001, 0.0003, 0.0001),
 )
 """From the prices of the last auction: fewer and larger rounds do as well where most of a book
@@ -98,13 +102,6 @@ is as it was."""
 _LARGE_ALTERNATIVES: Final = 200_000
 _SETTLED_WITHIN: Final = 30.0
 """Temperatures within which the prices of what is left are right, but for a few."""
-
-_FINE: Final = (*(0.05 * part for part in range(1, 11)), 0.6, 0.7, 0.85, 0.93, 0.98)
-"""Shares where blocks fill a good part of their pools: one in the wrong place keeps others out."""
-
-_BULKY: Final = 0.125
-_BULKY_SHARE: Final = 0.1
-"""A block with such a part of its pool is bulky; a book is with such a share in such blocks."""
 
 
 def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Choice:
@@ -132,17 +129,17 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
     effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
-    if _is_bulky(problem):
-        effort = replace(effort, shares=_FINE, by_size=True)
-    begin = None if memory is None else _recalled(memory, market, spec, problem)
+    begin = None if memory is None else recalled(memory, market, spec, problem)
     if begin is None:
         begin = first_guess(problem)
     elif effort is _USUAL:
         effort = _AGAIN
+    bulky = bool(effort.bulky) and is_bulky(problem)
+    shares = effort.bulky if bulky else effort.shares
     descent = descend(problem, begin, answer, vectors, effort.ladder, tolerance=effort.tolerance)
     minimiser = descent.minimisers[effort.ladder.index(effort.dive)]
     if memory is not None:
-        memory.keep(market.grid, spec.intervals, *_by_subject(problem, minimiser))
+        keep(memory, market, spec, problem, minimiser)
     proof = prove(market, problem, descent, answer, vectors, waived, effort.ladder, effort.bound)
     state = decide_all(
         market,
@@ -153,10 +150,10 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
         vectors,
         _bonus(model)[problem.picks.source],
         waived,
-        rank(market, problem, effort.shares, by_size=effort.by_size),
+        rank(market, problem, shares, by_size=bulky),
         effort.steps,
         effort.balance,
-        joint=effort.by_size,
+        joint=bulky,
     )
     decided = appraise(state, effort.last)
     tau = effort.last[-1]
@@ -180,38 +177,6 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )
-
-
-def _by_subject(problem: Problem, x: Floats) -> tuple[Floats, Floats]:
-    """Multipliers of pools (three kinds) and of sites with a power limit, by interval."""
-    places = problem.places
-    return (
-        x[: places.at_slot].reshape(3, places.pools, places.intervals),
-        x[places.at_power : places.at_work].reshape(-1, places.intervals),
-    )
-
-
-def _recalled(memory: Memory, market: Market, spec: AuctionSpec, problem: Problem) -> Floats | None:
-    """Multipliers to begin with, where the memory has them."""
-    found = memory.recall(market.grid, spec.intervals)
-    if found is None:
-        return None
-    places = problem.places
-    x = np.zeros(places.size)
-    x[: places.at_slot], x[places.at_power : places.at_work] = (part.ravel() for part in found)
-    x = np.maximum(places.floor, x)
-    x[~places.open] = 0.0
-    return x
-
-
-def _is_bulky(problem: Problem) -> bool:
-    """Whether much of what blocks ask for comes in pieces that fill a good part of a pool."""
-    picks, places = problem.picks, problem.places
-    supply = places.depth[: places.pools * places.intervals].reshape(places.pools, -1)
-    most = supply.max(axis=1)
-    volume = picks.chips * (picks.stop - picks.first)
-    bulky = volume[picks.least > _BULKY * most[picks.pool]].sum()
-    return bool(bulky > _BULKY_SHARE * volume.sum())
 
 
 def _bonus(model: Model) -> Floats:

@@ -28,6 +28,10 @@ from clearing.search.coordinate.room import Room, new_room, open_room
 _LEAST_PART: Final = 1e-3
 """An alternative with a smaller share of its pick is not looked at."""
 
+_BULKY: Final = 0.125
+_BULKY_SHARE: Final = 0.1
+"""A block with such a part of its pool is bulky; a book is with such a share in such blocks."""
+
 _FIRMNESS: Final = 1e-3
 _OWN: Final = 1.0
 
@@ -67,6 +71,16 @@ class Decided:
     on: Flags
     value: float
     multipliers: Floats
+
+
+def is_bulky(problem: Problem) -> bool:
+    """Whether much of what blocks ask for comes in pieces that fill a good part of a pool."""
+    picks, places = problem.picks, problem.places
+    supply = places.depth[: places.pools * places.intervals].reshape(places.pools, -1)
+    most = supply.max(axis=1)
+    volume = picks.chips * (picks.stop - picks.first)
+    bulky = volume[picks.least > _BULKY * most[picks.pool]].sum()
+    return bool(bulky > _BULKY_SHARE * volume.sum())
 
 
 def rank(
