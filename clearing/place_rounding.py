@@ -176,19 +176,24 @@ def _lower(draft: Draft, arcs: Integers, fraction: Floats) -> None:
     """Take nodes from orders at the price where a site draws too much.
 
     A whole node that stands by draws more than its priced fraction did, and rounding deliveries
-    down need not have made up for it.
+    down need not have made up for it. The next node comes from another place of the site: an odd
+    node unsold in each of two places is what whole nodes explain, two in one are not.
     """
     demand, grid = draft.model.market.demand, draft.model.market.grid
     indifferent = ~draft.support.gains[demand.arc_cell[arcs]]
     order = np.flatnonzero(indifferent)[np.lexsort((arcs[indifferent], fraction[indifferent]))]
     place = demand.arc_place[arcs]
     spot = grid.site[demand.arc_pool[arcs]] * grid.intervals + place % grid.intervals
+    lowered = np.zeros(grid.places, dtype=np.int64)
     for _ in range(_LOWERINGS):
         standby = standby_of(draft, loads_of(draft))
         taken = order[(standby.over[place] & (draft.arcs[arcs] > 0))[order]]
         if taken.size == 0:
             return
-        draft.arcs[arcs[taken[_firsts(spot[taken])]]] -= 1
+        taken = taken[np.argsort(lowered[place[taken]], kind="stable")]
+        taken = taken[_firsts(spot[taken])]
+        draft.arcs[arcs[taken]] -= 1
+        lowered[place[taken]] += 1
 
 
 def _raise(draft: Draft, arcs: Integers, fraction: Floats) -> None:

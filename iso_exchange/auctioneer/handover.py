@@ -10,11 +10,13 @@ everything.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from clearing import codec
 from clearing.session import Session
 from iso_exchange.auctioneer.work import Cleared, Failed, Job, work
 from iso_exchange.sequencer.spot_binding import Gate
@@ -63,8 +65,12 @@ class Sender:
         self._numbers = {}
         self._turn = 0
 
-    def pack(self, job: Job) -> Parcel:
-        """A job of the market; its book was frozen at a gate."""
+    def pack(self, job: Job) -> bytes:
+        """A parcel, pickled: a job of the market, whose book was frozen at a gate."""
+        with codec.collector_paused():
+            return pickle.dumps(self._parcel(job))
+
+    def _parcel(self, job: Job) -> Parcel:
         assert job.gate is not None  # of a run
         used: dict[int, tuple[int, object]] = {}
         fresh: list[tuple[int, Any]] = []
@@ -122,7 +128,7 @@ class Receiver:
     _turn: int = 0
 
     def open(self, parcel: Parcel) -> Job | Missed:
-        """The job, its orders the same objects as before where they are the same."""
+        """The job of a parcel, its orders the same objects as before where they are the same."""
         if parcel.turn == 0:
             self._things, self._turn = {}, 0
         if parcel.turn != self._turn:
@@ -149,8 +155,17 @@ _RECEIVERS: Final[dict[str, Receiver]] = {}
 """Of this process, by market."""
 
 
-def work_on(parcel: Parcel) -> Cleared | Failed | Missed:
+def parcel_of(packed: bytes) -> Parcel:
+    """What ``Sender.pack`` made in another process of this exchange."""
+    with codec.collector_paused():
+        parcel = pickle.loads(packed)  # noqa: S301 - of our own process
+    assert isinstance(parcel, Parcel)  # nothing else is sent
+    return parcel
+
+
+def work_on(packed: bytes) -> Cleared | Failed | Missed:
     """Clear a run in the process that has the orders of the runs before."""
+    parcel = parcel_of(packed)
     receiver = _RECEIVERS.setdefault(parcel.market_id, Receiver())
     job = receiver.open(parcel)
     return job if isinstance(job, Missed) else work(job, receiver.session)

@@ -146,6 +146,7 @@ def _shown(state: State, market: SpotMarket, first: int, without_credit: frozens
                 continue
             assert isinstance(order, StepBid)  # the only kinds that a market takes
             if part is None or part.order is not order or part.held != held or first >= part.until:
+                known = part
                 part = step_part(
                     order,
                     held,
@@ -153,6 +154,8 @@ def _shown(state: State, market: SpotMarket, first: int, without_credit: frozens
                     market.opened.look_ahead,
                     keeps(order, market.opened.look_ahead, market.seconds),
                 )
+                if known is not None:
+                    part.bid = same_or(known.bid, part.bid)
                 steps[order_id] = part
         if part.bid is not None and order_id not in without_credit:
             shown.step_bids.append(part.bid)

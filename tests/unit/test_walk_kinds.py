@@ -22,7 +22,9 @@ CHECKS: tuple[tuple[Callable[..., object], frozenset[type]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("check", "spared"), CHECKS, ids=lambda item: str(item)[:60])
+@pytest.mark.parametrize(
+    ("check", "spared"), CHECKS, ids=[check.__qualname__ for check, _ in CHECKS]
+)
 def test_nothing_that_a_check_looks_at_is_spared(
     check: Callable[..., object], spared: frozenset[type]
 ) -> None:

@@ -12,7 +12,7 @@ sums have a fixed order, there is one thread, and limits are counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,7 @@ class _Effort:
         steps: Newton steps between rounds.
         balance: Imbalance in money at which prices are good enough for the next round.
         last: Temperatures at which the decisions are appraised.
+        by_size: Much larger blocks come first, and those of a round still move while it is decided.
         bound: Temperatures of the bound with whole nodes of cover, begun on the ladder; or none.
     """
 
@@ -58,6 +59,7 @@ class _Effort:
     steps: int
     balance: float
     last: tuple[float, ...]
+    by_size: bool = False
     bound: tuple[float, ...] = ()
 
 
@@ -97,6 +99,13 @@ _LARGE_ALTERNATIVES: Final = 200_000
 _SETTLED_WITHIN: Final = 30.0
 """Temperatures within which the prices of what is left are right, but for a few."""
 
+_FINE: Final = (*(0.05 * part for part in range(1, 11)), 0.6, 0.7, 0.85, 0.93, 0.98)
+"""Shares where blocks fill a good part of their pools: one in the wrong place keeps others out."""
+
+_BULKY: Final = 0.125
+_BULKY_SHARE: Final = 0.1
+"""A block with such a part of its pool is bulky; a book is with such a share in such blocks."""
+
 
 def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Choice:
     """Choose alternatives and commitments of a large book.
@@ -123,6 +132,8 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
     effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
+    if _is_bulky(problem):
+        effort = replace(effort, shares=_FINE, by_size=True)
     begin = None if memory is None else _recalled(memory, market, spec, problem)
     if begin is None:
         begin = first_guess(problem)
@@ -142,9 +153,10 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
         vectors,
         _bonus(model)[problem.picks.source],
         waived,
-        rank(market, problem, effort.shares),
+        rank(market, problem, effort.shares, by_size=effort.by_size),
         effort.steps,
         effort.balance,
+        joint=effort.by_size,
     )
     decided = appraise(state, effort.last)
     tau = effort.last[-1]
@@ -190,6 +202,16 @@ def _recalled(memory: Memory, market: Market, spec: AuctionSpec, problem: Proble
     x = np.maximum(places.floor, x)
     x[~places.open] = 0.0
     return x
+
+
+def _is_bulky(problem: Problem) -> bool:
+    """Whether much of what blocks ask for comes in pieces that fill a good part of a pool."""
+    picks, places = problem.picks, problem.places
+    supply = places.depth[: places.pools * places.intervals].reshape(places.pools, -1)
+    most = supply.max(axis=1)
+    volume = picks.chips * (picks.stop - picks.first)
+    bulky = volume[picks.least > _BULKY * most[picks.pool]].sum()
+    return bool(bulky > _BULKY_SHARE * volume.sum())
 
 
 def _bonus(model: Model) -> Floats:

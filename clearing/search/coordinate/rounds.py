@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from clearing.market import Flags, Integers, Market
+from clearing.market import NONE, Flags, Integers, Market
 from clearing.program import Floats
 from clearing.search.coordinate.dive import Local, decide, fix_loads, measure, new_local
 from clearing.search.coordinate.dual import Answer, exact_value
@@ -69,8 +69,17 @@ class Decided:
     multipliers: Floats
 
 
-def rank(market: Market, problem: Problem, shares: tuple[float, ...]) -> Ranking:
-    """Sort families by the volume of their largest alternative and deal them out to rounds."""
+def rank(
+    market: Market, problem: Problem, shares: tuple[float, ...], *, by_size: bool = False
+) -> Ranking:
+    """Sort families by the volume of their largest alternative and deal them out to rounds.
+
+    Args:
+        market: Whose families.
+        problem: Its picks.
+        shares: Of the volume of all, that is decided after each round but the last.
+        by_size: Families with more than twice the chips come first, however short they run.
+    """
     picks = problem.picks
     count = picks.start.size - 1
     family = market.blocks.family_of_pick
@@ -81,7 +90,11 @@ def rank(market: Market, problem: Problem, shares: tuple[float, ...]) -> Ranking
     np.maximum.at(of_family, family, of_pick)
     depth = np.zeros(count, dtype=np.int64)
     depth[picks.down] = np.arange(1, picks.down.size + 1)
-    order = np.lexsort((depth, family, -of_family[family]))
+    size = np.zeros(market.blocks.families)
+    if by_size:
+        of_alternative = family.repeat(np.diff(picks.start))
+        np.maximum.at(size, of_alternative, np.floor(np.log2(np.maximum(1.0, picks.chips))))
+    order = np.lexsort((depth, family, -of_family[family], -size[family]))
     changes = np.flatnonzero(np.diff(family[order])) + 1
     start = np.concatenate(([0], changes, [count])) if count else np.zeros(1, dtype=np.int64)
     total = np.add.reduceat(of_pick[order], start[:-1]) if count else np.zeros(0)
@@ -112,6 +125,7 @@ class Dive:
     tau: float
     steps: int
     tolerance: float
+    joint: bool
     worth: float = 0.0
     damping: float = DAMPING
 
@@ -130,7 +144,10 @@ class Dive:
         self.damping = min(damping, 1.0)
 
     def measure(self, ranking: Ranking, current: int) -> None:
-        """Price curves of all places for a round."""
+        """Price curves of all places for a round.
+
+        Those that are decided in it are not counted on to move, unless rounds are small.
+        """
         measure(
             self.problem,
             self.x,
@@ -138,7 +155,7 @@ class Dive:
             self.answer,
             self.vectors.slope,
             ranking.round_of,
-            current,
+            NONE if self.joint else current,
             _FIRMNESS,
             _OWN,
             self.local,
@@ -186,6 +203,8 @@ def decide_all(
     ranking: Ranking,
     steps: int,
     tolerance: float,
+    *,
+    joint: bool,
 ) -> Dive:
     """Decide everything.
 
@@ -195,6 +214,7 @@ def decide_all(
         waived: Nodes of NODE cover that base load goes without, per place.
         steps: Newton steps between rounds, at most.
         tolerance: Imbalance in money at which prices are good enough for the next round.
+        joint: Rounds are small enough for most of their blocks to move still while one is decided.
     """
     room = new_room(market, problem, waived)
     state = Dive(
@@ -209,6 +229,7 @@ def decide_all(
         tau=tau,
         steps=steps,
         tolerance=tolerance,
+        joint=joint,
     )
     set_scales(problem, state.x)
     state.balance()

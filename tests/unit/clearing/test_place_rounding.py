@@ -8,7 +8,7 @@ from clearing.layout import Choice, Settled
 from clearing.loads import Draft, offered_on, runs_of
 from clearing.model import fix
 from clearing.node_program import Open, Width, _start, _widen
-from clearing.place_rounding import sell_more
+from clearing.place_rounding import _lower, sell_more
 from clearing.prices import Prices
 from clearing.support import supported
 from clearing.types import Book
@@ -96,6 +96,20 @@ def test_powerless_pool_is_looked_at_where_somebody_wants_more_in_one_as_good() 
     given = two_pools(bid("d", (2, "5"), at=("B",)))
     draft = draft_at(given, "3", {("c", "A"): 4, ("j", "B"): 4})
     assert not sell_more(draft, everywhere(draft)).any()
+
+
+def test_nodes_that_a_site_gives_back_come_from_one_place_each() -> None:
+    given = book(
+        offer("S", (4, "2")),
+        offer("T", (4, "2"), at="B"),
+        bid("a", (4, "3")),
+        bid("b", (4, "3"), at=("B",)),
+        pools=(pool("A", chip_power=KILOWATT), pool("B", chip_power=KILOWATT)),
+        sites=(site(power_limit=6 * KILOWATT),),
+    )
+    draft = draft_at(given, "3", {("a", "A"): 4, ("b", "B"): 4})
+    _lower(draft, np.arange(2), np.array([0.1, 0.5]))
+    assert draft.arcs.tolist() == [3, 3]
 
 
 def test_places_of_a_limited_site_are_looked_at_together() -> None:

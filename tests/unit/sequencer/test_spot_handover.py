@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-
-from iso_exchange.auctioneer.handover import Missed, Parcel, Receiver, Sender
+from iso_exchange.auctioneer.handover import Missed, Receiver, Sender, parcel_of
 from iso_exchange.auctioneer.work import Job
 from iso_exchange.sequencer.state import Auction
 from tests.unit.sequencer.spot_world import (
@@ -20,11 +18,6 @@ from tests.unit.sequencer.spot_world import (
     steps_terms,
 )
 from tests.unit.sequencer.world import FIRST, World
-
-
-def sent(parcel: Parcel) -> Parcel:
-    """Over the border between processes."""
-    return pickle.loads(pickle.dumps(parcel))  # type: ignore[no-any-return]  # noqa: S301 - our own
 
 
 def market() -> World:
@@ -50,7 +43,7 @@ def test_the_receiver_has_the_job_and_is_sent_little() -> None:
         if place == 3:
             world.must(steps_terms(world, "steps-0", chips=16, limit=3 * USD, revision=2))
         run, job = closed(world, place)
-        parcel = sent(sender.pack(job))
+        parcel = parcel_of(sender.pack(job))
         counts.append(len(parcel.fresh))
         got = receiver.open(parcel)
         assert got == job
@@ -67,16 +60,16 @@ def test_the_receiver_has_the_job_and_is_sent_little() -> None:
 def test_who_missed_a_parcel_is_sent_everything() -> None:
     world, sender, receiver = market(), Sender(SPOT), Receiver()
     run, job = closed(world, 0)
-    assert receiver.open(sent(sender.pack(job))) == job
+    assert receiver.open(parcel_of(sender.pack(job))) == job
     publish(world, run)
     run, job = closed(world, 1)
     sender.pack(job)  # given up on its way
     publish(world, run)
     run, job = closed(world, 2)
-    assert isinstance(receiver.open(sent(sender.pack(job))), Missed)
+    assert isinstance(receiver.open(parcel_of(sender.pack(job))), Missed)
     sender.reset()
-    assert receiver.open(sent(sender.pack(job))) == job
+    assert receiver.open(parcel_of(sender.pack(job))) == job
     # As after a start: it knows nothing, and says so.
     publish(world, run)
     _, job = closed(world, 3)
-    assert isinstance(Receiver().open(sent(sender.pack(job))), Missed)
+    assert isinstance(Receiver().open(parcel_of(sender.pack(job))), Missed)
