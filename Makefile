@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test torture check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-growth replay replay-italy lock clean
+.PHONY: help install demo serve test torture check fmt proto proto-baseline golden bench bench-clearing bench-ledger bench-settlement bench-spot bench-growth replay replay-italy lock clean
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ bench-ledger: $(STAMP) ## Accept signed orders, verify a million entries, prove 
 
 bench-settlement: $(STAMP) ## Settle one hour of a 1.2 GW grid, from signed readings on
 	$(BIN)/python -m tests.benchmarks settlement --all $(ARGS)
+
+bench-spot: $(STAMP) ## One run of a spot market from gate to awards, phase by phase (ARGS="--size 50k")
+	$(BIN)/python -m tests.benchmarks spot $(ARGS)
 
 bench-growth: $(STAMP) ## Plot how time and memory grow with orders, pools and intervals
 	$(BIN)/python -m tests.benchmarks.growth $(ARGS)

@@ -232,6 +232,9 @@ def _left(state: State) -> Iterator[str]:
         yield "register the root key again: iso key root-register FILE"
     for name in state.entitlements:
         yield f"entitlement {name} is not carried over: holder and supplier sign it again"
+    for (organisation, team_id), team in state.credit_teams.items():
+        if team.grants:
+            yield f"credits of {organisation} are not carried over: it gives {team_id} others"
     waiting = [name for name, auction in state.auctions.items() if not auction.released]
     if waiting:
         yield f"run the closed exchange until the books of {len(waiting)} auctions are released"

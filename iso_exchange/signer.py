@@ -15,8 +15,10 @@ from iso_exchange.commands import Command, Header
 from iso_exchange.kinds import ENTRY_KINDS
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.sequencer import Sequencer, Submission
+from settlement.assignment import Assignment
 from settlement.ledger import envelope
 from settlement.ledger.keys import SigningKey
+from settlement.postings.award import award_postings
 from settlement.storage.store import Document
 
 EXCHANGE_ID = "exchange"
@@ -141,6 +143,17 @@ def read_back(kind: str, body: bytes, type_: type[codec.T]) -> Written:
     with codec.collector_paused():
         (value,) = codec.read([codec.parse(body)], type_)
     return with_value(make_document(kind, body), value)
+
+
+def read_result(assignment: bytes, postings: bytes) -> tuple[Written, Written]:
+    """Contracts and award postings of a run that another process of this exchange wrote.
+
+    Postings follow from contracts, and making them again takes less than half of reading them.
+    """
+    made = read_back("ASSIGNMENT", assignment, Assignment)
+    assert isinstance(made.value, Assignment)  # read as one
+    holds = award_postings(made.value, {})  # orders of a market keep theirs while they stand
+    return made, with_value(make_document("POSTINGS", postings), holds)
 
 
 def written(kind: str, value: object, *, owners: tuple[str, ...] = ()) -> Written:

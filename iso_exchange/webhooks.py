@@ -1,9 +1,11 @@
-"""Notices posted to participants: the signed envelope of the log, at least once.
+"""Notices and instructions posted to participants: the log's signed envelope, at least once.
 
-What is posted is the DSSE envelope of the ``NOTICE`` entry itself, signed by the exchange: the
-receiver checks it with the key of the participant ``exchange``, and it is the very leaf that the
-log committed to. A receiver that gets the same entry twice (``Iso-Entry-Index``) has it already.
-After a restart every notice that is still in force is posted again.
+What is posted is the DSSE envelope of the ``NOTICE`` or ``INSTRUCTIONS`` entry itself, signed by
+the exchange: the receiver checks it with the key of the participant ``exchange``, and it is the
+very leaf that the log committed to. A receiver that gets the same entry twice
+(``Iso-Entry-Index``) has it already. What a batch of instructions says is read from the stream at
+that index. After a restart every notice that is still in force and every batch that nobody
+acknowledged come again.
 
 Participants choose the addresses, so nothing inside the exchange's own network is ever
 called: only public hosts over TLS, connected by the address that was checked, without redirects.
@@ -23,8 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 
 from clearing.types import Offer
-from iso_exchange.authority import command_of
-from iso_exchange.commands import GiveNotices
+from iso_exchange.commands import GiveNotices, InstructSuppliers
 from iso_exchange.dispatch_commands import cover_request
 from iso_exchange.gateway.journal import Journal
 from iso_exchange.kinds import ENTRY_KINDS
@@ -40,7 +41,7 @@ FIRST_DELAY_SECONDS: Final = 0.5
 """Doubled after each attempt: 15 seconds in all."""
 POST_SECONDS_MAX: Final = 5.0
 OK_FIRST, OK_LAST = 200, 299
-KIND: Final = ENTRY_KINDS[GiveNotices].name
+KINDS: Final = frozenset(ENTRY_KINDS[kind].name for kind in (GiveNotices, InstructSuppliers))
 
 log = structlog.get_logger("webhooks")
 
@@ -50,7 +51,7 @@ class WebhookError(Exception):
 
 
 class Webhooks:
-    """Follows the log and posts each notice to its owner."""
+    """Follows the log and posts each notice, and each batch, to its owners."""
 
     def __init__(
         self, *, sequencer: Sequencer, store: LedgerStore, journal: Journal, allow_loopback: bool
@@ -74,8 +75,11 @@ class Webhooks:
                 entry = await self._store.find_request(EXCHANGE_ID, request_id)
                 if entry is not None and entry.index < start:
                     self._send(entry)
+            for index in sorted(self._sequencer.state.dispatch.batches):
+                for entry in await self._store.entries(index, 1) if index < start else ():
+                    self._send(entry)
             async for found in self._journal.follow(start):
-                if found is not None and found.kind == KIND:
+                if found is not None and found.kind in KINDS:
                     self._send(found)
         except Refused:
             # The exchange is stopping, and ends every part of it in its turn.
@@ -97,14 +101,13 @@ class Webhooks:
                     yield f"notice/{run_id}/{notice.participant_id}"
 
     def _send(self, entry: Entry) -> None:
-        command = command_of(entry.envelope)
-        assert isinstance(command, GiveNotices)  # its kind says so
-        url = self._sequencer.state.webhooks.get(command.participant_id)
-        if url is None:
-            return
-        task = asyncio.create_task(self._deliver(url, entry, command.participant_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for participant_id in entry.owners:
+            url = self._sequencer.state.webhooks.get(participant_id)
+            if url is None:
+                continue
+            task = asyncio.create_task(self._deliver(url, entry, participant_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, url: str, entry: Entry, participant_id: str) -> None:
         delay = FIRST_DELAY_SECONDS

@@ -190,7 +190,7 @@ class Demand:
         of_work: Row of each work cell.
         menu, interval: Per row.
         lanes: Where the lanes of each row begin; ``factor`` per lane, ppm.
-        arcs: Where the arcs of each lane begin.
+        arcs: Where the arcs of each lane begin; ``row_arcs`` those of each row.
         row: Per arc; ``place`` pool x intervals + interval, ``flat`` place in ``products``.
         named: Per arc: pair x intervals + interval of its backup, -1 without one.
     """
@@ -202,16 +202,11 @@ class Demand:
     lanes: Ints
     factor: Ints
     arcs: Ints
+    row_arcs: Ints
     row: Ints
     place: Ints
     flat: Ints
     named: Ints
-
-    @property
-    def row_arcs(self) -> Ints:
-        """Where the arcs of each row begin."""
-        found: Ints = self.arcs[self.lanes]
-        return found
 
 
 def demand_of(view: View) -> Demand:
@@ -260,6 +255,7 @@ def _demand(view: View) -> Demand:
         lanes=lanes,
         factor=menus.factor[lane],
         arcs=arcs,
+        row_arcs=arcs[lanes],
         row=row,
         place=place,
         flat=menus.product[menu[row]] * book.grid.places + place,

@@ -35,10 +35,8 @@ from iso_exchange.sequencer.spot import notices_of, renewal_of
 from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import Auction
-from iso_exchange.signer import IDLE_SECONDS, make_document, read_back, with_value
-from settlement.assignment import Assignment
+from iso_exchange.signer import IDLE_SECONDS, make_document, read_back, read_result, with_value
 from settlement.storage.store import Document
-from settlement.types import Postings
 
 SECONDS_LEAST: Final = 0.001
 LOOK_SECONDS: Final = 0.05
@@ -158,8 +156,7 @@ class SpotAuctioneer(Auctioneer):
         named = [
             make_document("BOOK", auction.written_book()),
             with_value(make_document("OUTCOME", result.outcome), outcome),
-            read_back("ASSIGNMENT", result.assignment, Assignment),
-            read_back("POSTINGS", result.postings, Postings),
+            *read_result(result.assignment, result.postings),
             read_back("STOPS", result.stops, Stops),
         ]
         digests = [document.sha256.hex() for document in named]

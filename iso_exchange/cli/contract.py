@@ -20,7 +20,10 @@ class State(StrEnum):
 
     AWARDED = "awarded"
     SCHEDULED = "scheduled"
+    PROVISIONING = "provisioning"
     DELIVERING = "delivering"
+    NOTICE = "notice"
+    RECLAIMED = "reclaimed"
     COMPLETED = "completed"
     SETTLED = "settled"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -240,8 +241,12 @@ def access_details(
     receipt: Annotated[
         int, typer.Argument(metavar="RECEIPT", min=0, help="Its log entry; see iso dispatch nodes.")
     ],
+    as_json: Json = False,
 ) -> None:
-    """Open the access details of a receipt and write them to standard output."""
+    """Open the access details of a receipt and write them to standard output, as they are.
+
+    With --json they are in base64, whatever they hold.
+    """
     directory = identity_directory(settings_of(context))
 
     async def work(client: Client) -> bytes:
@@ -260,7 +265,12 @@ def access_details(
         except SealError as error:
             raise BadValue("RECEIPT", str(error)) from error
 
-    sys.stdout.buffer.write(call(context, work, as_json=False))
+    details = call(context, work, as_json=as_json)
+    if as_json:
+        text = base64.b64encode(details).decode()
+        output.answer({"receipt_entry_index": receipt, "details_base64": text}, as_json=True)
+        return
+    sys.stdout.buffer.write(details)
 
 
 async def _waiting(

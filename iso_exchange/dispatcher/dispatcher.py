@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import structlog
 
-from clearing import codec
 from clearing.units import UnixSeconds
 from iso_exchange.clock import MICROSECONDS, Clock
 from iso_exchange.commands import Command, DeclareTimeout, GiveNotices, InstructSuppliers
@@ -19,7 +18,7 @@ from iso_exchange.sequencer.dispatch import batches, is_dispatched, moment_of
 from iso_exchange.sequencer.dispatch_reclaim import calls
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import SpotMarket
-from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, make_document
+from iso_exchange.signer import IDLE_SECONDS, ServiceSigner, written
 from settlement.storage.store import Document
 
 log = structlog.get_logger("dispatcher")
@@ -93,7 +92,7 @@ class Dispatcher:
         steps: list[tuple[Command, tuple[Document, ...]]] = []
         for due in batches(state, market, start, at):
             batch = due.batch
-            document = make_document("INSTRUCTIONS", codec.encode(batch), owners=batch.supplier_ids)
+            document = written("INSTRUCTIONS", batch, owners=batch.supplier_ids)
             digest = document.sha256.hex()
             steps.append(
                 (

@@ -12,7 +12,7 @@ from typing import Final
 
 from iso_exchange.clock import MICROSECONDS, SimulatedClock
 from iso_exchange.publisher.files import replace
-from iso_exchange.sequencer.credit_state import CreditBook, RoundState
+from iso_exchange.sequencer.credit_state import CreditBook
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.sequencer.spot_market import MarketState, SpotMarket
 from iso_exchange.sequencer.state import AuctionState
@@ -100,9 +100,7 @@ def _round_waits(book: CreditBook, now_us: int) -> bool:
     now = now_us // MICROSECONDS
     start = book.next_start(now)
     due = start is not None and book.gate(start) <= now
-    return due or any(
-        decided.state in (RoundState.CLOSED, RoundState.CLEARED) for decided in book.rounds.values()
-    )
+    return due or any(not decided.is_decided for decided in book.rounds.values())
 
 
 async def _settled(sequencer: Sequencer, clock: SimulatedClock) -> None:

@@ -159,7 +159,8 @@ class _Desk:
         self._pools = {pool.pool_id: pool for pool in book.pools}
         self._prices = {(item.pool_id, item.interval): item for item in outcome.prices}
         self._index = PoolIndex({site.site_id: site for site in book.sites}, book.pools)
-        self._eligible: dict[Eligibility, frozenset[str]] = {}
+        self._open = set(self._left)
+        self._eligible: dict[Eligibility, dict[str, None]] = {}
         start = book.spec.intervals[0].start
         self._bound: dict[tuple[str, str], int] = defaultdict(int)
         for contract in assignment.contracts:
@@ -186,11 +187,14 @@ class _Desk:
 
     def explain_notices(self) -> None:
         """What was awarded and not begun, and gangs that are awarded a later start."""
+        trimmed: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for (order_id, pool_id), chips in sorted(self._awarded.items()):
+            unbound = chips - self._bound.get((order_id, pool_id), 0)
+            if unbound > 0 and pool_id in self._left:
+                trimmed[order_id].append((pool_id, unbound))
         for want in self._wants:
-            for pool_id in self._left:
-                key = (want.order_id, pool_id)
-                trimmed = self._awarded.get(key, 0) - self._bound.get(key, 0)
-                self._take(want, pool_id, Idle.NOTICE_RUNNING, most=max(0, trimmed))
+            for pool_id, unbound in trimmed.get(want.order_id, ()):
+                self._take(want, pool_id, Idle.NOTICE_RUNNING, most=unbound)
             pool_id = self._later.get(want.order_id, "")
             if pool_id in self._left:
                 self._take(want, pool_id, Idle.NOTICE_RUNNING)
@@ -198,7 +202,7 @@ class _Desk:
     def explain_willing(self) -> None:
         """Bids that may run there and would pay, each by the first thing that stops it."""
         for want in self._wants:
-            for pool_id in self._places(want):
+            for pool_id in self._places(want, self._eligible_for(want)):
                 if self.may_run(want, pool_id):
                     reason = self._stopped(want, pool_id)
                     if reason is not None:
@@ -207,7 +211,7 @@ class _Desk:
     def explain_prices(self) -> None:
         """Bids that may run there and fit, and do not pay."""
         for want in self._wants:
-            for pool_id in self._places(want):
+            for pool_id in self._places(want, self._eligible_for(want)):
                 if (
                     self.may_run(want, pool_id)
                     and not self.pays(want, pool_id)
@@ -218,7 +222,7 @@ class _Desk:
     def explain_eligibility(self) -> None:
         """Bids that fit and would pay in a pool, or on released base load, that is not theirs."""
         for want in self._wants:
-            for pool_id in self._places(want):
+            for pool_id in self._places(want, self._left):
                 if (
                     not self.may_run(want, pool_id)
                     and self.pays(want, pool_id)
@@ -235,10 +239,7 @@ class _Desk:
 
     def may_run(self, want: Want, pool_id: str) -> bool:
         """Whether there are chips left there that the bid may have."""
-        where = want.bid.where
-        if where not in self._eligible:
-            self._eligible[where] = frozenset(self._index.eligible(where))
-        return pool_id in self._eligible[where] and self._usable(want, pool_id) > 0
+        return pool_id in self._eligible_for(want) and self._usable(want, pool_id) > 0
 
     def pays(self, want: Want, pool_id: str) -> bool:
         """Whether its limit is above the cheapest idle chip, and the prices after interval 0."""
@@ -283,9 +284,19 @@ class _Desk:
                 intervals=block.duration,
             )
 
-    def _places(self, want: Want) -> list[str]:
+    def _eligible_for(self, want: Want) -> dict[str, None]:
+        """Pools of ``left`` in which the bid may run, by identifier."""
+        where = want.bid.where
+        if where not in self._eligible:
+            found = self._index.eligible(where)
+            self._eligible[where] = {name: None for name in found if name in self._left}
+        return self._eligible[where]
+
+    def _places(self, want: Want, among: Iterable[str]) -> list[str]:
         """Pools with idle chips: for a gang the emptiest one first, which is the one it gets."""
-        names = [name for name, buckets in self._left.items() if sum(buckets)]
+        if not self._open or not want.chips:
+            return []
+        names = [name for name in among if name in self._open]
         if isinstance(want.bid, BlockBid):
             names.sort(key=lambda name: (-sum(self._left[name]), name))
         return names
@@ -397,6 +408,8 @@ class _Desk:
             taken += part
         if not taken:
             return
+        if not any(buckets):
+            self._open.discard(pool_id)
         found = self._found[pool_id]
         found[reason] = found.get(reason, 0) + taken
         want.chips -= taken

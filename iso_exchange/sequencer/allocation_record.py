@@ -14,7 +14,7 @@ from typing import Final
 
 from clearing.types import Interval
 from clearing.units import ChipSeconds, UnixSeconds
-from iso_exchange.commands import PublishResult
+from iso_exchange.commands import PublishResult, ReportOutage
 from iso_exchange.sequencer.allocation import (
     Alarm,
     Level,
@@ -265,29 +265,26 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
     for notice in market.notices.values():
         if notice.deadline > interval.start and not notice.withdrawn:
             noticed[notice.pool_id] += notice.chips
+    returned: dict[str, int] = defaultdict(int)
+    for record in market.returns.values():
+        returned[record.pool_id] += market.given_up(record, number)
+    down: dict[str, list[ReportOutage]] = defaultdict(list)
+    for outage in state.outages.values():
+        if outage.interval.start < interval.end and interval.start < outage.interval.end:
+            down[outage.pool_id].append(outage)
+    elsewhere, held = _elsewhere(state, market, interval)
     found = []
     for pool_id in market.pool_ids:
         pool = state.pools[pool_id].pool
         owed = sum(places.get(number, 0) for places in market.supplied.get(pool_id, {}).values())
-        elsewhere, held = _elsewhere(state, market, pool_id, interval)
-        # What was returned is supply of the run; who buys it has the position.
-        returned = sum(
-            record.chips_at(number)
-            for record in market.returns.values()
-            if record.pool_id == pool_id
-        )
         found.append(
             PoolService(
                 pool_id=pool_id,
                 capacity=pool.capacity,
-                out=chips_out(
-                    (item for item in state.outages.values() if item.pool_id == pool_id),
-                    interval,
-                    pool.capacity,
-                    pool.chips_per_node,
-                ),
-                elsewhere=max(0, elsewhere - returned),
-                elsewhere_held=held,
+                out=chips_out(down[pool_id], interval, pool.capacity, pool.chips_per_node),
+                # What was returned is supply of the run; who buys it has the position.
+                elsewhere=max(0, elsewhere[pool_id] - returned[pool_id]),
+                elsewhere_held=max(0, held[pool_id]),
                 before=before[pool_id],
                 before_held=max(0, owed - before[pool_id]),
                 noticed=noticed[pool_id],
@@ -297,10 +294,11 @@ def _service(state: State, market: SpotMarket, number: int) -> tuple[PoolService
 
 
 def _elsewhere(
-    state: State, market: SpotMarket, pool_id: str, interval: Interval
-) -> tuple[int, int]:
-    """Positions of other auctions and markets in a pool, and what they hold beside them."""
-    positions = held = 0
+    state: State, market: SpotMarket, interval: Interval
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Positions of other auctions and markets by pool, and what they hold beside them."""
+    positions: dict[str, int] = defaultdict(int)
+    held: dict[str, int] = defaultdict(int)
     for auction in state.auctions.values():
         if auction.state not in (AuctionState.PUBLISHED, AuctionState.SETTLED):
             continue
@@ -310,31 +308,31 @@ def _elsewhere(
             continue
         if auction.positions is None:
             auction.positions = _positions(auction)
-        own = auction.positions.get(pool_id)
-        positions += own[place] if own else 0
-        sold = auction.offered.get(pool_id)
-        bought = sum(chips[place] for key, chips in auction.bought.items() if key[1] == pool_id)
-        held += max(0, (sold[place] if sold else 0) - bought)
+        seconds = delivery_intervals(auction)[0].duration_s
+        hour = first.start + (interval.start - first.start) // seconds * seconds
+        for pool_id, hours in auction.positions.items():
+            positions[pool_id] += hours.get(hour, 0)
+        for pool_id, chips in auction.offered.items():
+            held[pool_id] += chips[place]
+        for (_, pool_id), chips in auction.bought.items():
+            held[pool_id] -= chips[place]
     for other in state.markets.values():
         if other is not market:
             number = other.number(interval.start)
-            positions += sum(
-                pools.get(pool_id, {}).get(number, 0) for pools in other.bound.values()
-            )
+            for pools in other.bound.values():
+                for pool_id, places in pools.items():
+                    positions[pool_id] += places.get(number, 0)
     return positions, held
 
 
-def _positions(auction: Auction) -> dict[str, list[int]]:
-    """Chips of an auction's contracts, base load included, by pool and interval."""
+def _positions(auction: Auction) -> dict[str, dict[int, int]]:
+    """Chips of an auction's contracts, base load included, by pool and start of the interval."""
     assert auction.assignment is not None  # published
-    places = {item.start: place for place, item in enumerate(auction.spec.intervals)}
-    found: dict[str, list[int]] = {}
+    found: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for contract in auction.assignment.contracts:
-        row = found.setdefault(contract.pool_id, [0] * len(places))
+        row = found[contract.pool_id]
         for hour in contract.hours:
-            place = places.get(hour.interval.start)  # of a strip only its first hour has one
-            if place is not None:
-                row[place] += hour.chips
+            row[hour.interval.start] += hour.chips
     return found
 
 
@@ -344,10 +342,9 @@ def _is_awaited(auction: Auction, hour: Interval) -> bool:
         return auction.spec.intervals[0].start < hour.end
     if auction.assignment is None or auction.state is AuctionState.SETTLED:
         return False
-    intervals = delivery_intervals(auction)
     return any(
         item.start < hour.end and hour.start < item.end and item.start not in auction.settled
-        for item in intervals
+        for item in delivery_intervals(auction)
     )
 
 

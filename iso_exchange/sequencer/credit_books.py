@@ -180,6 +180,13 @@ def cancel_credit_bid(state: State, command: CancelCreditBid, _: Meta) -> Accept
     return Accepted(owners=(bid.team_id,))
 
 
+def end_bids_of(state: State, participant_id: str) -> None:
+    """End every standing bid of a participant: the operator cancels all that it has open."""
+    for book in state.credit_books.values():
+        for name in [name for name, bid in book.bids.items() if bid.team_id == participant_id]:
+            del book.bids[name]
+
+
 def open_book(state: State, book_id: str) -> CreditBook | Rejected:
     """A book that still has rounds."""
     book = state.credit_books.get(book_id)

@@ -110,7 +110,7 @@ def freeze_round(state: State, shared: CreditBook, start: int, now: UnixSeconds)
     entries: list[tuple[int, bytes]] = []
     for bid in bids:
         places = _places(bid, intervals)
-        if not places:
+        if not places or state.participants[bid.team_id].suspended:
             continue
         node = state.pools[shared.pool_id].pool.chips_per_node
         chips = _affordable(bid, intervals, places, left[bid.team_id], node)

@@ -69,6 +69,11 @@ class CreditRound:
     assignment: Assignment | None = None
     failed: str = ""
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether everything about it is in the log."""
+        return self.state in (RoundState.PUBLISHED, RoundState.FAILED)
+
 
 @dataclass(slots=True, kw_only=True)
 class CreditBook:

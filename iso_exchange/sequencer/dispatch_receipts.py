@@ -20,7 +20,6 @@ from iso_exchange.dispatch_commands import (
     SignReceipt,
     node_name,
 )
-from iso_exchange.header import Header
 from iso_exchange.sequencer.dispatch_state import OpenStart, Row
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -64,7 +63,7 @@ def sign_receipt(state: State, command: SignReceipt, meta: Meta) -> Accepted | R
                 row.held[node] = replace(held, receipt_index=meta.index)
     else:
         until = command.until or UnixSeconds(meta.now + OUT_SECONDS)
-        _fail(state, command.header, command.pool_id, start, command.nodes, until, meta)
+        _take_out_of_service(state, command, start, until, meta, command.reason)
     owners = {*state.pools[command.pool_id].supplier_ids, start.buyer_id}
     return Accepted(owners=tuple(sorted(owners)))
 
@@ -83,7 +82,7 @@ def declare_timeout(state: State, command: DeclareTimeout, meta: Meta) -> Accept
         )
     _take_out(row, start, command.nodes)
     until = UnixSeconds(meta.now + OUT_SECONDS)
-    _fail(state, command.header, command.pool_id, start, command.nodes, until, meta)
+    _take_out_of_service(state, command, start, until, meta, TIMEOUT)
     owners = {*state.pools[command.pool_id].supplier_ids, start.buyer_id}
     return Accepted(owners=tuple(sorted(owners)))
 
@@ -149,22 +148,22 @@ def _take_out(row: Row, start: OpenStart, nodes: tuple[int, ...]) -> None:
         del row.starts[start.sequence]
 
 
-def _fail(
+def _take_out_of_service(
     state: State,
-    header: Header,
-    pool_id: str,
+    command: SignReceipt | DeclareTimeout,
     start: OpenStart,
-    nodes: tuple[int, ...],
     until: UnixSeconds,
     meta: Meta,
+    reason: str,
 ) -> None:
-    """Take nodes out of service, as an outage of the state: runs and dispatch both see it."""
-    outage_id = SEPARATOR.join((pool_id, str(start.sequence), node_name(nodes[0])))
+    """Record an outage of the nodes: runs and dispatch both see it."""
+    names = tuple(map(node_name, command.nodes))
+    outage_id = SEPARATOR.join((command.pool_id, str(start.sequence), names[0]))
     state.outages[outage_id] = ReportOutage(
-        header=header,
+        header=command.header,
         outage_id=outage_id,
-        pool_id=pool_id,
+        pool_id=command.pool_id,
         interval=Interval(start=meta.now, end=until),
-        nodes=tuple(map(node_name, nodes)),
-        reason=TIMEOUT,
+        nodes=names,
+        reason=reason,
     )

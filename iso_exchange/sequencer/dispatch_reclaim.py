@@ -19,7 +19,7 @@ from iso_exchange.dispatch.reclaim import Victim, choose
 from iso_exchange.sequencer import spot
 from iso_exchange.sequencer.dispatch import Planned, plans, refuse_moment
 from iso_exchange.sequencer.dispatch_state import Called, Row
-from iso_exchange.sequencer.dispatch_wants import sold_until
+from iso_exchange.sequencer.dispatch_wants import is_displaced, sold_until
 from iso_exchange.sequencer.effects import Accepted, Meta
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.spot_binding import Party
@@ -91,8 +91,7 @@ def _chosen(
     for load_id, missing in planned.plan.short.items():
         needed = max(0, missing - pending)
         pending = max(0, pending - missing)
-        # What was displaced from a lost site was never here.
-        away = load_id not in row.lost
+        away = is_displaced(state, pool_id, load_id, start)
         within = tariff.site_cover_notice_s if away else tariff.node_cover_notice_s
         left = sold_until(state, pool_id, load_id, start) - at - 1
         for item in choose(

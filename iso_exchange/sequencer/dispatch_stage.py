@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,58 +49,84 @@ class Standing:
     deadline: UnixSeconds
 
 
-def standing_of(state: State, contract: Contract, now: int) -> Standing | None:
-    """How a contract stands, None where no supplier is instructed or it does not deliver now."""
-    hour = next(
-        (item for item in contract.hours if item.interval.start <= now < item.interval.end), None
-    )
-    if hour is None:
-        return None
-    load_id = load_of(state, contract)
-    found = next(_rows(state, contract, load_id), None)
-    if found is None:
-        return None
-    pool_id, row, held = found
-    sold = divide_up(hour.chips, state.pools[pool_id].pool.chips_per_node)
-    stage, reason, responsible, since, deadline = _stage(
-        row, held, load_id, _notice(state, load_id, pool_id, now)
-    )
-    return Standing(
-        stage=stage,
-        pool_id=pool_id,
-        reason=reason,
-        responsible=responsible,
-        nodes=tuple(sorted(held)),
-        sold=sold,
-        since=UnixSeconds(since),
-        deadline=UnixSeconds(deadline),
-    )
+class Standings:
+    """How contracts stand at one moment; rows and notices are looked through once for all."""
 
+    def __init__(self, state: State, now: int) -> None:
+        """Keep the state; nothing is looked at before it is asked for."""
+        self._state = state
+        self._now = now
+        self._held: dict[str, dict[str, dict[int, Held]]] = {}
+        self._notices: dict[tuple[str, str], Notice] | None = None
 
-def _rows(
-    state: State, contract: Contract, load_id: str
-) -> Iterator[tuple[str, Row, dict[int, Held]]]:
-    """Rows that may serve a contract, the one that does first."""
-    home = contract.supply_pool_id or contract.pool_id
-    found = []
-    for pool_id in dict.fromkeys((home, contract.backup_pool_id)):
-        row = state.dispatch.rows.get(pool_id)
-        if row is not None:
-            held = {node: item for node, item in row.held.items() if item.load_id == load_id}
-            found.append((pool_id, row, held))
-    found.sort(key=lambda item: not item[2])
-    yield from found
+    def of(self, contract: Contract) -> Standing | None:
+        """A contract; None where no supplier is instructed or it does not deliver now."""
+        hour = next(
+            (
+                item
+                for item in contract.hours
+                if item.interval.start <= self._now < item.interval.end
+            ),
+            None,
+        )
+        if hour is None:
+            return None
+        load_id = load_of(self._state, contract)
+        found = self._row(contract, load_id)
+        if found is None:
+            return None
+        pool_id, row, held = found
+        stage, reason, responsible, since, deadline = _stage(
+            row, held, load_id, self._notice(load_id, pool_id)
+        )
+        per_node = self._state.pools[pool_id].pool.chips_per_node
+        return Standing(
+            stage=stage,
+            pool_id=pool_id,
+            reason=reason,
+            responsible=responsible,
+            nodes=tuple(sorted(held)),
+            sold=divide_up(hour.chips, per_node),
+            since=UnixSeconds(since),
+            deadline=UnixSeconds(deadline),
+        )
 
+    def _row(self, contract: Contract, load_id: str) -> tuple[str, Row, dict[int, Held]] | None:
+        """Row that serves a contract: its pool's, or its backup's where that alone does."""
+        home = contract.supply_pool_id or contract.pool_id
+        found = None
+        for pool_id in (home, contract.backup_pool_id):
+            row = self._state.dispatch.rows.get(pool_id)
+            if row is None:
+                continue
+            held = self._by_load(pool_id, row).get(load_id, {})
+            if held or found is None:
+                found = (pool_id, row, held)
+            if held:
+                break
+        return found
 
-def _notice(state: State, load_id: str, pool_id: str, now: int) -> Notice | None:
-    """The notice on a load whose end comes first."""
-    found = [
-        notice
-        for market in state.markets.values()
-        for notice in market.notices.values()
-        if notice.order_id == load_id and notice.pool_id == pool_id and notice.deadline > now
-    ]
-    return min(found, key=lambda notice: notice.deadline, default=None)
+    def _by_load(self, pool_id: str, row: Row) -> dict[str, dict[int, Held]]:
+        known = self._held.get(pool_id)
+        if known is None:
+            known = self._held[pool_id] = {}
+            for node, item in row.held.items():
+                known.setdefault(item.load_id, {})[node] = item
+        return known
+
+    def _notice(self, load_id: str, pool_id: str) -> Notice | None:
+        """The notice on a load whose end comes first."""
+        if self._notices is None:
+            self._notices = {}
+            for market in self._state.markets.values():
+                for notice in market.notices.values():
+                    key = (notice.order_id, notice.pool_id)
+                    first = self._notices.get(key)
+                    if notice.deadline > self._now and (
+                        first is None or notice.deadline < first.deadline
+                    ):
+                        self._notices[key] = notice
+        return self._notices.get((load_id, pool_id))
 
 
 def _stage(

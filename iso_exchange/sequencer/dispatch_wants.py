@@ -171,6 +171,21 @@ def sold_until(state: State, pool_id: str, load_id: str, start: int) -> int:
     return max(ends)
 
 
+def is_displaced(state: State, pool_id: str, load_id: str, start: int) -> bool:
+    """Whether a load is served in a pool because its own site is lost."""
+    entitlement = state.entitlements.get(load_id)
+    if entitlement is not None:
+        return entitlement.pool_id != pool_id
+    if any(pool_id in market.bound.get(load_id, {}) for market in state.markets.values()):
+        return False
+    return not any(
+        load_of(state, contract) == load_id
+        and pool_id == (contract.supply_pool_id or contract.pool_id)
+        for auction in _auctions(state, start)
+        for contract in _calendar(state, auction).get(_hour(auction, start), ((), ()))[0]
+    )
+
+
 def _add_bound(state: State, market: SpotMarket, pools: dict[str, _Pool], at: int) -> None:
     """What runs bound of standing bids at a moment."""
     number = market.number(at)
@@ -233,7 +248,7 @@ def _returned(state: State, start: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for market in state.markets.values():
         for record in market.returns.values():
-            found[record.contract_id] += record.chips_at(market.number(start))
+            found[record.contract_id] += market.given_up(record, market.number(start))
     return found
 
 

@@ -10,6 +10,7 @@ from clearing.errors import InvariantError
 from clearing.types import BlockBid, Book, Offer, StepBid
 from iso_exchange.commands import CancelAllOrders, CancelOrder, SubmitOrder
 from iso_exchange.sequencer import order_guards, orders
+from iso_exchange.sequencer.credit_books import end_bids_of
 from iso_exchange.sequencer.effects import Accepted, Meta, post
 from iso_exchange.sequencer.engine import refuse_by_engine
 from iso_exchange.sequencer.refusals import Code, Rejected
@@ -106,6 +107,7 @@ def cancel_all_orders(state: State, command: CancelAllOrders, meta: Meta) -> Acc
                 transfers.extend(
                     end_order(state, market, order, meta, command.reason, first=len(transfers))
                 )
+    end_bids_of(state, command.participant_id)
     return Accepted(owners=done.owners, transfers=tuple(transfers))
 
 

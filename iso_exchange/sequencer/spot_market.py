@@ -120,8 +120,8 @@ class SpotMarket:
         notices: Notices in force, by (order, pool, deadline).
         earned: What communities earned since their last totals, by site.
         returns: Hours that buyers gave back, by contract.
-        given: Chips of them that the book of a run offered for its first interval, by interval
-            number and contract.
+        given: Chips of them that the gate of a run found given back for its first interval,
+            sold or not, by interval number and contract.
         passed: What settled runs made of returned chips that they sold: healthy chip-seconds by
             the run's contract and start of the interval; ``UNREAD`` for a gap.
     """
@@ -199,6 +199,18 @@ class SpotMarket:
             seed_commitment=self.revealed,
             tariff=opened.tariff,
         )
+
+    def sold_of(self, record: Returned, number: int) -> int:
+        """Chips of a return that runs sold in an interval."""
+        return self.supplied.get(record.pool_id, {}).get(record.offer_id, {}).get(number, 0)
+
+    def given_up(self, record: Returned, number: int) -> int:
+        """Chips of a contract that its buyer does not have in an interval that is decided.
+
+        What the gate of its run found; without a run what earlier runs sold of it.
+        """
+        found = self.given.get(number, {}).get(record.contract_id)
+        return self.sold_of(record, number) if found is None else found
 
     def held(self, order_id: str, number: int) -> int:
         """Chips of an order in an interval, over all pools."""

@@ -49,7 +49,7 @@ def result_due(state: State, auction: Auction, cell: Interval) -> SpotResult | N
                     prices.setdefault(price.pool_id, price)
         for record in market.returns.values():
             if record.auction_id == auction.spec.auction_id:
-                returns.extend(_returned(state, market, record, run, cell))
+                returns.extend(_returned(state, market, record, cell))
     if not prices and not returns:
         return None
     return SpotResult(
@@ -147,41 +147,39 @@ def _run(state: State, market: SpotMarket, cell: Interval) -> Auction | None:
 
 
 def _returned(
-    state: State, market: SpotMarket, record: Returned, run: Auction | None, cell: Interval
+    state: State, market: SpotMarket, record: Returned, cell: Interval
 ) -> Iterator[Return]:
     """What was returned of one contract in a metering interval, and who has it."""
-    number, here = market.number(cell.start), 0
-    for contract, is_here in _sold(state, market, record, number, run):
+    number, sold = market.number(cell.start), 0
+    for contract in _sold(state, market, record, number):
         chips = next(
             hour.chips for hour in contract.hours if market.number(hour.interval.start) == number
         )
-        here += chips if is_here else 0
+        sold += chips
         yield Return(
             contract_id=record.contract_id,
             quantity=chip_seconds(chips, cell.duration_s),
             sold_to=contract.contract_id,
         )
-    unsold = market.given.get(number, {}).get(record.contract_id, 0) - here
+    unsold = market.given.get(number, {}).get(record.contract_id, 0) - sold
     if unsold > 0:
         quantity = ChipSeconds(unsold * cell.duration_s)
         yield Return(contract_id=record.contract_id, quantity=quantity)
 
 
-def _sold(
-    state: State, market: SpotMarket, record: Returned, number: int, run: Auction | None
-) -> Iterator[tuple[Contract, bool]]:
-    """Contracts of runs that have returned chips in an interval; True for those of its own run."""
+def _sold(state: State, market: SpotMarket, record: Returned, number: int) -> Iterator[Contract]:
+    """Contracts of runs that have returned chips in an interval."""
     for back in range(market.opened.look_ahead):
         name = market.run_ids.get((number - back) * market.seconds)
-        earlier = state.runs.get(name) if name else None
-        if earlier is None or earlier.assignment is None or earlier.state not in _DONE:
+        run = state.runs.get(name) if name else None
+        if run is None or run.assignment is None or run.state not in _DONE:
             continue
-        for contract in earlier.assignment.contracts:
+        for contract in run.assignment.contracts:
             if contract.supplier_order_id == record.offer_id and any(
                 market.number(hour.interval.start) == number and hour.chips
                 for hour in contract.hours
             ):
-                yield contract, earlier is run
+                yield contract
 
 
 def _pools(auction: Auction, cell: Interval) -> set[str]:

@@ -98,13 +98,17 @@ def returned_in_run(
 
 
 def note_returned(market: SpotMarket, book: Book, number: int) -> None:
-    """Remember what the frozen book of a run offers of returned hours in its first interval."""
-    contracts = {record.offer_id: name for name, record in market.returns.items()}
-    given = {
-        contracts[offer.order_id]: int(offer.segments[0].steps[0].chips)
+    """Remember what the gate of a run finds given back for its first interval, sold or not."""
+    free = {
+        offer.order_id: int(offer.segments[0].steps[0].chips)
         for offer in book.offers
-        if offer.order_id in contracts and offer.segments[0].first == 0
+        if offer.order_id.startswith(RETURN_PREFIX) and offer.segments[0].first == 0
     }
+    given: dict[str, int] = {}
+    for name, record in market.returns.items():
+        chips = free.get(record.offer_id, 0) + market.sold_of(record, number)
+        if chips:
+            given[name] = chips
     if given:
         market.given[number] = given
 

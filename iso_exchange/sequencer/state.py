@@ -206,8 +206,8 @@ class Auction:
     """Whether its book under pseudonyms is public."""
     desk: Desk | None = field(default=None, compare=False, repr=False)
     """Made of what is here and in the registry, and only to be quick: see ``desk_of``."""
-    positions: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
-    """Chips by pool and interval that its contracts deliver; made when a spot run asks."""
+    positions: dict[str, dict[int, int]] | None = field(default=None, compare=False, repr=False)
+    """Chips of its contracts by pool and start of the interval; made when a spot run asks."""
     desk_sites: int = field(default=0, compare=False, repr=False)
     """Sites that were registered when the desk was made."""
     spot: list[SpotResult] = field(default_factory=list)

@@ -32,6 +32,12 @@ def open_business(state: State) -> Iterator[str]:
             yield f"auction {name} is {auction.state.value}"
         elif auction.unstated:
             yield f"auction {name} has statements to come"
+    for name, book in state.credit_books.items():
+        if book.bids or any(not decided.is_decided for decided in book.rounds.values()):
+            yield f"credits book {name} has bids, or a round without its result"
+    for name, kept in state.allocations.items():
+        if kept.runs:
+            yield f"the allocation of {name} from {min(kept.runs)} on is not on record"
     if any(True for _ in state.books.open_holds()):
         yield "money is on hold"
     for name in state.participants:

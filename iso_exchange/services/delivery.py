@@ -13,7 +13,7 @@ from iso_exchange.commands import ReportOutage
 from iso_exchange.convert import views
 from iso_exchange.convert.views import Surroundings, Viewer
 from iso_exchange.convert.views.dispatch import contract_stage
-from iso_exchange.sequencer.dispatch_stage import standing_of
+from iso_exchange.sequencer.dispatch_stage import Standings
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.state import Auction, find_auction
 from iso_exchange.services.access import Caller, Context
@@ -47,7 +47,8 @@ class DeliveryService(DeliveryServiceServicer):
             )
         await self._backend.journal.refresh()
         return delivery_service_pb2.GetContractResponse(
-            contract=self._view(caller, contract, self._holds()), ledger_size=self._backend.size
+            contract=self._view(caller, contract, self._holds(), self._standings()),
+            ledger_size=self._backend.size,
         )
 
     async def ListContracts(
@@ -56,18 +57,19 @@ class DeliveryService(DeliveryServiceServicer):
         """List the caller's contracts by start of delivery."""
         caller = self._backend.caller(context)
         await self._backend.journal.refresh()
+        standings = self._standings()
         found, token = cut(
             page_of(request),
             (
                 contract
                 for contract in self._backend.state.contracts.values()
-                if self._may_read(caller, contract) and self._matches(request, contract)
+                if self._may_read(caller, contract) and self._matches(request, contract, standings)
             ),
             lambda contract: (contract.hours[0].interval.start, contract.contract_id),
         )
         holds = self._holds()
         return delivery_service_pb2.ListContractsResponse(
-            contracts=[self._view(caller, contract, holds) for contract in found],
+            contracts=[self._view(caller, contract, holds, standings) for contract in found],
             next_page_token=token,
             ledger_size=self._backend.size,
         )
@@ -126,7 +128,7 @@ class DeliveryService(DeliveryServiceServicer):
     async def AcknowledgeInstruction(
         self, request: delivery_service_pb2.AcknowledgeInstructionRequest, context: Context
     ) -> delivery_service_pb2.AcknowledgeInstructionResponse:
-        """Refused: the meter decides what was delivered, acknowledgements are not taken yet."""
+        """Refused: batches are acknowledged, and receipts signed, with DispatchService."""
         self._backend.caller(context)
         raise not_taken("acknowledgement")
 
@@ -144,23 +146,31 @@ class DeliveryService(DeliveryServiceServicer):
         )
 
     def _matches(
-        self, request: delivery_service_pb2.ListContractsRequest, contract: Contract
+        self,
+        request: delivery_service_pb2.ListContractsRequest,
+        contract: Contract,
+        standings: Standings,
     ) -> bool:
         return (
             request.auction_id in ("", contract.auction_id)
             and request.pool_id in ("", contract.pool_id)
             and request.order_id in ("", contract.order_id, contract.supplier_order_id)
-            and request.state in (0, self._stage(contract))
+            and (not request.state or request.state == self._stage(contract, standings))
             and overlaps(request, contract.hours[0].interval.start, contract.hours[-1].interval.end)
         )
 
-    def _stage(self, contract: Contract) -> contract_pb2.ContractState.ValueType:
-        stage = self._dispatched(contract)
+    def _stage(
+        self, contract: Contract, standings: Standings
+    ) -> contract_pb2.ContractState.ValueType:
+        stage = self._dispatched(contract, standings)
         return (stage or views.stage_of(contract, self._auction(contract), self._now())).state
 
-    def _dispatched(self, contract: Contract) -> views.Stage | None:
+    def _standings(self) -> Standings:
+        return Standings(self._backend.state, self._now())
+
+    def _dispatched(self, contract: Contract, standings: Standings) -> views.Stage | None:
         """Stage that instructions and receipts say, None where time alone decides."""
-        standing = standing_of(self._backend.state, contract, self._now())
+        standing = standings.of(contract)
         return None if standing is None else contract_stage(standing)
 
     def _now(self) -> UnixSeconds:
@@ -174,7 +184,9 @@ class DeliveryService(DeliveryServiceServicer):
                 holds[hold.contract_id].append(hold)
         return holds
 
-    def _view(self, caller: Caller, contract: Contract, holds: Holds) -> contract_pb2.Contract:
+    def _view(
+        self, caller: Caller, contract: Contract, holds: Holds, standings: Standings
+    ) -> contract_pb2.Contract:
         state = self._backend.state
         delivered: Iterable[tuple[str, int]] = (
             (contract.auction_id, hour.interval.start) for hour in contract.hours
@@ -199,5 +211,5 @@ class DeliveryService(DeliveryServiceServicer):
             viewer=views.viewer_of(contract, caller.participant_id) or Viewer.AUDITOR,
             now=self._now(),
             entry_index=self._backend.journal.stage(contract.auction_id).result_entry_index,
-            dispatched=self._dispatched(contract),
+            dispatched=self._dispatched(contract, standings),
         )

@@ -22,7 +22,7 @@ from iso_exchange.commands import (
 from iso_exchange.convert.views import dispatch as views
 from iso_exchange.dispatch_commands import InstructionBatch, node_name
 from iso_exchange.kinds import ENTRY_KINDS
-from iso_exchange.sequencer.dispatch_stage import standing_of
+from iso_exchange.sequencer.dispatch_stage import Standings
 from iso_exchange.sequencer.dispatch_wants import failed_nodes, nodes_of
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.services.access import Caller, Context
@@ -160,12 +160,13 @@ class DispatchService(DispatchServiceServicer):
                     yield node
 
     def _deliveries(self, caller: Caller, contract_id: str) -> Iterator[dispatch_pb2.Delivery]:
-        state, now = self._backend.state, self._now()
+        state = self._backend.state
+        standings = Standings(state, self._now())
         for contract in state.contracts.values():
             if contract_id in ("", contract.contract_id) and caller.may_read(
                 (contract.buyer_id, contract.supplier_id)
             ):
-                standing = standing_of(state, contract, now)
+                standing = standings.of(contract)
                 if standing is not None:
                     yield views.delivery_view(contract, standing)
 

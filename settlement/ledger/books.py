@@ -225,11 +225,13 @@ class Books:
         )
 
     def available_to(self, participant_id: str, asset: str = USD) -> int:
-        """What a participant can still commit (``available``)."""
-        return available(
-            cash=self.balance(accounts.cash(participant_id), asset),
-            collateral=self.balance(accounts.collateral(participant_id), asset),
-        )
+        """What a participant can still commit: ``available``, without making balances of it."""
+        cells = self._balances.get(asset)
+        if cells is None:
+            return 0
+        cash = cells.get(accounts.cash(participant_id), _ZERO)
+        collateral = cells.get(accounts.collateral(participant_id), _ZERO)
+        return collateral[0] + cash[0] - cash[1] - collateral[1]
 
     def hold(self, transfer_id: str) -> Transfer | None:
         """An open pending transfer, or None when there is none or it is resolved."""

@@ -131,7 +131,7 @@ def _take(world: World, found: Sequence[Due]) -> int:
             at=due.batch.at,
             batch_sha256=digest.hexdigest(),
         )
-        answer = world.apply(command, {digest.digest(): body})
+        answer = world.apply(command, {digest.digest(): body}, {digest.digest(): due.batch})
         assert isinstance(answer, Accepted), answer
     return count
 

@@ -34,10 +34,9 @@ from iso_exchange.sequencer.spot_entry import most_offered
 from iso_exchange.sequencer.spot_orders import standing_order
 from iso_exchange.sequencer.state import Auction, Order, OrderState, State
 from iso_exchange.settler.interval import settle_interval
-from iso_exchange.signer import Written, make_document, read_back, with_value
+from iso_exchange.signer import Written, make_document, read_back, read_result, with_value
 from settlement.assignment import Assignment
 from settlement.postings.award import award_postings
-from settlement.types import Postings
 from tests.benchmarks.spec import Benchmark, Row, at_most
 from tests.unit.sequencer.spot_world import SPOT, STEP, job_of, market_of, market_terms
 from tests.unit.sequencer.world import FIRST, World, registered
@@ -300,8 +299,7 @@ def _publish(
     documents = [
         make_document("BOOK", auction.written_book()),
         with_value(make_document("OUTCOME", bodies[0]), late),
-        read_back("ASSIGNMENT", bodies[1], Assignment),
-        read_back("POSTINGS", bodies[2], Postings),
+        *read_result(bodies[1], bodies[2]),
         read_back("STOPS", bodies[3], Stops),
     ]
     digests = [document.sha256.hex() for document in documents]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +24,12 @@ from iso_exchange.credit_commands import (
     GrantCredits,
     OpenCredits,
 )
+from iso_exchange.exports.reading import read_bundle
 from iso_exchange.server import Exchange
 from settlement.credits import asset_of
+from settlement.exports.beancount import beancount_text
+from settlement.exports.hledger import hledger_text
+from settlement.exports.journal import journal
 from settlement.ledger import accounts
 from tests.integration.market import (
     FIRST,
@@ -197,3 +203,20 @@ async def test_a_lab_shares_its_entitlement_out_in_credits(
                     for item in state.books.balances()
                     if item.posted or item.pending_debit
                 }
+    check_journals(tmp_path / BundleKind.AUDITOR.value)
+
+
+def check_journals(bundle: Path) -> None:
+    """Credits stand in the journals beside dollars."""
+    extract = read_bundle(bundle).extract
+    found = journal(
+        origin=extract.origin, size=extract.size, root=extract.root, movements=extract.movements
+    )
+    for text in (hledger_text(found), beancount_text(found)):
+        assert "CREDIT" in text
+        assert "treasury" in text.lower()
+    program = Path(sys.executable).parent / "bean-check"
+    if program.is_file():
+        path = bundle.parent / "credits.beancount"
+        path.write_text(beancount_text(found))
+        subprocess.run([program, "--no-cache", path], check=True)

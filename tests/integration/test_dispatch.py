@@ -7,7 +7,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,19 +24,29 @@ from iso_exchange.audit.verify import verify
 from iso_exchange.client import BLANK_HEADER, Client, Refused
 from iso_exchange.client.access_key import access_key
 from iso_exchange.client.agents.supplier import Provisioned, answers
-from iso_exchange.commands import OfferTerms, ReportOutage, SetAccessKey, SignReceipt, StepBidTerms
+from iso_exchange.commands import (
+    OfferTerms,
+    ReportOutage,
+    SetAccessKey,
+    SetWebhook,
+    SignReceipt,
+    StepBidTerms,
+)
+from iso_exchange.config import Config
 from iso_exchange.dispatch_commands import ReceiptKind, node_name
 from iso_exchange.dispatcher import dispatcher
 from iso_exchange.sealing import SealError, open_access, seal_access
 from iso_exchange.sequencer import dispatch
 from iso_exchange.sequencer.sequencer import Sequencer
 from iso_exchange.server import Exchange
+from iso_exchange.storage.embedded import free_port
 from tests.integration.market import Market, client_of, configuration, deposit, open_market
 from tests.integration.test_spot import (
     GANG,
     POOL,
     STEP,
     USD,
+    Receiver,
     at,
     checked,
     conditions,
@@ -83,7 +95,7 @@ async def next_batch(supplier: Client, cursor: int) -> tuple[dispatch_pb2.Instru
     raise AssertionError("the stream ended")
 
 
-async def test_instructions_receipts_a_restart_and_the_audit(
+async def test_instructions_receipts_a_kill_and_the_audit(
     tmp_path: Path, database_url: str
 ) -> None:
     config = configuration(tmp_path / "data", database_url)
@@ -109,14 +121,7 @@ async def test_instructions_receipts_a_restart_and_the_audit(
             states = [event.contract_state for event in update.events]
             if states == [contract_pb2.CONTRACT_STATE_DELIVERING]:
                 break
-        # A second order; its supplier is silent, and the exchange goes down before the time is up.
-        steps = StepBidTerms(conditions=conditions(None), segments=segments(3 * USD, 8))
-        await market.buyer.send(order("buyer", "steps", steps))
-        await market.operator.advance_time(at(1))
-        batch, cursor = await next_batch(market.supplier, cursor)
-        (second,) = batch.instructions
-        assert (second.load_id, list(second.node_ids)) == ("steps", ["n0006"])
-        assert await timeouts(exchange) == []
+    cursor = await killed_after_an_instruction(config, tmp_path, cursor)
     due = at(1) + READY
     later = replace(config, simulated_start_us=(due + 30) * 1_000_000)
     for _ in range(2):
@@ -136,6 +141,36 @@ async def test_instructions_receipts_a_restart_and_the_audit(
         await by_command_line(tmp_path)
         await checked(exchange, tmp_path, BundleKind.PUBLIC, "public")
         await checked(exchange, tmp_path, BundleKind.AUDITOR, "auditor")
+
+
+async def killed_after_an_instruction(config: Config, directory: Path, cursor: int) -> int:
+    """A second order starts; its supplier is silent, and the server is killed before it is due."""
+    log = directory / "server.log"
+    with log.open("wb") as written:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "iso_exchange.server", "--data", str(config.data)),
+            *("--database-url", str(config.database_url), "--origin", config.origin),
+            *("--listen", f"127.0.0.1:{free_port()}", "--http-listen", f"127.0.0.1:{free_port()}"),
+            *("--clock", f"simulated:{datetime.fromtimestamp(at(0), UTC).isoformat()}"),
+            stderr=written,
+        )
+    try:
+        await until(lambda: b'"exchange started"' in log.read_bytes())
+        async with AsyncExitStack() as stack:
+            operator, buyer, supplier = [
+                await stack.enter_async_context(client_of(config.data / "identities" / name))
+                for name in ("operator", "buyer", "supplier")
+            ]
+            steps = StepBidTerms(conditions=conditions(None), segments=segments(3 * USD, 8))
+            await buyer.send(order("buyer", "steps", steps))
+            await operator.advance_time(at(1))
+            batch, cursor = await next_batch(supplier, cursor)
+            (second,) = batch.instructions
+            assert (second.load_id, list(second.node_ids)) == ("steps", ["n0006"])
+    finally:
+        process.kill()
+        await process.wait()
+    return cursor
 
 
 async def by_command_line(directory: Path) -> None:
@@ -277,9 +312,12 @@ def lie(due: dispatch.Due) -> dispatch.Due:
 async def test_a_failed_node_calls_cover_and_everybody_is_told(
     tmp_path: Path, database_url: str
 ) -> None:
-    config = configuration(tmp_path / "data", database_url)
+    config = replace(configuration(tmp_path / "data", database_url), webhook_loopback=True)
+    receiver = Receiver()
     async with open_market(config) as market:
         exchange = market.exchange
+        url = f"http://127.0.0.1:{receiver.port}/instructions"
+        await market.supplier.send(SetWebhook(header=BLANK_HEADER, url=url))
         opening = replace(await spot_market(market.operator), ready_within_s=Seconds(READY))
         await market.operator.send(opening)
         await market.operator.send(deposit("other"))
@@ -297,6 +335,9 @@ async def test_a_failed_node_calls_cover_and_everybody_is_told(
         await market.other.send(order("other", "soft", soft))
         await market.operator.advance_time(at(0))
         batch, cursor = await next_batch(market.supplier, 0)
+        await until(lambda: bool(receiver.posts))
+        assert receiver.posts[0][0] == str(batch.batch_entry_index)
+        receiver.stop()
         for command in answers(batch, handed_over, BLANK_HEADER):
             await market.supplier.send(command)
         row = exchange.sequencer.state.dispatch.rows[POOL]

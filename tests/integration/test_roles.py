@@ -127,6 +127,7 @@ async def parts(tmp_path: Path, database_url: str) -> AsyncIterator[Parts]:
     await found.end()
 
 
+@pytest.mark.timeout(600)  # eight starts of processes
 async def test_each_is_killed_on_its_own_and_the_other_goes_on(parts: Parts) -> None:
     early = await parts.start("publisher", wait=False)
     assert await early.ended() == EXIT_REFUSED

@@ -319,6 +319,7 @@ def server_arguments(path: Path) -> list[str]:
         "compose/compose.yaml",
         "kubernetes/exchange.yaml",
         "systemd/iso-exchange.service",
+        "systemd/iso-publisher.service",
     ],
 )
 def test_server_is_started_with_options_that_exist(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The walk spares its checks the frequent commands: none that a check looks at may be among them."""
+"""The walk spares its checks the frequent commands, and none that a check looks at."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from iso_exchange.audit import allocation, credits, money, results, seal, succession, walk
+from iso_exchange.audit import allocation, money, results, seal, succession, walk
+from iso_exchange.audit.credits import CreditAudit
 
 CHECKS: tuple[tuple[Callable[..., object], frozenset[type]], ...] = (
     (results.ResultAudit.before, walk.UNJUDGED),
     (money.MoneyAudit.before, walk.UNJUDGED),
     (allocation.AllocationAudit.before, walk.UNJUDGED),
-    (credits.CreditAudit.before, walk.UNJUDGED),
+    (CreditAudit.before, walk.UNJUDGED),
     (results.ResultAudit.after, walk.UNKEPT),
     (succession.Succession.see, walk.UNNOTED),
     (seal.Seal.see, walk.UNNOTED),

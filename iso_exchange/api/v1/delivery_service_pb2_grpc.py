@@ -96,8 +96,7 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcknowledgeInstruction(self, request, context):
-        """Acknowledges an instruction or the begin of delivery. A party of the contract. FAILED_PRECONDITION when it
-        is acknowledged with other content already.
+        """Refused with NOT_CLEARED_YET: batches are acknowledged, and receipts signed, with DispatchService.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,9 +27,7 @@ class DeliveryServiceStub:
     ReportOutage: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReportOutageRequest, _delivery_service_pb2.ReportOutageResponse]
     """Reports that capacity is down. A supplier with contracts or offers in the pool, or the operator."""
     AcknowledgeInstruction: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.AcknowledgeInstructionRequest, _delivery_service_pb2.AcknowledgeInstructionResponse]
-    """Acknowledges an instruction or the begin of delivery. A party of the contract. FAILED_PRECONDITION when it
-    is acknowledged with other content already.
-    """
+    """Refused with NOT_CLEARED_YET: batches are acknowledged, and receipts signed, with DispatchService."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeliveryService shows contracts to their parties and carries dispatch both ways."""
@@ -74,8 +72,6 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.AcknowledgeInstructionRequest,
         context: _aio.ServicerContext[_delivery_service_pb2.AcknowledgeInstructionRequest, _abc.Awaitable[_delivery_service_pb2.AcknowledgeInstructionResponse]],
     ) -> _abc.Awaitable[_delivery_service_pb2.AcknowledgeInstructionResponse]:
-        """Acknowledges an instruction or the begin of delivery. A party of the contract. FAILED_PRECONDITION when it
-        is acknowledged with other content already.
-        """
+        """Refused with NOT_CLEARED_YET: batches are acknowledged, and receipts signed, with DispatchService."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _aio.Server) -> None: ...

@@ -39,7 +39,7 @@ from iso_exchange.commands import (
     TimedSegment,
 )
 from iso_exchange.replay.trace import setup
-from iso_exchange.replay.trace.drive import GATE_LEAD_S, INTERVAL_S, Cleared, Told
+from iso_exchange.replay.trace.drive import INTERVAL_S, Cleared, Told
 from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout, PoolPlan
 from iso_exchange.replay.trace.setup import MARKET_ID, Calendar
 from settlement.types import MeterBatch, Reading
@@ -187,14 +187,13 @@ class ExchangeMarket:
         await self._offer(self._pools[pool_id], nodes, self._now_s + INTERVAL_S)
 
     async def clear(self, start_s: int) -> Cleared:
-        """Move the clock to the gate, wait for the result, then to the interval."""
+        """Move the clock to the interval; it stands at the gate until the result is there."""
         began = time.perf_counter()
         await self._send()
         began = self.clock.add("orders", began)
-        await self._operator.advance_time(self._calendar.at(start_s - GATE_LEAD_S))
+        await self._operator.advance_time(self._calendar.at(start_s))
         await self._await_published(start_s)
         began = self.clock.add("run", began)
-        await self._operator.advance_time(self._calendar.at(start_s))
         self._now_s = start_s
         positions, notices = await self._positions(start_s)
         prices = await self._prices(start_s)

@@ -142,6 +142,17 @@ class TroubledMarket:
             f"allocation on record of {len(hours)} hours, {len(records) - len(hours)} changes of "
             f"its alarm; {len(runs)} runs, {sum(run.renewed for run in runs)} renewed"
         )
+        shares = [
+            (
+                item.awarded_chip_seconds / item.in_service_chip_seconds,
+                item.delivered_chip_seconds / item.in_service_chip_seconds,
+            )
+            for item in hours
+            if item.in_service_chip_seconds
+        ]
+        if shares:
+            awarded, metered = map(min, zip(*shares, strict=True))
+            log.lines.append(f"worst hour on record: {awarded:.2%} awarded, {metered:.2%} metered")
 
     # Nodes, sites, suppliers --------------------------------------------------------------
 

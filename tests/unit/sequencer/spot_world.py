@@ -12,10 +12,13 @@ from clearing.units import MicroUsdPerChipHour, Seconds, UnixSeconds
 from iso_exchange import commands as c
 from iso_exchange.auctioneer.work import Cleared, Job, work
 from iso_exchange.sequencer.effects import Accepted
+from iso_exchange.sequencer.late_outcome import LateOutcome
+from iso_exchange.sequencer.spot_binding import Stops
 from iso_exchange.sequencer.spot_book import run_book
 from iso_exchange.sequencer.spot_market import SpotMarket
 from iso_exchange.sequencer.spot_parts import Parts
 from iso_exchange.sequencer.state import Auction
+from iso_exchange.signer import make_document, read_back, read_result, with_value
 from tests.unit.sequencer.world import FIRST, World, registered
 
 SPOT = "spot"
@@ -177,8 +180,12 @@ def job_of(world: World, run: Auction) -> Job:
     )
 
 
-def publish(world: World, run: Auction) -> Cleared:
-    """Clear a closed run, and publish what the worker says."""
+def publish(world: World, run: Auction, *, beside: bool = False) -> Cleared:
+    """Clear a closed run, and publish what the worker says.
+
+    Args:
+        beside: The documents come with their values, as the auctioneer hands them in.
+    """
     cleared = work(job_of(world, run))
     assert isinstance(cleared, Cleared), cleared
     documents = [
@@ -202,6 +209,7 @@ def publish(world: World, run: Auction) -> Cleared:
             stops_sha256=digests[4].hexdigest(),
         ),
         {digest.digest(): body for digest, body in zip(digests, documents, strict=True)},
+        values_of(cleared) if beside else {},
     )
     assert isinstance(result, Accepted), result
     world.must(
@@ -214,6 +222,17 @@ def publish(world: World, run: Auction) -> Cleared:
     )
     assert codec.digest(run.book) == digests[0].hexdigest()
     return cleared
+
+
+def values_of(cleared: Cleared) -> dict[bytes, object]:
+    """What the auctioneer hands in beside a result's documents."""
+    late = LateOutcome(book_sha256=cleared.book_sha256, seed=cleared.seed, body=cleared.outcome)
+    written = (
+        with_value(make_document("OUTCOME", cleared.outcome), late),
+        *read_result(cleared.assignment, cleared.postings),
+        read_back("STOPS", cleared.stops, Stops),
+    )
+    return {document.sha256: document.value for document in written}
 
 
 def run_at(world: World, start: int) -> Auction:

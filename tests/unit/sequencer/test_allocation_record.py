@@ -38,9 +38,20 @@ from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
 from iso_exchange.sequencer.state import Auction
 from iso_exchange.sequencer.strips import delivery_intervals
+from iso_exchange.sequencer.succession import open_business
 from iso_exchange.spot_commands import ReportAllocation
-from tests.unit.sequencer.spot_world import SPOT, STEP, market_terms, offer, run_at, steps_terms
+from tests.unit.sequencer.spot_world import (
+    SPOT,
+    STEP,
+    gang_terms,
+    market_terms,
+    offer,
+    run_at,
+    steps_terms,
+)
 from tests.unit.sequencer.test_late_corrections import settled
+from tests.unit.sequencer.test_strips import BEGIN as STRIP_BEGIN
+from tests.unit.sequencer.test_strips import cleared as cleared_strip
 from tests.unit.sequencer.world import FIRST, World, registered
 
 HOUR = Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + 3_600))
@@ -130,8 +141,11 @@ def test_an_honest_alarm_and_hour_are_taken_once_and_pass_the_audit() -> None:
     assert early.code is Code.WRONG_STATE
     close_market(world)
     assert due_hour(world.state, SPOT, world.now) == HOUR
+    waits = f"the allocation of {SPOT} from {FIRST} on is not on record"
+    assert waits in list(open_business(world.state)), "a log does not end before it"
     fresh = record(world, HOUR, Alarm(), hourly=True)
     assert isinstance(fresh, Accepted)
+    assert not any("allocation" in text for text in open_business(world.state))
     (alarm, hour) = world.state.allocations[SPOT].records
     assert (alarm.level, alarm.awarded, alarm.in_service) == ("MAJOR_OUTAGE", 48 * STEP, 64 * STEP)
     assert (hour.run_count, hour.awarded, hour.delivered) == (4, 2 * (48 + 64) * STEP, 0)
@@ -300,6 +314,78 @@ def test_the_second_verifier_follows_the_alarm() -> None:
     assert "level of run" in followed(world, calm)
     assert "of its runs are" in followed(world, kept_back)
     assert "of its runs are" in followed(world, fuller)
+
+
+def spot_only() -> World:
+    world = registered()
+    del world.state.auctions["da-1"]
+    world.must(market_terms(world))
+    offer(world)
+    return world
+
+
+def row_of(world: World, run: Auction) -> tuple[int, dict[str, int]]:
+    """Chips awarded and idle in interval 0 of a run."""
+    start = run.spec.intervals[0].start
+    service = world.state.allocations[SPOT].runs[start].service
+    assert run.book is not None
+    assert run.outcome is not None
+    assert run.assignment is not None
+    (row,) = allocations(run.book, run.outcome, run.assignment, service)
+    return row.awarded // STEP, {share.reason.value: share.quantity // STEP for share in row.idle}
+
+
+def test_chips_wait_for_work_beside_them_that_runs_out_its_notice() -> None:
+    world = spot_only()
+    world.must(gang_terms(world, "runs", chips=48, notice_s=600))
+    assert row_of(world, run_at(world, FIRST)) == (48, {"NO_DEMAND": 16})
+    world.must(gang_terms(world, "waits", chips=64, notice_s=None, limit=9_000_000))
+    assert row_of(world, run_at(world, FIRST + STEP)) == (48, {"NOTICE_RUNNING": 16})
+    assert row_of(world, run_at(world, FIRST + 2 * STEP)) == (48, {"NOTICE_RUNNING": 16})
+    assert row_of(world, run_at(world, FIRST + 3 * STEP)) == (64, {})
+
+
+def test_work_whose_notice_could_not_be_kept_leaves_its_chips_idle() -> None:
+    world = spot_only()
+    later = FIRST + STEP
+    world.must(gang_terms(world, "later", notice_s=None, start=later, limit=9_000_000, chips=64))
+    world.must(steps_terms(world, "now", notice_s=300, chips=16))
+    assert row_of(world, run_at(world, FIRST)) == (0, {"NOTICE_RUNNING": 16, "NO_DEMAND": 48})
+
+
+def test_what_other_auctions_hold_and_what_is_down_or_kept_back() -> None:
+    world = registered()
+    world.must(market_terms(world))
+    world.must(world.offer(chips=16))  # still open: neither sold nor offered to the market
+    offer(world, chips=40)
+    world.must(steps_terms(world, "work", notice_s=None, chips=24))
+    world.must(
+        c.ReportOutage(
+            header=world.header("operator"),
+            outage_id="one",
+            pool_id="tx-1-h100",
+            interval=Interval(start=UnixSeconds(FIRST), end=UnixSeconds(FIRST + 3_600)),
+            nodes=("n0003",),
+            reason="it is down",
+        )
+    )
+    assert row_of(world, run_at(world, FIRST)) == (
+        24,
+        {"OUTAGE": 8, "NOT_OFFERED": 16, "NO_DEMAND": 16},
+    )
+
+
+def test_a_strip_runs_in_every_hour_of_its_week() -> None:
+    world, _, _ = cleared_strip()
+    begin = STRIP_BEGIN + 50 * 3_600
+    world.now = begin - 1_000
+    world.must(market_terms(world, first_start=begin))
+    offer(world, chips=24, start=begin, end=begin + 3_600)
+    # Sixteen chips of the strip, and a node that stands by for them.
+    assert row_of(world, run_at(world, begin)) == (
+        16,
+        {"NOT_OFFERED": 16, "COVER": 8, "NO_DEMAND": 24},
+    )
 
 
 def test_a_row_has_no_more_awarded_than_chips_in_service() -> None:

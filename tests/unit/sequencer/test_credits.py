@@ -25,6 +25,7 @@ from iso_exchange.sequencer.credit_rounds import (
 from iso_exchange.sequencer.credit_state import CreditBook, CreditRound, RoundState
 from iso_exchange.sequencer.effects import Accepted
 from iso_exchange.sequencer.refusals import Code, Rejected
+from iso_exchange.sequencer.succession import open_business
 from settlement.credits import asset_of, overspent
 from settlement.ledger import accounts
 from tests.unit.sequencer.spot_world import market_terms
@@ -315,6 +316,34 @@ def test_a_round_that_fails_gives_and_costs_nothing() -> None:
     assert (decided.state, balance(world, "red")) == (RoundState.FAILED, 100 * CREDIT)
     assert spendable(world.state, "lab", "red", UnixSeconds(world.now)) == 100 * CREDIT
     assert given(decide(world, 2)) == {"red-1": [8, 8]}
+
+
+def test_a_suspended_team_is_left_out_and_the_operator_cancels_its_bids() -> None:
+    world = shared()
+    for team in ("red", "blue"):
+        world.must(grant(world, team, 100))
+        world.must(bid(world, team, 8, 2, end=hour(4)))
+    header = world.header("operator")
+    world.must(c.SuspendParticipant(header=header, participant_id="red", reason="unpaid"))
+    assert given(decide(world)) == {"blue-1": [8, 8]}
+    cancel = c.CancelAllOrders(
+        header=world.header("operator"), participant_id="blue", reason="asked for"
+    )
+    world.must(cancel)
+    assert list(book_of(world).bids) == ["red-1"]
+
+
+def test_a_log_is_not_closed_over_bids_and_open_rounds() -> None:
+    world = shared()
+    assert not [item for item in open_business(world.state) if "credits" in item]
+    world.must(grant(world, "red", 100))
+    world.must(bid(world, "red", 8, 2))
+    assert [item for item in open_business(world.state) if "credits book shared" in item]
+    decided = close(world)
+    assert not book_of(world).bids
+    assert [item for item in open_business(world.state) if "credits book shared" in item]
+    disclose(world, decided, failed="no solution")
+    assert not [item for item in open_business(world.state) if "credits" in item]
 
 
 def test_forged_results_are_refused() -> None:

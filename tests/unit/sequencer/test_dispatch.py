@@ -172,3 +172,40 @@ def test_base_load_goes_on_in_an_interval_without_a_run_and_work_that_is_not_bou
     stop, release = instruct(world)
     assert told([stop, release]) == [("STOP", "steps-b", (2,)), ("RELEASE_SPARE", "", (7,))]
     assert picture(world) == "11......"
+
+
+def test_a_time_out_is_declared_for_all_that_is_missing_and_not_before() -> None:
+    world = dispatched()
+    offer(world)
+    world.must(gang_terms(world, "gang-a"))
+    (start,) = step(world, 0)
+
+    def declare(*nodes: int) -> c.DeclareTimeout:
+        return c.DeclareTimeout(
+            header=world.header("exchange"),
+            pool_id=POOL,
+            sequence=start.sequence,
+            nodes=nodes,
+        )
+
+    world.now = start.due
+    assert world.refused(declare(0, 1)).code is Code.WRONG_STATE
+    world.now += 1
+    assert world.refused(declare(0)).code is Code.WRONG_STATE
+    assert world.must(declare(0, 1)).owners == ("acme", "lab")
+    assert world.refused(declare(0, 1)).code is Code.WRONG_STATE
+    # A receipt that comes later than that is no receipt.
+    assert world.refused(receipt(world, start)).code is Code.WRONG_STATE
+
+
+def test_suppliers_are_told_the_latest_key_of_the_buyer() -> None:
+    world = dispatched()
+    offer(world)
+    nothing = c.SetAccessKey(header=world.header("lab"), public_key=bytes(32))
+    assert world.refused(nothing).code is Code.INVALID_VALUE
+    for first in (1, 2):
+        key = bytes([first]) * 32
+        world.must(c.SetAccessKey(header=world.header("lab"), public_key=key))
+    world.must(gang_terms(world, "gang-a"))
+    (start,) = step(world, 0)
+    assert start.access_key == "02" * 32

@@ -7,7 +7,7 @@ import dataclasses
 from clearing.types import Cover, Eligibility, Interval
 from clearing.units import UnixSeconds
 from iso_exchange import commands as c
-from iso_exchange.sequencer.dispatch_stage import Stage, standing_of
+from iso_exchange.sequencer.dispatch_stage import Stage, Standings
 from iso_exchange.sequencer.refusals import Code
 from iso_exchange.sequencer.spot_market import COVER_CALLED
 from tests.unit.sequencer.dispatch_world import (
@@ -124,7 +124,7 @@ def test_cover_is_called_from_the_interruptible_that_loses_least_after_its_notic
     # Interval 2 and later are bound no more; interval 1, in which the notice ends, is.
     assert positions(world, "cheap-c") == {0: 16, 1: 16}
     contract = next(item for item in world.state.contracts.values() if item.order_id == "cheap-c")
-    standing = standing_of(world.state, contract, world.now)
+    standing = Standings(world.state, world.now).of(contract)
     assert standing is not None
     assert (standing.stage, standing.deadline) == (Stage.NOTICE, notice.deadline)
     # The next run knows: it sells seven nodes, and takes nothing from who was told.
@@ -171,7 +171,7 @@ def test_a_gang_is_reclaimed_whole_and_firm_work_never() -> None:
     ended = row_of(world).ended["gang-g"]
     assert (ended.reason, ended.at) == ("RECLAIMED", notice.deadline)
     contract = next(item for item in world.state.contracts.values() if item.order_id == "gang-g")
-    standing = standing_of(world.state, contract, world.now)
+    standing = Standings(world.state, world.now).of(contract)
     assert standing is not None
     assert (standing.stage, standing.reason) == (Stage.RECLAIMED, COVER_CALLED)
     # A reclaimed gang is over.
@@ -244,6 +244,6 @@ def test_covered_work_of_a_lost_site_moves_to_its_backup() -> None:
     assert told(told_there) == [("STOP", "soft-s", (6, 7)), ("START", "first-f", (6, 7))]
     assert told_there[1].contract_ids == (CONTRACT,)
     contract = world.state.contracts[CONTRACT]
-    standing = standing_of(world.state, contract, world.now)
+    standing = Standings(world.state, world.now).of(contract)
     assert standing is not None
     assert (standing.pool_id, standing.nodes, standing.sold) == (FAR, (6, 7), 2)

@@ -415,3 +415,9 @@ def test_an_hour_is_settled_from_every_reading_that_is_there(world: World) -> No
     for count in (1, -1):  # -1: an entry of before it was stated
         counted = dataclasses.replace(settle, batch_count=count)
         assert world.refused(counted).field == "documents"
+    # Another settlement moved the stop-loss pool since this one was worked out.
+    stale = dataclasses.replace(settle, batch_count=1, pool_balance=7)
+    refused = world.refused(stale)
+    assert (refused.code, refused.field, refused.limit) == (Code.WRONG_STATE, "pool_balance", "0")
+    fresh = dataclasses.replace(stale, pool_balance=0)
+    assert world.refused(fresh).field == "documents"

@@ -3,10 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clearing.errors import InvariantError
 from settlement.ledger import accounts
-from settlement.ledger.books import MAX_AMOUNT, Applied, Books, RejectCode, Rejected, replay
+from settlement.ledger.books import (
+    MAX_AMOUNT,
+    Applied,
+    Books,
+    RejectCode,
+    Rejected,
+    available,
+    replay,
+)
 from settlement.types import USD, Phase, Postings, Transfer, TransferCode
 
 
@@ -157,3 +167,35 @@ def test_available_counts_collateral_and_holds() -> None:
     assert books.available_to("a") == 20
     assert books.available_to("b") == 30
     assert books.available_to("nobody") == 0
+
+
+@given(
+    amounts=st.lists(
+        st.tuples(st.sampled_from(("cash", "collateral")), st.booleans(), st.integers(1, 10**9)),
+        max_size=12,
+    )
+)
+def test_what_is_available_is_what_the_balances_say(
+    amounts: list[tuple[str, bool, int]],
+) -> None:
+    books = Books()
+    for number, (which, pending, amount) in enumerate(amounts):
+        applied = books.apply(
+            Transfer(
+                transfer_id=f"t{number}",
+                asset=USD,
+                debit=f"p:lab:{which}" if pending else accounts.BANK,
+                credit="pool" if pending else f"p:lab:{which}",
+                amount=amount,
+                phase=Phase.PENDING if pending else Phase.POSTED,
+                code=TransferCode.DEPOSIT,
+            )
+        )
+        assert isinstance(applied, Applied), applied
+    expected = available(
+        cash=books.balance(accounts.cash("lab")),
+        collateral=books.balance(accounts.collateral("lab")),
+    )
+    assert books.available_to("lab") == expected
+    assert books.available_to("lab", "TFLOP:BF16") == 0
+    assert books.posted("p:lab:cash") == books.balance("p:lab:cash").posted
