@@ -177,9 +177,7 @@ async def drive(
             _fail(labs, failure.pool_id, failure.rank)
         for name, lab in labs.items():
             lab.advance(start_s + INTERVAL_S)
-            counts = Counted.of(lab)
-            counted[name].book(hour, counts)
-            counted[name] = counts
+            counted[name] = counted[name].booked(hour, lab)
         broken = {pool.pool_id: pool.nodes - in_service[pool.pool_id] for pool in layout.pools}
     replay.base_curtailed += await market.deliver(end_s - INTERVAL_S, broken)
     if base is not None:
@@ -206,12 +204,14 @@ class Counted:
             empty=lab.idle.empty,
         )
 
-    def book(self, hour: Hour, later: Counted) -> None:
-        """Add what came between to an hour."""
+    def booked(self, hour: Hour, lab: AnyLab) -> Counted:
+        """Add what came since to an hour; returns what is counted now."""
+        later = Counted.of(lab)
         hour.running += later.running - self.running
         hour.restarted += later.restarts - self.restarts
         hour.part += later.part - self.part
         hour.empty += later.empty - self.empty
+        return later
 
 
 class _Dark:
