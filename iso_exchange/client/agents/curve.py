@@ -125,6 +125,17 @@ class CurveLab:
         if rank < self.nodes_in(pool_id):
             self._lost[pool_id] = self._lost.get(pool_id, 0) + 1
 
+    def lose_pool(self, pool_id: str) -> None:
+        """Every node of a pool serves nothing, base load there included."""
+        self._base.pop(pool_id, None)
+        self._lost.pop(pool_id, None)
+        self._held = {name: nodes for name, nodes in self._held.items() if name[1] != pool_id}
+
+    @property
+    def base(self) -> dict[str, int]:
+        """Nodes of base load by pool."""
+        return {pool_id: nodes for pool_id, nodes in self._base.items() if nodes}
+
     @property
     def held_nodes(self) -> int:
         """Nodes held, base load included."""

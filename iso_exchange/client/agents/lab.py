@@ -177,6 +177,13 @@ class Lab:
         if node in self._nodes:
             self._nodes.remove(node)
 
+    def lose_pool(self, pool_id: str) -> None:
+        """Every node of a pool stops without notice, base load there included."""
+        self.set_base({name: len(nodes) for name, nodes in self._base.items() if name != pool_id})
+        while self._row(pool_id):
+            self.lose(pool_id, 0)
+        self._fill()
+
     # Figures ----------------------------------------------------------------------------
 
     @property
@@ -184,6 +191,11 @@ class Lab:
         """Jobs that wait."""
         idle = sum(job_id not in self._gang_nodes for job_id in self._gangs)
         return idle + sum(len(queue) for queue in self._singles.values())
+
+    @property
+    def base(self) -> dict[str, int]:
+        """Nodes of base load by pool."""
+        return {pool_id: len(nodes) for pool_id, nodes in self._base.items() if nodes}
 
     @property
     def held_nodes(self) -> int:

@@ -135,6 +135,7 @@ async def drive(
     in_service = {pool.pool_id: pool.nodes for pool in layout.pools}
     counted = {name: Counted.of(lab) for name, lab in labs.items()}
     broken: dict[str, int] = {}
+    dark = _Dark(labs)
     for start_s in range(0, end_s, INTERVAL_S):
         gate_s = start_s - GATE_LEAD_S
         for name, job in arrivals.until(gate_s):
@@ -165,6 +166,7 @@ async def drive(
         for told in cleared.notices:
             labs[told.lab].notice(told.pool_id, told.nodes, told.deadline_s)
             replay.reclaimed += told.nodes
+        dark.hold(in_service)
         hour = replay.hour(start_s)
         hour.in_service += sum(in_service.values()) * CHIPS_PER_NODE * INTERVAL_S
         hour.awarded += sum(lab.held_nodes for lab in labs.values()) * CHIPS_PER_NODE * INTERVAL_S
@@ -175,9 +177,7 @@ async def drive(
             _fail(labs, failure.pool_id, failure.rank)
         for name, lab in labs.items():
             lab.advance(start_s + INTERVAL_S)
-            counts = Counted.of(lab)
-            counted[name].book(hour, counts)
-            counted[name] = counts
+            counted[name] = counted[name].booked(hour, lab)
         broken = {pool.pool_id: pool.nodes - in_service[pool.pool_id] for pool in layout.pools}
     replay.base_curtailed += await market.deliver(end_s - INTERVAL_S, broken)
     if base is not None:
@@ -204,12 +204,42 @@ class Counted:
             empty=lab.idle.empty,
         )
 
-    def book(self, hour: Hour, later: Counted) -> None:
-        """Add what came between to an hour."""
+    def booked(self, hour: Hour, lab: AnyLab) -> Counted:
+        """Add what came since to an hour; returns what is counted now."""
+        later = Counted.of(lab)
         hour.running += later.running - self.running
         hour.restarted += later.restarts - self.restarts
         hour.part += later.part - self.part
         hour.empty += later.empty - self.empty
+        return later
+
+
+class _Dark:
+    """Pools that are lost as a whole.
+
+    Labs have nothing there, whatever was bound, until it is back, and then their base load.
+    """
+
+    def __init__(self, labs: Mapping[str, AnyLab]) -> None:
+        self._labs = labs
+        self._base: dict[str, dict[str, int]] = {}
+
+    def hold(self, in_service: Mapping[str, int]) -> None:
+        """Call at the start of an interval, when labs hold what the market says.
+
+        Args:
+            in_service: Nodes by pool.
+        """
+        for pool_id, nodes in in_service.items():
+            if not nodes:
+                base = self._base.setdefault(pool_id, {})
+                for name, lab in self._labs.items():
+                    base[name] = base.get(name, 0) + lab.base.get(pool_id, 0)
+                    lab.lose_pool(pool_id)
+            elif pool_id in self._base:
+                for name, count in self._base.pop(pool_id).items():
+                    if count:
+                        self._labs[name].set_base({**self._labs[name].base, pool_id: count})
 
 
 class _Arrivals:

@@ -152,7 +152,7 @@ def figures_of(
     service = sum(hour.in_service for hour in inside)
     running = sum(hour.running for hour in inside)
     measured = [run for run in runs if window.start_s <= run.job.submit_s < window.end_s]
-    firm = sorted(_wait(run, window) for run in measured if run.job.firm) or [0]
+    firm = firm_waits(runs, window) or [0]
     gangs = [run for run in measured if run.job.chips >= STARVING_CHIPS]
     return Figures(
         regime=regime,
@@ -170,6 +170,18 @@ def figures_of(
         restarts=sum(run.restarts for run in measured),
         firm_p50_s=rank(firm, 50),
         firm_p99_s=rank(firm, 99),
+    )
+
+
+def firm_waits(runs: Iterable[Run], window: Window) -> list[int]:
+    """Seconds to the first start of firm jobs that were submitted in a window, ascending.
+
+    What has not started by its end has waited until then.
+    """
+    return sorted(
+        _wait(run, window)
+        for run in runs
+        if run.job.firm and window.start_s <= run.job.submit_s < window.end_s
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from iso_exchange.replay.trace.figures import Figures, shown
+from iso_exchange.replay.trace.figures import Figures, rank, shown
 from iso_exchange.replay.trace.page import Summary, duration, usd
 
 
@@ -33,7 +33,8 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
         ("idle: held by nobody", shown(figures.unsold), ""),
         ("clairvoyant bound", shown(figures.bound), ""),
         ("ratio to it", shown(figures.mean / figures.bound), ""),
-        ("firm start, p50 / p99", _of_jobs(figures, _firm_start(figures)), ""),
+        ("firm start, p50 / p99", _of_jobs(figures, _firm_start(figures)), _silo_start(summary)),
+        ("jobs larger than their silo", "", _of_jobs(figures, str(summary.silo.left_out))),
         ("gangs >= 16 chips that waited a day", _of_jobs(figures, str(figures.starved)), ""),
         ("restarts", _of_jobs(figures, str(figures.restarts)), ""),
     )
@@ -71,6 +72,11 @@ def print_summary(console: Console, summary: Summary, spent: Mapping[str, float]
 def _of_jobs(figures: Figures, text: str) -> str:
     """Figures of jobs; a trace of curves has none."""
     return text if figures.waiting else "n/a"
+
+
+def _silo_start(summary: Summary) -> str:
+    waits = summary.silo.firm_waits_s
+    return f"{rank(waits, 50)} / {rank(waits, 99)} s" if waits else ""
 
 
 def _firm_start(figures: Figures) -> str:

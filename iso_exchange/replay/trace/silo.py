@@ -20,6 +20,7 @@ from iso_exchange.client.agents.lab import Lab, Policy
 from iso_exchange.replay.trace.drive import INTERVAL_S
 from iso_exchange.replay.trace.earth import MINUTE_S, CurveDemand
 from iso_exchange.replay.trace.faults import REPAIR_S, Faults
+from iso_exchange.replay.trace.figures import firm_waits
 from iso_exchange.replay.trace.layout import CHIPS_PER_NODE, Layout
 from iso_exchange.replay.trace.regime import Window
 
@@ -34,10 +35,14 @@ class SiloResult:
     Attributes:
         chip_seconds: That ran a job's request.
         in_service: Chip-seconds in service.
+        firm_waits_s: Seconds to the first start of firm jobs, ascending.
+        left_out: Jobs larger than the silo of their tenant.
     """
 
     chip_seconds: tuple[int, ...]
     in_service: tuple[int, ...]
+    firm_waits_s: tuple[int, ...] = ()
+    left_out: int = 0
 
     @property
     def allocation(self) -> Fraction:
@@ -113,8 +118,11 @@ def silo_queue(
     starts = range(0, window.end_s, INTERVAL_S)
     down = [met.down(start) for start in starts]
     used, service = _Hours(window), _Hours(window)
+    waits: list[int] = []
+    placed = 0
     for tenant, nodes in layout.silo_nodes.items():
         own = [job for name, job in jobs if name == tenant and job.chips <= nodes * CHIPS_PER_NODE]
+        placed += len(own)
         arriving = iter(own)
         job = next(arriving, None)
         lab = Lab(SILO, policy, {SILO: nodes})
@@ -132,7 +140,13 @@ def silo_queue(
             used.add(start, lab.chip_seconds - before)
             in_service = nodes - broken.get(tenant, 0)
             service.add(start, in_service * CHIPS_PER_NODE * INTERVAL_S)
-    return SiloResult(chip_seconds=used.sums, in_service=service.sums)
+        waits.extend(firm_waits(lab.all_runs(), window))
+    return SiloResult(
+        chip_seconds=used.sums,
+        in_service=service.sums,
+        firm_waits_s=tuple(sorted(waits)),
+        left_out=len(jobs) - placed,
+    )
 
 
 def silo_curves(demand: CurveDemand, layout: Layout, faults: Faults) -> SiloResult:

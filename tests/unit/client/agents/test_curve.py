@@ -46,6 +46,14 @@ def test_base_load_comes_before_bids() -> None:
     assert list(some.wishes()) == []
 
 
+def test_a_lost_pool_serves_nothing() -> None:
+    some = lab([40] * 10)
+    some.set_base({"p": 1, "q": 1})
+    some.take({"firm/new": {"p": 1}, "idle/new": {"q": 1}})
+    some.lose_pool("p")
+    assert (some.held_nodes, some.base) == (2, {"q": 1})
+
+
 def test_a_failed_node_serves_nothing_until_the_next_positions() -> None:
     some = lab([16] * 10)
     some.take({"firm/new": {"p": 2}})

@@ -140,6 +140,18 @@ def test_a_gang_that_waits_for_base_load_has_its_turn_after_an_hour() -> None:
     assert [run.job.job_id for run in some.done] == ["gang"]
 
 
+def test_a_lost_pool_takes_everything_and_its_base_load() -> None:
+    some = lab({"p": 1, "q": 1})
+    for name in ("a", "b", "c"):
+        some.submit(job(name, 8, 1_000))
+    some.submit(job("gang", 16, 1_000))
+    some.take({"idle/new": {"p": 1}, "gang/gang": {"p": 2}})
+    assert some.running_chips == 40
+    some.lose_pool("p")
+    assert (some.running_chips, some.nodes_in("p"), some.base) == (8, 0, {"q": 1})
+    assert some.waiting == 3
+
+
 def test_a_waiting_gang_bids_more_in_time() -> None:
     some = lab()
     some.submit(job("gang", 16, 100))

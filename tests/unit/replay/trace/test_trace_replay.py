@@ -126,6 +126,17 @@ def test_a_gang_runs_in_a_silo_that_holds_it() -> None:
     assert found.chip_seconds == (57_600, 0)
 
 
+def test_silos_tell_how_firm_jobs_wait_and_what_never_fits() -> None:
+    window = Window(start_s=0, end_s=7_200)
+    jobs = [
+        ("a", job("first", 8, 3_600, firm=True)),
+        ("a", job("second", 8, 3_600, firm=True)),
+        ("a", job("gang", 16, 600)),
+    ]
+    found = silo_queue(jobs, silos(a=1, b=1), NONE, POLICY, window)
+    assert (found.firm_waits_s, found.left_out) == ((0, 3_600), 1)
+
+
 def test_silos_have_the_faults_of_the_grid() -> None:
     """Node 1 of the grid is the node of b; it fails half an hour into the second hour."""
     broken = faults.Faults(
@@ -215,6 +226,16 @@ def test_a_failed_node_stops_its_job_and_is_out_of_service_until_repaired() -> N
     # 150 s done from 300 s on; anew at 600 s for what was left and the restart.
     assert hours[0].running == 8 * (900 + POLICY.restart_s)
     assert hours[0].in_service == 8 * (2 * 600 + 1 * 3000)
+
+
+def test_a_lost_site_runs_nothing_and_its_base_load_comes_back() -> None:
+    lost = faults.Faults(failures=(), site_id="s", outage_start_s=600, outage_end_s=1200)
+    some = Lab("a", POLICY, {"p": 1})
+    jobs = [("a", job("one", 8, 1_800))]
+    found = asyncio.run(drive(Generous(2), ONE_POOL, {"a": some}, jobs, lost, 3600)).hours[0]
+    assert found.in_service == 2 * 8 * 3_000
+    assert found.running == 8 * (1_800 + POLICY.restart_s)
+    assert some.base == {"p": 1}
 
 
 def test_curtailed_base_load_is_added_up() -> None:
