@@ -26,6 +26,7 @@ from clearing.search.coordinate.dual import evaluate, new_answer
 from clearing.search.coordinate.hint import column_values, row_duals
 from clearing.search.coordinate.newton import new_vectors
 from clearing.search.coordinate.path import descend, first_guess, set_scales
+from clearing.search.coordinate.problem import Problem
 from clearing.search.coordinate.reading import chips_per_node, read_problem
 from clearing.search.coordinate.remembered import keep, recalled
 from clearing.search.coordinate.rounds import appraise, decide_all, is_bulky, rank
@@ -128,14 +129,11 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
     home = market.base.backed_place // market.grid.intervals
     problem = read_problem(market, waived * node, backing * market.grid.node[home])
     answer, vectors = new_answer(problem), new_vectors(problem.places.size)
-    effort = _LARGE if problem.picks.order.size > _LARGE_ALTERNATIVES else _USUAL
     begin = None if memory is None else recalled(memory, market, spec, problem)
+    effort = _effort(problem, again=begin is not None)
     if begin is None:
         begin = first_guess(problem)
-    elif effort is _USUAL:
-        effort = _AGAIN
     bulky = bool(effort.bulky) and is_bulky(problem)
-    shares = effort.bulky if bulky else effort.shares
     descent = descend(problem, begin, answer, vectors, effort.ladder, tolerance=effort.tolerance)
     minimiser = descent.minimisers[effort.ladder.index(effort.dive)]
     if memory is not None:
@@ -150,7 +148,7 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
         vectors,
         _bonus(model)[problem.picks.source],
         waived,
-        rank(market, problem, shares, by_size=bulky),
+        rank(market, problem, effort.bulky if bulky else effort.shares, by_size=bulky),
         effort.steps,
         effort.balance,
         joint=bulky,
@@ -164,19 +162,25 @@ def choose(model: Model, spec: AuctionSpec, memory: Memory | None = None) -> Cho
     chosen[problem.picks.source[decided.taken[decided.taken >= 0]]] = True
     x = decided.multipliers
     hint = column_values(with_runs(model, spec, chosen), problem, x, tau, answer, decided.taken)
-    hint_duals = row_duals(model, problem, x, answer)
+    duals = row_duals(model, problem, x, answer)
     return Choice(
         proven=False,
         chosen=chosen,
         on=decided.on.reshape(market.units.offered.shape),
         short=short,
-        row_duals=hint_duals,
+        row_duals=duals,
         hint=hint,
-        hint_duals=hint_duals,
+        hint_duals=duals,
         hint_error=_SETTLED_WITHIN * tau,
         bound_duals=row_duals(model, proof.problem, proof.multipliers, answer, proof.steep),
         whole_duals=proof.whole_duals,
     )
+
+
+def _effort(problem: Problem, *, again: bool) -> _Effort:
+    if problem.picks.order.size > _LARGE_ALTERNATIVES:
+        return _LARGE
+    return _AGAIN if again else _USUAL
 
 
 def _bonus(model: Model) -> Floats:

@@ -256,27 +256,31 @@ def decide_all(
     rounds = ranking.round_of_family
     for current in range(int(rounds.max(initial=-1)) + 1):
         first, stop = np.searchsorted(rounds, (current, current + 1)).tolist()
-        if first == stop:
-            continue
-        state.measure(ranking, current)
-        begin, end = int(ranking.start[first]), int(ranking.start[stop])
-        decide(
-            problem,
-            answer,
-            room,
-            state.local,
-            ranking.order[begin:end],
-            ranking.start[first : stop + 1] - begin,
-            _LEAST_PART,
-        )
-        state.fix()
-        state.balance()
-        state.fills()
-        move_links(problem, answer, room, state.flow)
+        if first < stop:
+            _decide_round(state, ranking, current, first, stop)
     if market.equal_balance:
         drop_unsold(problem, answer, room)
         state.fix()
     return state
+
+
+def _decide_round(state: Dive, ranking: Ranking, current: int, first: int, stop: int) -> None:
+    """Decide the families from ``first`` up to ``stop``, and solve the dual again."""
+    state.measure(ranking, current)
+    begin, end = int(ranking.start[first]), int(ranking.start[stop])
+    decide(
+        state.problem,
+        state.answer,
+        state.room,
+        state.local,
+        ranking.order[begin:end],
+        ranking.start[first : stop + 1] - begin,
+        _LEAST_PART,
+    )
+    state.fix()
+    state.balance()
+    state.fills()
+    move_links(state.problem, state.answer, state.room, state.flow)
 
 
 def appraise(state: Dive, temperatures: tuple[float, ...]) -> Decided:
