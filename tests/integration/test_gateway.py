@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clearing.units import UnixSeconds
 from iso_exchange.api.v1 import (
     auction_pb2,
-    entitlement_service_pb2,
-    entitlement_service_pb2_grpc,
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
     event_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
@@ -246,16 +246,14 @@ async def test_proofs_verify_against_the_signed_checkpoint(market: Market) -> No
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_what_is_not_cleared_yet_says_so(market: Market) -> None:
-    entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(market.buyer._channel)
-    for call in (
-        entitlements.Release(entitlement_service_pb2.ReleaseRequest(request_id="r")),
-        entitlements.Recall(entitlement_service_pb2.RecallRequest(request_id="r")),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert reason_of(refused.value) == "NOT_CLEARED_YET"
+async def test_what_is_not_taken_says_so_and_where_to_go(market: Market) -> None:
+    stub = delivery_service_pb2_grpc.DeliveryServiceStub(market.buyer._channel)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.AcknowledgeInstruction(
+            delivery_service_pb2.AcknowledgeInstructionRequest(request_id="r")
+        )
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert reason_of(refused.value) == "NOT_CLEARED_YET"
 
 
 async def test_a_method_takes_only_its_own_envelopes(market: Market) -> None:
