@@ -136,9 +136,15 @@ class TamperedSequencer(Sequencer):
     tamper: Tamper | None = None
 
     async def submit(self, submission: Submission) -> Receipt | Rejected:
-        if self.tamper is not None and submission.command.header.signer_id == EXCHANGE_ID:
-            submission = self.tamper(submission)
-        return await super().submit(submission)
+        return await super().submit(self._changed(submission))
+
+    async def submit_all(self, submissions: Sequence[Submission]) -> tuple[Receipt | Rejected, ...]:
+        return await super().submit_all([self._changed(item) for item in submissions])
+
+    def _changed(self, submission: Submission) -> Submission:
+        if self.tamper is None or submission.command.header.signer_id != EXCHANGE_ID:
+            return submission
+        return self.tamper(submission)
 
 
 class MarketDay:

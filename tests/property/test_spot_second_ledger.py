@@ -91,9 +91,12 @@ def test_a_random_market_in_both_ledgers(seed: int, monkeypatch: pytest.MonkeyPa
     twin, apply = Twin(), World.apply
 
     def watched(
-        world: World, command: c.Command, documents: Mapping[bytes, bytes] | None = None
+        world: World,
+        command: c.Command,
+        documents: Mapping[bytes, bytes] | None = None,
+        values: Mapping[bytes, object] | None = None,
     ) -> Accepted | Rejected:
-        answer = apply(world, command, documents)
+        answer = apply(world, command, documents, values)
         if isinstance(answer, Accepted):
             twin.see(world, command, documents or {})
         return answer
