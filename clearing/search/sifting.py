@@ -162,7 +162,7 @@ def _converge(program: Program, open_: Flags, state: _State, *, complete: bool) 
         SolverError: infeasible, unbounded or numerically stuck.
     """
     dearest = _DEAR * max(1.0, float(np.abs(program.objective).max(initial=0.0)))
-    apart = _APART
+    apart, reach = _APART, state.reach
     while True:
         lacking = _solve_stale(program, state)
         _price_choices(program, state)
@@ -185,6 +185,10 @@ def _converge(program: Program, open_: Flags, state: _State, *, complete: bool) 
             wrong |= stuck & (np.abs(reduced) <= state.reach) & open_
             if not more and not wrong.any() and not (lacking and complete):
                 return lacking
+            if lacking and state.reach > dearest and not complete:
+                # What it lacks may be among the columns left out.
+                state.reach = reach
+                return True
             if lacking and state.reach > dearest:
                 message = "INFEASIBLE linear program"
                 raise SolverError(message)
